@@ -1,0 +1,1 @@
+"""How to reach a database: settings, engine, embedded server, readiness, edition, tenancy."""

@@ -1,0 +1,200 @@
+"""Waiting for a server that is starting, and telling clearly why one cannot be used."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq, sql
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from database.errors import FleetSchemaError
+from database.urls import describe, parse_url
+
+log = logging.getLogger(__name__)
+
+_MAINTENANCE = ("postgres", "template1")
+# libpq gives no SQLSTATE for a connection that failed, only text. These are libpq's own words,
+# which are English everywhere, or that of servers that speak English; others get other advice.
+_TLS = re.compile(r"\bSSL\b|\bTLS\b|certificate")
+_LOGIN = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|^FATAL: +role ")
+_NAME = re.compile(r"resolve host|translate host name")
+_STARTING = re.compile(r"the database system is (starting up|not yet accepting|in recovery)")
+_ABSENT = re.compile(r"Connection refused|No such file|timeout|unreachable|closed the connection")
+_PREFIX = re.compile(r"^connection (failed|is bad): (connection to server .*? failed: )?")
+
+
+class DatabaseUnavailable(FleetSchemaError):  # noqa: N818 (a state, not a mistake)
+    """A database cannot be reached or used; says where, why, and what to do."""
+
+
+def wait_until_ready(url: URL | str, timeout: float = 60) -> None:
+    """Return as soon as the database takes connections; wait at most ``timeout`` seconds.
+
+    Waits only for what time may mend: a server that is absent, starting, or not yet in the DNS.
+    A wrong password, an unknown role or database, or unusable TLS is an error at once. Each
+    attempt has five seconds, unless the URL says ``connect_timeout``.
+
+    Raises DatabaseUnavailable.
+    """
+    url = _parsed(url)
+    try:
+        _connect(url, timeout).close()
+    except psycopg.OperationalError as error:
+        raise _unavailable(url, error, timeout) from error
+
+
+def ensure_database(url: URL | str, timeout: float = 60) -> bool:
+    """As `wait_until_ready`, and create the database if it is missing; True if that was done.
+
+    The database is created through ``postgres``, or else ``template1``, on the same server. Two
+    processes may do so at once. Raises DatabaseUnavailable, also where the right is missing.
+    """
+    url = _parsed(url)
+    try:
+        _connect(url, timeout).close()
+    except psycopg.OperationalError as error:
+        # Whether only the database is missing is read from the catalog: the server's words
+        # may be in any language.
+        known = _reason(error)
+        if _TLS.search(known) or _LOGIN.search(known) or _is_transient(url, error):
+            raise _unavailable(url, error, timeout) from error
+        if not _create(url, timeout):
+            raise _unavailable(url, error, timeout) from error
+    else:
+        return False
+    wait_until_ready(url, timeout)
+    log.info("created database %s at %s", url.database, describe(url))
+    return True
+
+
+def _parsed(url: URL | str) -> URL:
+    return parse_url(url, "the URL") if isinstance(url, str) else url
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """Return what SQLAlchemy would pass to psycopg for the URL."""
+    arguments = dict(url.get_dialect()().create_connect_args(url)[1])
+    arguments.setdefault("connect_timeout", 5)
+    return arguments
+
+
+def _connect(url: URL, timeout: float, **options: Any) -> psycopg.Connection:
+    attempts = Retrying(
+        retry=retry_if_exception(lambda error: _is_transient(url, error)),
+        wait=wait_random_exponential(multiplier=0.1, max=1),
+        stop=stop_after_delay(timeout),
+        before_sleep=lambda state: _say_waiting(url, state),
+        reraise=True,
+    )
+    return attempts(psycopg.connect, **{**_arguments(url), **options})
+
+
+def _say_waiting(url: URL, state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        log.info("waiting for %s: %s", describe(url), _reason(state.outcome.exception()))
+
+
+def _is_transient(url: URL, error: BaseException) -> bool:
+    """Whether waiting may help."""
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    reason = _reason(error)
+    if _TLS.search(reason) or _LOGIN.search(reason):
+        return False
+    if any(pattern.search(reason) for pattern in (_ABSENT, _NAME, _STARTING)):
+        return True
+    # libpq's ping reads the server's SQLSTATE, whatever language its messages are in.
+    answer = pq.PGconn.ping(make_conninfo(**_arguments(url)).encode())
+    return answer in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE)
+
+
+def _reason(error: BaseException | None) -> str:
+    """The server's or libpq's reason, in one line."""
+    return _PREFIX.sub("", str(error).partition("\n")[0]).rstrip(".")
+
+
+def _unavailable(url: URL, error: psycopg.OperationalError, timeout: float) -> DatabaseUnavailable:
+    reason = _reason(error)
+    waited = f" after waiting {timeout:g} s" if _is_transient(url, error) else ""
+    user = f' as "{url.username}"' if url.username else ""
+    return DatabaseUnavailable(
+        f'cannot connect to database "{url.database}" at {describe(url)}{user}{waited}: '
+        f"{reason}. {_advice(reason)}"
+    )
+
+
+def _advice(reason: str) -> str:
+    if _TLS.search(reason):
+        return "Correct sslmode and sslrootcert in the URL, or DATABASE_SSLMODE."
+    if _LOGIN.search(reason):
+        return "Correct the user and the password in the URL."
+    if _NAME.search(reason):
+        return "Correct the host in the URL."
+    if _ABSENT.search(reason) or _STARTING.search(reason):
+        return "Start the server, or correct host and port in the URL."
+    return "Correct the URL, or what the server allows to this user."
+
+
+def _create(url: URL, timeout: float) -> bool:
+    """Create the database; False if it is there, or if nothing on the server can be reached."""
+    connection = None
+    for maintenance in _MAINTENANCE:
+        try:
+            connection = _connect(url, timeout, dbname=maintenance, autocommit=True)
+            break
+        except psycopg.OperationalError:
+            continue
+    if connection is None:
+        return False
+    with connection:
+        found = connection.execute(
+            "select 1 from pg_database where datname = %s", [url.database]
+        ).fetchone()
+        if found:
+            return False
+        try:
+            # Another session in template1 stands in the way, but not for long.
+            Retrying(
+                retry=retry_if_exception_type(errors.ObjectInUse),
+                wait=wait_random_exponential(multiplier=0.1, max=1),
+                stop=stop_after_delay(timeout),
+                reraise=True,
+            )(connection.execute, _creation(connection, url))
+        except (errors.DuplicateDatabase, errors.UniqueViolation):
+            pass  # Somebody else was faster.
+        except errors.InsufficientPrivilege as error:
+            user = connection.info.user
+            raise DatabaseUnavailable(
+                f'database "{url.database}" is missing at {describe(url)}, and role "{user}" may '
+                f'not create it: run `ALTER ROLE "{user}" CREATEDB`, or '
+                f'`CREATE DATABASE "{url.database}" OWNER "{user}"`, as an administrator.'
+            ) from error
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(
+                f'database "{url.database}" is missing at {describe(url)} and cannot be created: '
+                f"{_reason(error)}."
+            ) from error
+    return True
+
+
+def _creation(connection: psycopg.Connection, url: URL) -> sql.Composed:
+    row = connection.execute(
+        "select pg_encoding_to_char(encoding) from pg_database where datname = 'template1'"
+    ).fetchone()
+    statement = sql.SQL("create database {}").format(sql.Identifier(url.database or ""))
+    if row is not None and row[0] != "UTF8":
+        # Only template0 can be copied into another encoding, and only C fits every one.
+        statement += sql.SQL(" template template0 encoding 'UTF8' locale 'C'")
+    return statement

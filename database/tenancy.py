@@ -1,0 +1,252 @@
+"""Transactions bound to one tenant, and audited ones of operators.
+
+Everything here lasts for one transaction (``SET LOCAL``), so it is safe behind a pooler in
+transaction mode: the next transaction on the same server connection begins with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Required, TypedDict, Unpack
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from database.errors import FleetSchemaError
+
+APP = "fleet_app"
+OPERATOR = "fleet_operator"
+OPERATOR_READ = "fleet_operator_read"
+
+TENANT_SCHEMAS = {"timeseries": "public"}
+"""A tenant reaches each hypertable by the view of the same name in ``public``."""
+
+_BIND = text("select set_config('role', :role, true), set_config('app.tenant_id', :tenant, true)")
+_READ_ONLY = text("select set_config('transaction_read_only', 'on', true)")
+_MEMBERSHIP = text("""
+    select r.rolname from pg_roles r
+     where r.rolname in (:write, :read) and pg_has_role(session_user, r.oid, 'member')
+""")
+_AUDIT = text("""
+    insert into public.operator_audit_log
+           (user_id, action, tenant_filter, resource_type, resource_id, ip_address, user_agent,
+            reason)
+    values (:user_id, :action, :tenant_filter, :resource_type, :resource_id,
+            cast(:ip_address as inet), :user_agent, :reason)
+""")
+
+
+class TenancyError(FleetSchemaError):
+    """A transaction cannot be bound to a tenant, or opened for an operator; says why."""
+
+
+@contextmanager
+def tenant_transaction(engine: Engine, tenant_id: UUID | str) -> Iterator[Connection]:
+    """A transaction as ``fleet_app`` that sees and writes the rows of one tenant.
+
+    Commits at the end of the block, rolls back if it raises. Nothing outside of the block can
+    follow on the connection: after a commit or rollback inside, SQLAlchemy refuses more.
+    Models of the schema ``timeseries`` are reached by the tenant's views.
+
+    Raises TenancyError: not a UUID, or a login that may not act as ``fleet_app``.
+    """
+    tenant = _uuid(tenant_id)
+    with engine.connect() as connection, connection.begin():
+        _enter_tenant(connection, tenant)
+        yield connection
+
+
+@asynccontextmanager
+async def async_tenant_transaction(
+    engine: AsyncEngine, tenant_id: UUID | str
+) -> AsyncIterator[AsyncConnection]:
+    """The asynchronous twin of `tenant_transaction`."""
+    tenant = _uuid(tenant_id)
+    async with engine.connect() as connection, connection.begin():
+        await connection.run_sync(_enter_tenant, tenant)
+        yield connection
+
+
+@contextmanager
+def tenant_session(engine: Engine, tenant_id: UUID | str, **options: Any) -> Iterator[Session]:
+    """An ORM session inside a `tenant_transaction`; ``options`` go to `Session`.
+
+    Its ``commit`` and ``rollback`` end a savepoint and stay with the tenant; all of it is
+    committed at the end of the block.
+    """
+    with (
+        tenant_transaction(engine, tenant_id) as connection,
+        Session(connection, join_transaction_mode="create_savepoint", **options) as session,
+    ):
+        yield session
+        session.commit()
+
+
+@asynccontextmanager
+async def async_tenant_session(
+    engine: AsyncEngine, tenant_id: UUID | str, **options: Any
+) -> AsyncIterator[AsyncSession]:
+    """The asynchronous twin of `tenant_session`."""
+    async with (
+        async_tenant_transaction(engine, tenant_id) as connection,
+        AsyncSession(connection, join_transaction_mode="create_savepoint", **options) as session,
+    ):
+        yield session
+        await session.commit()
+
+
+class OperatorAccess(TypedDict, total=False):
+    """What the audit log keeps of an access, and what the access is for."""
+
+    actor: Required[str]
+    """Who: the name that the identity provider gives, not the database login."""
+    action: Required[str]
+    reason: Required[str]
+    write: bool
+    tenant_id: UUID | str | None
+    """The tenant meant; it becomes the current tenant too, but it hides no rows."""
+    resource_type: str | None
+    resource_id: str | None
+    ip_address: str | None
+    user_agent: str | None
+
+
+@contextmanager
+def operator_transaction(engine: Engine, **access: Unpack[OperatorAccess]) -> Iterator[Connection]:
+    """A transaction across tenants, after a row in ``operator_audit_log`` says so.
+
+    The row is committed before the block begins, so it stays whatever becomes of the block.
+    Without ``write=True`` the transaction is read only, as ``fleet_operator_read`` or, for a
+    login that is not granted it, as ``fleet_operator``. The other arguments are those of
+    `OperatorAccess`.
+
+    Raises TenancyError: not a UUID, no actor, action or reason, or a login without the role.
+    """
+    opened = _Access(**access)
+    with engine.connect() as connection:
+        with connection.begin():
+            opened.record(connection)
+        with connection.begin():
+            opened.enter(connection)
+            yield connection
+
+
+@asynccontextmanager
+async def async_operator_transaction(
+    engine: AsyncEngine, **access: Unpack[OperatorAccess]
+) -> AsyncIterator[AsyncConnection]:
+    """The asynchronous twin of `operator_transaction`."""
+    opened = _Access(**access)
+    async with engine.connect() as connection:
+        async with connection.begin():
+            await connection.run_sync(opened.record)
+        async with connection.begin():
+            await connection.run_sync(opened.enter)
+            yield connection
+
+
+class _Access:
+    """One access of an operator: as which role, to which tenant, and its row of the log."""
+
+    def __init__(self, **access: Unpack[OperatorAccess]) -> None:
+        self.write = access.get("write", False)
+        self.role = OPERATOR if self.write else OPERATOR_READ
+        tenant = access.get("tenant_id")
+        self.tenant = None if tenant is None else _uuid(tenant)
+        self.entry = {
+            "user_id": _said(access["actor"], "actor"),
+            "action": _said(access["action"], "action"),
+            "reason": _said(access["reason"], "reason"),
+            "tenant_filter": self.tenant,
+            "resource_type": access.get("resource_type"),
+            "resource_id": access.get("resource_id"),
+            "ip_address": access.get("ip_address"),
+            "user_agent": access.get("user_agent"),
+        }
+
+    def record(self, connection: Connection) -> None:
+        """Write the audit row, as the role that the access will have."""
+        if not self.write and self.role not in (held := self._held(connection)):
+            # A login is granted one role only, and who may write may read.
+            self.role = OPERATOR if OPERATOR in held else self.role
+        _bind(connection, self.role, None)
+        try:
+            connection.execute(_AUDIT, self.entry)
+        except DBAPIError as error:
+            if _sqlstate(error) in ("42P01", "42501"):
+                raise TenancyError(
+                    f"operator_audit_log cannot be written as {self.role}, so there is no access "
+                    f"either ({_primary(error)}): run `alembic upgrade head`"
+                ) from error
+            raise
+
+    def enter(self, connection: Connection) -> None:
+        """Open the transaction itself."""
+        if not self.write:
+            connection.execute(_READ_ONLY)
+        _bind(connection, self.role, self.tenant)
+
+    @staticmethod
+    def _held(connection: Connection) -> set[str]:
+        names = {"write": OPERATOR, "read": OPERATOR_READ}
+        return set(connection.execute(_MEMBERSHIP, names).scalars())
+
+
+def _enter_tenant(connection: Connection, tenant: UUID) -> None:
+    # In place, on a Connection that lives as long as the block: the pool keeps the driver's.
+    connection.execution_options(schema_translate_map=TENANT_SCHEMAS)
+    _bind(connection, APP, tenant)
+
+
+def _bind(connection: Connection, role: str, tenant: UUID | None) -> None:
+    """Take the role and the tenant until the transaction ends."""
+    driver = connection.connection.driver_connection
+    if getattr(driver, "autocommit", False):
+        raise TenancyError(
+            "the engine is in AUTOCOMMIT mode, where neither role nor tenant outlast a statement: "
+            "make it without isolation_level"
+        )
+    try:
+        connection.execute(_BIND, {"role": role, "tenant": "" if tenant is None else str(tenant)})
+    except DBAPIError as error:
+        state = _sqlstate(error)
+        if state == "42501":
+            login = connection.engine.url.username or "of this connection"
+            raise TenancyError(
+                f"the login {login} may not act as {role}: connect with one made by "
+                f"`operations login create NAME --role {role}`"
+            ) from error
+        if state == "22023":
+            raise TenancyError(
+                f"the role {role} does not exist on this server: run `alembic upgrade head`"
+            ) from error
+        raise
+
+
+def _uuid(value: UUID | str) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise TenancyError(
+            f"tenant_id must be a UUID, not {value!r}: look it up by tenants.slug"
+        ) from None
+
+
+def _said(value: str, name: str) -> str:
+    if not value or not value.strip():
+        raise TenancyError(f"{name} is empty: an operator's access says who, what and why")
+    return value
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _primary(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

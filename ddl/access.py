@@ -1,0 +1,38 @@
+"""Grants and policies together: under row security neither is worth anything alone."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+from sqlalchemy.exc import ArgumentError
+
+from ddl import sql
+from ddl.base import Declared, Key
+from ddl.grant import GrantState
+
+COMMANDS = ("select", "insert", "update", "delete")
+"""The privileges that row security narrows."""
+
+
+def check_policies(metadata: MetaData) -> None:
+    """Refuse a grant that no policy backs: such a role would see nothing, silently.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: names the table, the role and what to write.
+    """
+    declared = Declared.on(metadata)
+    policies: dict[Key, set[tuple[str, str]]] = {}
+    for state in declared.of("policy").values():
+        if state.permissive:
+            backed = {(sql.role(role), state.command) for role in state.to}
+            policies.setdefault(state.relation, set()).update(backed)
+    for key, security in declared.of("row security").items():
+        grants: GrantState | None = declared.of("grant").get(key)
+        for held in sorted(grants.privileges if grants and security.enable else ()):
+            roles = (sql.role(held.role), "PUBLIC")
+            backing = {(role, command) for role in roles for command in ("all", held.name)}
+            if held.name in COMMANDS and backing.isdisjoint(policies.get(key, ())):
+                raise ArgumentError(
+                    f"table {key[1]}: {held.role} is granted {held.name}, but row security is on"
+                    f" and no permissive policy lets it {held.name} any row; write "
+                    f'Policy("…", to="{held.role}", using="…") beside the grant'
+                )

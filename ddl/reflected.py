@@ -1,0 +1,92 @@
+"""Tables and columns of the database as SQLAlchemy objects, for the way back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Connection, MetaData, Table
+
+from ddl import sql
+from ddl.base import Key
+from ddl.catalog import Catalog
+
+PLAIN_KEY = re.compile(r"PRIMARY KEY \((?:\"[^\"]*\"|[^()\"])*\)")
+"""The definition of a primary key that has nothing but columns."""
+
+
+class Reflected:
+    """What drops can be undone with; every table is looked up once."""
+
+    def __init__(self, connection: Connection, actual: Catalog) -> None:
+        self._inspector = sa.inspect(connection)
+        self._actual = actual
+        self._columns: dict[Key, dict[str, Column[Any]]] = {}
+
+    def columns(self, table: Key) -> dict[str, Column[Any]]:
+        """The columns of a table by name, in their order."""
+        if table not in self._columns:
+            listed = self._inspector.get_columns(table[1], schema=table[0])
+            self._columns[table] = {info["name"]: _column(info) for info in listed}
+        return self._columns[table]
+
+    def dropped_column(self, table: Key, name: str) -> Column[Any]:
+        """The same for adding it again; the sequence of a serial column goes with it."""
+        column = self.columns(table)[name]
+        default = self._actual.of("column")[(*table, name)].default
+        if default is not None and default.startswith("nextval("):
+            column.server_default = None
+        return column
+
+    def table(self, key: Key) -> Table:
+        """Columns, plain primary key, options; everything else comes back by its definition."""
+        state = self._actual.of("table")[key]
+        items: list[Any] = [self.dropped_column(key, name) for name in self.columns(key)]
+        primary = self._inspector.get_pk_constraint(key[1], schema=key[0])
+        found = self._actual.get(("constraint", (*key, primary["name"] or "")))
+        if found is not None and PLAIN_KEY.fullmatch(found.definition):
+            names = primary["constrained_columns"]
+            items.append(sa.PrimaryKeyConstraint(*names, name=primary["name"]))
+        options: dict[str, Any] = dict(option.split("=", 1) for option in state.options)
+        keywords: dict[str, Any] = {"postgresql_with": options} if options else {}
+        if state.partition_by is not None:
+            keywords["postgresql_partition_by"] = state.partition_by
+        table = Table(
+            key[1],
+            MetaData(),
+            *items,
+            schema=None if key[0] == sql.DEFAULT_SCHEMA else key[0],
+            comment=state.comment,
+            prefixes=["UNLOGGED"] if state.unlogged else [],
+            **keywords,
+        )
+        numbered = table.autoincrement_column
+        if numbered is not None:
+            column = self._actual.of("column")[(*key, numbered.name)]
+            # SQLAlchemy makes such a column serial unless told not to.
+            numbered.autoincrement = "auto" if column.default or column.identity else False
+        return table
+
+
+def _column(info: Any) -> Column[Any]:
+    """A column as SQLAlchemy's inspector describes it."""
+    arguments: list[Any] = []
+    if "computed" in info:
+        computed = info["computed"]
+        arguments.append(
+            sa.Computed(sql.escaped(computed["sqltext"]), persisted=computed["persisted"])
+        )
+    elif info.get("identity"):
+        arguments.append(sa.Identity(**info["identity"]))
+    default = info["default"]
+    if arguments:
+        default = None
+    return Column(
+        info["name"],
+        info["type"],
+        *arguments,
+        nullable=info["nullable"],
+        server_default=sa.text(sql.escaped(default)) if default is not None else None,
+        comment=info["comment"],
+    )

@@ -1,0 +1,56 @@
+"""Corrections of how Alembic writes SQL expressions into revisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic.autogenerate import render
+from alembic.ddl.postgresql import PostgresqlImpl
+from sqlalchemy import ClauseElement, PrimaryKeyConstraint
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+
+from ddl import sql
+
+
+class FaithfulImpl(PostgresqlImpl):
+    """Alembic's PostgreSQL, with expressions that mean the same when the revision runs.
+
+    Alembic writes what the driver would get, % doubled and colons bare; read back by ``text()``
+    the one would be doubled again, and ``' :name'`` in a string become a bind parameter.
+    """
+
+    __dialect__ = "postgresql"  # takes the place of Alembic's own
+
+    def render_ddl_sql_expr(
+        self,
+        expr: ClauseElement,
+        is_server_default: bool = False,
+        is_index: bool = False,
+        **kw: Any,
+    ) -> str:
+        """SQL for ``sa.text()``, or for ``sa.literal_column()`` where ``is_index``."""
+        text = super().render_ddl_sql_expr(
+            expr, is_server_default=is_server_default, is_index=is_index, **kw
+        )
+        if self.dialect.paramstyle in ("format", "pyformat"):
+            text = text.replace("%%", "%")
+        return text if is_index else sql.escaped(text)
+
+
+def _complete(kind: type[Any], *names: str) -> None:
+    """Let constraints of ``kind`` keep the options ``names`` in CREATE TABLE."""
+    renderers = render._constraint_renderers  # There is no public way to these.
+    original = renderers.dispatch(kind)
+
+    @renderers.dispatch_for(kind, replace=True)
+    def rendered(constraint: Any, *arguments: Any) -> Any:
+        text = original(constraint, *arguments)
+        options = {name: getattr(constraint, name) for name in names} | dict(constraint.kwargs)
+        given = [f", {name}={value!r}" for name, value in options.items() if value]
+        return text and text.removesuffix(")") + "".join(given) + ")"
+
+
+def correct() -> None:
+    """Complete what Alembic leaves out; the class above works from its definition on."""
+    _complete(PrimaryKeyConstraint, "deferrable", "initially")
+    _complete(ExcludeConstraint, "ops")

@@ -1,0 +1,187 @@
+"""SQL text and Python text: quoting, running, rendering. Knows no kind of object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+
+DEFAULT_SCHEMA = "public"
+"""Objects of this schema are written without a schema name, as Alembic does for tables."""
+
+# A named paramstyle, since the others double every % for their driver.
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_PREPARER = _DIALECT.identifier_preparer
+_LIST_SETTINGS = {"search_path", "temp_tablespaces", "session_preload_libraries"}
+
+
+def ident(name: str) -> str:
+    """``name`` as PostgreSQL wants an identifier: quoted only where it must be."""
+    return str(_PREPARER.quote(name))
+
+
+def qualified(schema: str, name: str) -> str:
+    """``schema.name``, or ``name`` alone in the default schema."""
+    return ident(name) if schema == DEFAULT_SCHEMA else f"{ident(schema)}.{ident(name)}"
+
+
+def literal(value: str) -> str:
+    """``value`` as an SQL string literal (standard_conforming_strings is on everywhere)."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def role(name: str) -> str:
+    """A role name for TO and FROM clauses; PUBLIC is a keyword there, not a name."""
+    return "PUBLIC" if name.upper() == "PUBLIC" else ident(name)
+
+
+def dollar_quoted(body: str) -> str:
+    """``body`` between dollar quotes whose tag the body does not contain."""
+    tag = "$function"
+    while tag in body:
+        tag += "_"
+    return f"{tag}${body}{tag}$"
+
+
+def setting_value(name: str, value: str) -> str:
+    """The value of a SET clause: lists of names stay as they are, the rest is a literal."""
+    if name in _LIST_SETTINGS:
+        return value if value not in ("", '""') else "''"
+    return literal(value)
+
+
+def comment_on(what: str, comment: str | None) -> str:
+    """COMMENT ON ``what``; None takes the comment away."""
+    return f"COMMENT ON {what} IS {'NULL' if comment is None else literal(comment)}"
+
+
+IDENT = r'"(?:[^"]|"")+"|[^\W\d][\w$]*'
+_QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
+_RELATION = re.compile(
+    rf"(?:\b(?:from|join|only|into|update|table|using)\s|,|::)[\s(]*(?:({IDENT})\.)?({IDENT})",
+    re.I,
+)
+
+
+def unquoted(identifier: str) -> str:
+    """The name that an identifier of SQL means: folded to lower case, unless in quotes."""
+    if identifier.startswith('"'):
+        return identifier[1:-1].replace('""', '"')
+    return identifier.lower()
+
+
+def words(text: str) -> set[str]:
+    """The names that ``text`` may mean: its identifiers outside strings and comments."""
+    return {unquoted(match[0]) for match in re.finditer(IDENT, _QUIET.sub(" ", text))}
+
+
+def calls(text: str) -> set[str]:
+    """The names that stand before an opening parenthesis: functions, among other things."""
+    return {unquoted(match[1]) for match in re.finditer(rf"({IDENT})\s*\(", _QUIET.sub(" ", text))}
+
+
+def relations(text: str, schemas: Collection[str]) -> set[str]:
+    """The names that stand where a query names tables and views, or casts to their row type.
+
+    ``schemas`` tell a schema from the name of a table before its column.
+    """
+    found = _RELATION.finditer(_QUIET.sub(" ", text))
+    return {unquoted(m[2]) for m in found if m[1] is None or unquoted(m[1]) in schemas}
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas that stand outside parentheses and quotes; white space is evened.
+
+    ``'select, update (a, b)'`` has two parts.
+    """
+    parts, depth = [""], 0
+    for piece in re.findall(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\s+|.", text):
+        depth += (piece in "([") - (piece in ")]")
+        if piece == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += " " if piece.isspace() else piece
+    return [part.strip() for part in parts if part.strip()]
+
+
+def escaped(text: str) -> str:
+    """``text`` for SQLAlchemy's ``text()``, which takes ``:name`` for a bind parameter."""
+    mistakable = re.search(r"(?<![:\w]):\w|\\:", text)
+    return text.replace(":", r"\:") if mistakable else text
+
+
+def terminated(statement: str) -> str:
+    """``statement`` with its semicolon, which must not end up in a comment."""
+    return statement + ("\n;" if "--" in statement.rpartition("\n")[2] else ";")
+
+
+def run(operations: Operations, statements: Iterable[str]) -> None:
+    """Execute each statement as it stands, online or into the ``--sql`` script.
+
+    Alembic would write a tab into the script as four spaces, in function bodies too.
+    """
+    context = operations.get_context()
+    for statement in statements:
+        if context.as_sql:
+            context.impl.static_output(terminated(statement))
+        else:
+            operations.execute(sa.text(escaped(statement)))
+
+
+def send(connection: Connection, script: str) -> None:
+    """Send ``script`` (any number of statements) as it stands: no parameters, % is a letter."""
+    connection.exec_driver_sql(script, execution_options={"no_parameters": True})
+
+
+def constraint_name(element: Any) -> str | None:
+    """The name that a constraint or index has on the server: by convention, cut to 63 bytes."""
+    formatted = _PREPARER.format_constraint(element)
+    return unquoted(formatted) if formatted is not None else None
+
+
+def compiled(element: Any) -> str:
+    """A SQLAlchemy DDL element as PostgreSQL text, every % as it stands."""
+    return str(element.compile(dialect=_DIALECT)).strip()
+
+
+def python_literal(value: Any) -> str:
+    """``value`` as Python source that Alembic's re-indentation leaves alone.
+
+    A string of several lines becomes one literal per line in parentheses; Alembic indents the
+    text of a revision line by line and would change a triple-quoted string.
+    """
+    if isinstance(value, str):
+        if "\n" not in value:
+            return _string(value)
+        lines = [_string(line) for line in value.splitlines(keepends=True)]
+        return "(\n    " + "\n    ".join(lines) + "\n)"
+    if isinstance(value, Mapping):
+        items = [f"{python_literal(k)}: {python_literal(v)}" for k, v in value.items()]
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(python_literal(item) for item in value) + "]"
+    return repr(value)
+
+
+def _string(value: str) -> str:
+    """A double-quoted literal, the quotes that the formatter would choose."""
+    if '"' in value and "'" not in value:
+        return repr(value)
+    body = repr('"' + value)[2:-1]
+    return '"' + body.replace("\\'", "'").replace('"', '\\"') + '"'
+
+
+def python_call(name: str, positional: Sequence[Any], keywords: Mapping[str, Any]) -> str:
+    """``op.name(...)``: on one line where it fits, else one argument per line."""
+    arguments = [python_literal(value) for value in positional]
+    arguments += [f"{key}={python_literal(value)}" for key, value in keywords.items()]
+    line = f"op.{name}({', '.join(arguments)})"
+    if len(line) <= 92 and "\n" not in line:
+        return line
+    inner = ",\n".join(arguments).replace("\n", "\n    ")
+    return f"op.{name}(\n    {inner},\n)"

@@ -1,0 +1,113 @@
+"""grant and revoke on everything that can be granted."""
+
+# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Engine, Integer, MetaData, Table
+
+from ddl import Function, Grant, View, schema_grant
+from tests.ddl.case import Case
+
+
+def declare(metadata: MetaData, *grants: Grant, view: str = "", function: str = "") -> None:
+    Table(
+        "items",
+        metadata,
+        Column("id", Integer),
+        Column("From", Integer),
+        Column("n", Integer),
+        *grants,
+    )
+    View(
+        "item_ids",
+        "SELECT id FROM items",
+        grants={"r_app": view} if view else None,
+        metadata=metadata,
+    )
+    Function(
+        "plus",
+        "a int, b int DEFAULT 1",
+        returns="int",
+        body="RETURN a + b",
+        grants={"r_app": function} if function else None,
+        metadata=metadata,
+    )
+
+
+def test_grant_on_tables_columns_views_functions_and_schemas(engine: Engine) -> None:
+    def after(metadata: MetaData) -> None:
+        declare(
+            metadata,
+            Grant('select, insert, update (id, "From")', to="r_app"),
+            Grant("references (id), delete with grant option, truncate, trigger", to="Mixed Case"),
+            Grant("select (n)", to="PUBLIC"),
+            view="select, update (id)",
+            function="execute",
+        )
+        schema_grant("usage", on="public", to="r_app", metadata=metadata)
+        schema_grant("usage, create", on="public", to="r_op", metadata=metadata)
+
+    Case(
+        declare,
+        after,
+        upgrade="""
+            op.grant("function plus(a int, b int)", {"r_app": "execute"})
+            op.grant("item_ids", {"r_app": "select, update (id)"})
+            op.grant(
+                "items",
+                {"Mixed Case": "delete with grant option, references (id), trigger, truncate", "PUBLIC": "select (n)", "r_app": 'insert, select, update ("From", id)'},
+            )
+            op.grant("schema public", {"r_app": "usage", "r_op": "create, usage"})
+        """,
+        downgrade="""
+            op.revoke("schema public", {"r_app": "usage", "r_op": "create, usage"})
+            op.revoke(
+                "items",
+                {"Mixed Case": "delete with grant option, references (id), trigger, truncate", "PUBLIC": "select (n)", "r_app": 'insert, select, update ("From", id)'},
+            )
+            op.revoke("item_ids", {"r_app": "select, update (id)"})
+            op.revoke("function plus(a int, b int)", {"r_app": "execute"})
+        """,
+    ).walk(engine)
+
+
+def test_change_only_what_differs(engine: Engine) -> None:
+    def before(metadata: MetaData) -> None:
+        declare(
+            metadata,
+            Grant("select, update (id, n), delete", to="r_app"),
+            Grant("select", to="r_op"),
+        )
+
+    def after(metadata: MetaData) -> None:
+        declare(metadata, Grant("select with grant option, update (n), insert (id)", to="r_app"))
+
+    Case(
+        before,
+        after,
+        upgrade="""
+            op.revoke("items", {"r_app": "delete, select, update (id)", "r_op": "select"})
+            op.grant("items", {"r_app": "insert (id), select with grant option"})
+        """,
+        downgrade="""
+            op.revoke("items", {"r_app": "insert (id), select with grant option"})
+            op.grant("items", {"r_app": "delete, select, update (id)", "r_op": "select"})
+        """,
+    ).walk(engine)
+
+
+def test_several_grants_to_one_role_add_up(engine: Engine) -> None:
+    def after(metadata: MetaData) -> None:
+        declare(metadata, Grant("select", to="r_app"), Grant("update (n)", to="r_app"))
+
+    Case(
+        declare,
+        after,
+        upgrade="""
+            op.grant("items", {"r_app": "select, update (n)"})
+        """,
+        downgrade="""
+            op.revoke("items", {"r_app": "select, update (n)"})
+        """,
+    ).walk(engine)

@@ -1,0 +1,117 @@
+"""create_view and drop_view."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text
+
+from ddl import View
+from tests.ddl.case import Case
+
+ROWS = ["INSERT INTO items VALUES (1, 'a')"]
+
+
+def table(metadata: MetaData) -> None:
+    Table(
+        "items",
+        metadata,
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("name", Text),
+    )
+
+
+def test_create_views_with_all_options(engine: Engine) -> None:
+    def after(metadata: MetaData) -> None:
+        table(metadata)
+        View(
+            "guarded",
+            """
+            SELECT id, name AS "The Name", ' :x 50% ' AS text
+              FROM items
+             WHERE id > 0;
+            """,
+            security_invoker=True,
+            security_barrier=True,
+            check_option="local",
+            grants={"r_app": "select, insert (id), update", "Mixed Case": "select"},
+            comment="It's :x 50%",
+            metadata=metadata,
+        )
+        View(
+            "cascaded",
+            "SELECT id FROM guarded -- all of it",
+            check_option="cascaded",
+            metadata=metadata,
+        )
+
+    Case(
+        table,
+        after,
+        rows=ROWS,
+        upgrade=r"""
+            op.create_view(
+                "guarded",
+                definition=(
+                    "SELECT id, name AS \"The Name\", ' :x 50% ' AS text\n"
+                    "  FROM items\n"
+                    " WHERE id > 0"
+                ),
+                security_invoker=True,
+                security_barrier=True,
+                check_option="local",
+                comment="It's :x 50%",
+            )
+            op.create_view(
+                "cascaded",
+                definition="SELECT id FROM guarded -- all of it",
+                check_option="cascaded",
+            )
+            op.grant("guarded", {"Mixed Case": "select", "r_app": "insert (id), select, update"})
+        """,
+        downgrade="""
+            op.drop_view("cascaded")
+            op.drop_view("guarded")
+        """,
+    ).walk(engine)
+
+
+def test_changed_view_takes_along_views_and_grants(engine: Engine) -> None:
+    def declare(metadata: MetaData, query: str) -> None:
+        table(metadata)
+        View("lower", query, grants={"r_app": "select"}, metadata=metadata)
+        View(
+            "upper", "SELECT count(*) AS n FROM lower", grants={"r_op": "select"}, metadata=metadata
+        )
+
+    def before(metadata: MetaData) -> None:
+        declare(metadata, "SELECT 1 AS id")
+
+    def after(metadata: MetaData) -> None:
+        declare(metadata, "SELECT 1 AS id, 2 AS name")
+
+    Case(
+        before,
+        after,
+        rows=ROWS,
+        upgrade="""
+            op.drop_view("upper")
+            op.drop_view("lower")
+            op.create_view("lower", definition="SELECT 1 AS id, 2 AS name")
+            op.create_view("upper", definition="SELECT count(*) AS n FROM lower")
+            op.grant("lower", {"r_app": "select"})
+            op.grant("upper", {"r_op": "select"})
+        """,
+        downgrade=r"""
+            op.drop_view("upper")
+            op.drop_view("lower")
+            op.create_view("lower", definition="SELECT 1 AS id")
+            op.create_view(
+                "upper",
+                definition=(
+                    "SELECT count(*) AS n\n"
+                    "  FROM public.lower"
+                ),
+            )
+            op.grant("upper", {"r_op": "select"})
+            op.grant("lower", {"r_app": "select"})
+        """,
+    ).walk(engine)

@@ -1,0 +1,138 @@
+"""A foreign key added by an owner whom forced row security blinds.
+
+The owner is no superuser. Whichever of the two tables hides its rows from it: orphans must be
+found, and rows that have their parent must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, text
+from sqlalchemy.exc import IntegrityError
+
+from ddl import Grant, Policy, RowSecurity, schema_grant
+from tests.ddl.case import (
+    apply,
+    assert_clean,
+    metadata_of,
+    migration,
+    rendered,
+    run,
+    run_offline,
+    snapshot,
+    unequal,
+)
+
+VALID = ["INSERT INTO parent VALUES (1)", "INSERT INTO child VALUES (1, 1), (4, NULL)"]
+ORPHANS = [*VALID, "INSERT INTO child VALUES (2, 2), (3, 3)"]
+
+
+def models(
+    foreign_key: bool,
+    hidden: str = "parent child",
+    parent: bool = True,
+    validate_as: str | None = "r_read",
+) -> Callable[[MetaData], None]:
+    """Two tables; those named in ``hidden`` have forced row security and a policy for r_read."""
+
+    def guard(table: str) -> list[Any]:
+        if table not in hidden:
+            return []
+        return [
+            RowSecurity(),
+            Policy("read", to="r_read", command="select", using="true"),
+            Grant("select", to="r_read"),
+        ]
+
+    def declare(metadata: MetaData) -> None:
+        metadata.info["validate_as"] = validate_as
+        if parent:
+            Table(
+                "parent",
+                metadata,
+                Column("id", Integer, primary_key=True, autoincrement=False),
+                *guard("parent"),
+            )
+        Table(
+            "child",
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=False),
+            Column("parent_id", Integer, *([ForeignKey("parent.id")] if foreign_key else [])),
+            *guard("child"),
+        )
+        schema_grant("usage", on="public", to="r_read", metadata=metadata)
+
+    return declare
+
+
+def prepare(
+    engine: Engine, owned: Engine, rows: list[str], before: Any, after: Any
+) -> tuple[str, str]:
+    """Build ``before``, fill it as a superuser, and return both directions of the change."""
+    with owned.begin() as connection:
+        apply(connection, metadata_of(before))
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(text(row))
+    with owned.connect() as connection:
+        script = migration(connection, metadata_of(after))
+    return rendered(script.upgrade_ops), rendered(script.downgrade_ops)
+
+
+HIDDEN = ["parent child", "parent", "child", "neither"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_orphans_are_found(engine: Engine, owned: Engine, hidden: str) -> None:
+    up, _ = prepare(engine, owned, ORPHANS, models(False, hidden), models(True, hidden))
+    start = snapshot(engine)
+    counted = r"child\.child_parent_id_fkey: expected no orphans, found 2 rows without a parent"
+    seen_by_the_server = r"Key \(parent_id\)=\(2\) is not present"
+    with pytest.raises(
+        IntegrityError, match=seen_by_the_server if hidden == "neither" else counted
+    ):
+        run(owned, up)
+    assert not unequal(snapshot(engine), start)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_rows_with_their_parent_pass(engine: Engine, owned: Engine, hidden: str) -> None:
+    after = models(True, hidden)
+    up, down = prepare(engine, owned, VALID, models(False, hidden), after)
+    assert up == (
+        "op.add_constraint(\n"
+        '    "child",\n'
+        '    "child_parent_id_fkey",\n'
+        '    "FOREIGN KEY(parent_id) REFERENCES parent (id)",\n'
+        '    validate_as="r_read",\n'
+        ")"
+    )
+    start = snapshot(engine)
+    run(owned, up)
+    assert_clean(owned, metadata_of(after))
+    done = snapshot(engine)
+    run(owned, down)
+    assert not unequal(snapshot(engine), start)
+    run_offline(owned, up)
+    assert not unequal(snapshot(engine), done)
+
+
+def test_parent_made_in_the_same_revision(engine: Engine, owned: Engine) -> None:
+    """Whoever counts needs the grant and the policy of the new table."""
+    after = models(True)
+    rows = ["INSERT INTO child VALUES (4, NULL)"]
+    up, down = prepare(engine, owned, rows, models(False, parent=False), after)
+    run(owned, up)
+    assert_clean(owned, metadata_of(after))
+    run(owned, down)
+
+
+def test_without_it_the_server_sees_no_orphan(engine: Engine, owned: Engine) -> None:
+    """Why there is such a thing: this validates a foreign key over two orphans."""
+    before, after = models(False, validate_as=None), models(True, validate_as=None)
+    up, _ = prepare(engine, owned, ORPHANS, before, after)
+    run(owned, up)
+    assert_clean(owned, metadata_of(after))

@@ -1,0 +1,50 @@
+"""What the database is: every table with its keys, isolation, functions and triggers.
+
+``metadata`` holds all of it. ``DOMAINS`` and ``SCOPES`` say for each table which module it
+belongs to (auth, device, ...) and whose rows it holds (tenant, global, private).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+
+from ddl import check_policies
+from models import auth, billing, connectivity, device, functions, monitoring, roles, system
+from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID, Base
+from models.roles import ROLES
+
+__all__ = [
+    "DOMAINS",
+    "PLATFORM_TENANT_ID",
+    "ROLES",
+    "SCOPES",
+    "SYSTEM_USER_ID",
+    "Base",
+    "auth",
+    "billing",
+    "connectivity",
+    "device",
+    "functions",
+    "metadata",
+    "monitoring",
+    "roles",
+    "system",
+]
+
+metadata = Base.metadata
+
+DOMAINS: dict[str, str] = {}
+"""Table to the domain that declares it."""
+
+SCOPES: dict[str, str] = {}
+"""Table to ``tenant``, ``global`` or ``private``."""
+
+for _mapper in Base.registry.mappers:
+    if isinstance(_mapper.local_table, Table):
+        DOMAINS[_mapper.local_table.key] = _mapper.class_.__module__.split(".")[1]
+        SCOPES[_mapper.local_table.key] = _mapper.class_.__scope__
+
+DOMAINS = dict(sorted(DOMAINS.items()))
+SCOPES = dict(sorted(SCOPES.items()))
+
+check_policies(metadata)

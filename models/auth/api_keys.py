@@ -1,0 +1,56 @@
+"""Keys with which programs act for a tenant."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import (
+    EMPTY_ARRAY,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    access,
+    not_empty,
+)
+
+
+class ApiKey(TenantScoped, Identified, Timestamped, Base):
+    """A key shown once when made; afterwards only its hash is known.
+
+    The application stores the hash of a new key but never reads one: sign-in compares it.
+    """
+
+    __tablename__ = "api_keys"
+    __app_privileges__ = "select, insert, update (name, scopes, expires_at, revoked_at), delete"
+    __hidden_columns__ = ("key_hash",)
+
+    name: Mapped[str]
+    key_prefix: Mapped[str] = mapped_column(comment="First characters, to tell keys apart.")
+    key_hash: Mapped[str] = mapped_column(
+        deferred=True,
+        comment="Unique over all tenants, since it is looked up before the tenant is known.",
+    )
+    scopes: Mapped[list[str]] = mapped_column(
+        server_default=EMPTY_ARRAY, comment="Actions that the key may be used for."
+    )
+    expires_at: Mapped[datetime.datetime | None]
+    last_used_at: Mapped[datetime.datetime | None]
+    revoked_at: Mapped[datetime.datetime | None]
+    created_by: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL"), comment="users.id"
+    )
+
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        Index(None, "created_by"),
+        not_empty("name"),
+        CheckConstraint("length(key_prefix) BETWEEN 4 AND 16", name="key_prefix"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        *access("fleet_auth", "select, update (last_used_at)"),
+        {"comment": "Keys with which programs act for a tenant."},
+    )

@@ -1,0 +1,196 @@
+"""Who belongs to a tenant, who is invited, and what each member prefers."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Grant, Policy, Trigger
+from models.base import (
+    EMPTY_ARRAY,
+    EMPTY_OBJECT,
+    FALSE,
+    PLATFORM_TENANT_ID,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    access,
+    json_object,
+    one_of,
+    tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+
+# Two sessions that each retire one of the last two owners would both see the other's owner.
+# Locking the tenant first makes the second wait, and its next statement then sees the first
+# one's commit (READ COMMITTED, as everywhere in this schema).
+#
+# SECURITY INVOKER on purpose: row security is forced, so a definer, the owner of the tables,
+# would see no member at all and refuse everything. The invoker sees what it needs: fleet_app
+# its own tenant and members (the lock wants UPDATE on any column of tenants, which the profile
+# columns give), operators everything. fleet_auth cannot get here: it changes invited members
+# only. Who changes app.tenant_id before the commit sees neither tenant nor owner: refused.
+_KEEPS_AN_OWNER = f"""
+    declare
+      state text;
+    begin
+      if old.tenant_id = '{PLATFORM_TENANT_ID}' then
+        return null;
+      end if;
+      select status into state from public.tenants
+        where tenant_id = old.tenant_id for no key update;
+      if not found and pg_has_role(current_user, 'fleet_operator', 'usage') then
+        return null;  -- sees every tenant, so this one was deleted with its members
+      end if;
+      if state = 'deleted' or exists (
+           select from public.tenant_members
+            where tenant_id = old.tenant_id and is_owner and status = 'active') then
+        return null;
+      end if;
+      raise exception 'tenant % would be left without an active owner', old.tenant_id
+        using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+              constraint = tg_name,
+              hint = 'Make another active member an owner first, in the same transaction.';
+    end
+"""
+
+
+class TenantMember(TenantScoped, Timestamped, Base):
+    """An account that belongs to a tenant.
+
+    fleet_app inserts no members, else a tenant could enlist a stranger and read his address:
+    fleet_auth does, when an invitation is accepted. fleet_app cannot accept one either.
+    """
+
+    __tablename__ = "tenant_members"
+    __app_privileges__ = "select, update (status, is_owner), delete"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    status: Mapped[str] = mapped_column(
+        server_default="invited",
+        comment="invited: not yet agreed, hence not yet seen by the tenant; disabled: shut out.",
+    )
+    is_owner: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="May do everything; a tenant always has an active owner."
+    )
+    joined_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="When the invitation was accepted."
+    )
+
+    __table_args__ = (
+        Index(None, "user_id"),
+        one_of("status", ("invited", "active", "disabled")),
+        CheckConstraint("NOT is_owner OR status <> 'invited'", name="owner_has_joined"),
+        Policy(
+            "invited_accept_themselves",
+            to="fleet_app",
+            command="update",
+            using="status <> 'invited'",
+            check="status <> 'invited'",
+            permissive=False,
+        ),
+        Policy("auth_read", to="fleet_auth", command="select", using="true"),
+        Policy("auth_join", to="fleet_auth", command="insert", check="true"),
+        Policy(
+            "auth_accept",
+            to="fleet_auth",
+            command="update",
+            using="status = 'invited'",
+            check="true",
+        ),
+        Grant(
+            "select, insert (tenant_id, user_id, status, joined_at), update (status, joined_at)",
+            to="fleet_auth",
+        ),
+        Function(
+            "keep_an_owner",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body=_KEEPS_AN_OWNER,
+            comment="Trigger: a tenant keeps an active owner, unless it is being deleted.",
+        ),
+        Trigger(
+            "tenant_keeps_an_owner",
+            timing="after",
+            events="update or delete",
+            when="old.is_owner AND old.status = 'active'",
+            function="keep_an_owner()",
+            constraint=True,
+            initially_deferred=True,
+        ),
+        {"comment": "Which accounts belong to which tenant."},
+    )
+
+
+class Invitation(TenantScoped, Identified, Timestamped, Base):
+    """An address asked to join; whoever holds the token may accept once."""
+
+    __tablename__ = "invitations"
+    __app_privileges__ = (
+        "select, insert, update (role_id, project_ids, expires_at, revoked_at), delete"
+    )
+    __hidden_columns__ = ("token_hash",)
+
+    email: Mapped[str] = mapped_column(comment="Address that the invitation was sent to.")
+    role_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="Role given at acceptance; NULL once that role is gone, then not acceptable."
+    )
+    project_ids: Mapped[list[uuid.UUID]] = mapped_column(
+        server_default=EMPTY_ARRAY,
+        comment="Projects that the role is limited to, none for all; user_roles, written at "
+        "acceptance, has the foreign keys.",
+    )
+    token_hash: Mapped[str] = mapped_column(
+        deferred=True,
+        comment="Hash of the token in the link; unique over all tenants, since it "
+        "is looked up before the tenant is known.",
+    )
+    invited_by: Mapped[uuid.UUID | None] = mapped_column(
+        comment="users.id; no foreign key, the invitation outlives the account."
+    )
+    expires_at: Mapped[datetime.datetime]
+    accepted_at: Mapped[datetime.datetime | None]
+    revoked_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (
+        tenant_reference("role_id", "roles", "id", on_delete="set null"),
+        UniqueConstraint("token_hash"),
+        Index(
+            "uq_invitations_email_open",
+            "tenant_id",
+            text("lower(email)"),
+            unique=True,
+            postgresql_where=text("accepted_at IS NULL AND revoked_at IS NULL"),
+        ),
+        Index(None, "tenant_id", "role_id"),
+        CheckConstraint("position('@' in email) > 1", name="email"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        CheckConstraint("accepted_at IS NULL OR revoked_at IS NULL", name="outcome"),
+        *access("fleet_auth", "select, update (accepted_at)"),
+        {"comment": "Addresses asked to join a tenant."},
+    )
+
+
+class UserPreferences(TenantScoped, Timestamped, Base):
+    """How a member wants to see this tenant."""
+
+    __tablename__ = "user_preferences"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    display_name: Mapped[str | None] = mapped_column(comment="Name within this tenant.")
+    timezone: Mapped[str] = mapped_column(server_default="UTC", comment="IANA name.")
+    notification_prefs: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Channel to what the member wants there."
+    )
+
+    __table_args__ = (
+        tenant_reference("user_id", "tenant_members", on_delete="cascade"),
+        json_object("notification_prefs"),
+        {"comment": "Preferences of a member within a tenant."},
+    )

@@ -1,0 +1,162 @@
+"""Roles of a tenant and what its members may do."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Trigger
+from models.base import (
+    FALSE,
+    NOW,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    access,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+
+# The permissions of a system role are system rows too, but only the role says whether it is one.
+_REFUSE_SYSTEM_PERMISSION = """
+    declare
+      changed record;
+    begin
+      if tg_op = 'DELETE' then
+        changed := old;
+      else
+        changed := new;
+      end if;
+      if pg_has_role(current_user, 'fleet_app', 'usage')
+         and not pg_has_role(current_user, 'fleet_operator', 'usage')
+         and exists (select from public.roles
+                      where tenant_id = changed.tenant_id and id = changed.role_id and is_system)
+      then
+        raise exception 'the permissions of system role % cannot be changed by a tenant',
+            changed.role_id
+          using errcode = 'insufficient_privilege', table = tg_table_name,
+                hint = 'Make a role of your own and give it the permissions that you want.';
+      end if;
+      return changed;
+    end
+"""
+
+
+class Role(TenantScoped, Identified, Timestamped, Base):
+    """A named set of permissions: a copy of a built-in role, or the tenant's own."""
+
+    __tablename__ = "roles"
+    __guarded_columns__ = ("is_system",)
+
+    name: Mapped[str]
+    description: Mapped[str | None]
+    scope: Mapped[str] = mapped_column(
+        server_default="org", comment="Made for the whole organization or for single projects."
+    )
+    is_system: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="Copied from role_templates; tenants cannot change it."
+    )
+
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        not_empty("name"),
+        one_of("scope", ("org", "project")),
+        *access("fleet_auth", "select"),
+        Trigger(
+            "system_roles_stay",
+            timing="before",
+            events="update or delete",
+            when="old.is_system",
+            function="refuse_system_row()",
+        ),
+        {"comment": "Roles of a tenant, built-in copies and its own."},
+    )
+
+
+class RolePermission(TenantScoped, Base):
+    """One permission of a role."""
+
+    __tablename__ = "role_permissions"
+    __app_privileges__ = "select, insert, delete"
+
+    role_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(
+        Text, ForeignKey("permissions.action", ondelete="CASCADE"), primary_key=True
+    )
+
+    __table_args__ = (
+        tenant_reference("role_id", "roles", "id", on_delete="cascade"),
+        Index(None, "action"),
+        *access("fleet_auth", "select"),
+        Function(
+            "refuse_system_permission",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body=_REFUSE_SYSTEM_PERMISSION,
+            comment="Trigger: tenants leave the permissions of system roles alone.",
+        ),
+        Trigger(
+            "system_permissions_stay",
+            timing="before",
+            events="insert or update or delete",
+            function="refuse_system_permission()",
+        ),
+        {"comment": "What the roles of a tenant permit."},
+    )
+
+
+class UserRole(TenantScoped, Identified, Base):
+    """A role given to a member, in the whole tenant or in one project."""
+
+    __tablename__ = "user_roles"
+    __app_privileges__ = "select, insert, delete"
+
+    user_id: Mapped[uuid.UUID]
+    role_id: Mapped[uuid.UUID]
+    project_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: in the whole tenant.")
+    assigned_by: Mapped[uuid.UUID | None] = mapped_column(
+        comment="users.id; no foreign key, operators are no members."
+    )
+    assigned_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        tenant_reference("user_id", "tenant_members", on_delete="cascade"),
+        tenant_reference("role_id", "roles", "id", on_delete="cascade"),
+        tenant_reference("project_id", "projects", "id", on_delete="cascade"),
+        UniqueConstraint(
+            "tenant_id", "user_id", "role_id", "project_id", postgresql_nulls_not_distinct=True
+        ),
+        Index(None, "tenant_id", "role_id"),
+        Index(None, "tenant_id", "project_id"),
+        *access("fleet_auth", "select, insert"),
+        {"comment": "Which member has which role; given and taken away, never edited."},
+    )
+
+
+class UserPermission(TenantScoped, Timestamped, Base):
+    """What a member may do with a feature whatever the roles say."""
+
+    __tablename__ = "user_permissions"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    feature: Mapped[str] = mapped_column(
+        Text, primary_key=True, comment="Dotted name such as connectivity.tags."
+    )
+    can_create: Mapped[bool] = mapped_column(server_default=FALSE)
+    can_read: Mapped[bool] = mapped_column(server_default=FALSE)
+    can_update: Mapped[bool] = mapped_column(server_default=FALSE)
+    can_delete: Mapped[bool] = mapped_column(server_default=FALSE)
+
+    __table_args__ = (
+        tenant_reference("user_id", "tenant_members", on_delete="cascade"),
+        not_empty("feature"),
+        *access("fleet_auth", "select"),
+        {"comment": "Overrides per member and feature; a row replaces what roles permit there."},
+    )

@@ -1,0 +1,151 @@
+"""Tenants, their settings, and tenants as the organizations of service monitoring."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Grant, Policy, RowSecurity, View
+from models.base import (
+    EMPTY_ARRAY,
+    EMPTY_OBJECT,
+    OWN_TENANT,
+    PLATFORM_TENANT_ID,
+    UUID7,
+    Base,
+    Private,
+    TenantScoped,
+    Timestamped,
+    access,
+    json_object,
+    json_value,
+    not_empty,
+    one_of,
+    operator_access,
+)
+
+PROFILE_COLUMNS = (
+    "name",
+    "legal_name",
+    "contact_name",
+    "contact_email",
+    "billing_email",
+    "phone",
+    "industry",
+    "company_size",
+    "address_line1",
+    "address_line2",
+    "city",
+    "state_province",
+    "postal_code",
+    "country",
+)
+"""What a tenant may change in its own row; never its tier, status, slug or billing account."""
+
+
+class Tenant(Private, Timestamped, Base):
+    """A customer of the platform, or the platform itself (PLATFORM_TENANT_ID)."""
+
+    __tablename__ = "tenants"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
+    slug: Mapped[str] = mapped_column(comment="What people and URLs call the tenant.")
+    name: Mapped[str] = mapped_column(comment="Display name.")
+    status: Mapped[str] = mapped_column(
+        server_default="active",
+        comment="suspended: nobody signs in; deleted: rows are being removed.",
+    )
+    account_tier_id: Mapped[str | None] = mapped_column(
+        ForeignKey("account_tiers.tier_id"), comment="What the tenant as a whole may use."
+    )
+    legal_name: Mapped[str | None] = mapped_column(comment="Name on contracts and invoices.")
+    contact_name: Mapped[str | None]
+    contact_email: Mapped[str | None]
+    billing_email: Mapped[str | None] = mapped_column(comment="Where invoices go.")
+    phone: Mapped[str | None]
+    industry: Mapped[str | None]
+    company_size: Mapped[str | None] = mapped_column(comment="Range of employees, as text.")
+    address_line1: Mapped[str | None]
+    address_line2: Mapped[str | None]
+    city: Mapped[str | None]
+    state_province: Mapped[str | None]
+    postal_code: Mapped[str | None]
+    country: Mapped[str | None] = mapped_column(comment="ISO 3166-1 alpha-2, upper case.")
+    data_residency_region: Mapped[str | None] = mapped_column(
+        comment="Where the data must stay; a contract, so operators set it."
+    )
+    stripe_customer_id: Mapped[str | None] = mapped_column(comment="Billing account at Stripe.")
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", server_default=EMPTY_OBJECT, comment="Notes of the operators."
+    )
+    builtins: Mapped[list[str]] = mapped_column(
+        server_default=EMPTY_ARRAY,
+        comment="Keys of all built-in rows ever copied in, so that sync_tenant() does not bring "
+        "back what the tenant deleted.",
+    )
+    deleted_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="When the tenant asked to be deleted; its rows may still exist."
+    )
+
+    __table_args__ = (
+        UniqueConstraint("slug"),
+        UniqueConstraint("stripe_customer_id"),
+        Index(None, "account_tier_id"),
+        CheckConstraint("slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'", name="slug"),
+        not_empty("name"),
+        one_of("status", ("active", "suspended", "deleted")),
+        CheckConstraint("(status = 'deleted') = (deleted_at IS NOT NULL)", name="deleted_at"),
+        CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
+        CheckConstraint(
+            f"tenant_id <> '{PLATFORM_TENANT_ID}' OR status = 'active'", name="platform_is_active"
+        ),
+        json_object("metadata"),
+        RowSecurity(),
+        Policy("own_row", to="fleet_app", command="select", using=OWN_TENANT),
+        Policy("own_profile", to="fleet_app", command="update", using=OWN_TENANT, check=OWN_TENANT),
+        Grant(f"select, update ({', '.join(PROFILE_COLUMNS)})", to="fleet_app"),
+        *operator_access(),
+        *access("fleet_auth", "select (tenant_id, slug, name, status)"),
+        *access("fleet_ingest", "select (tenant_id, slug, status)"),
+        # Service monitoring calls tenants organizations; one truth, read with the rights of
+        # whoever asks.
+        View(
+            "organizations",
+            """
+            SELECT t.tenant_id AS id, t.slug, t.name, t.status,
+                   coalesce((SELECT jsonb_object_agg(s.key, s.value) FROM tenant_settings s
+                              WHERE s.tenant_id = t.tenant_id), '{}'::jsonb) AS settings,
+                   coalesce(a.limits, '{}'::jsonb) AS limits,
+                   t.created_at, t.updated_at
+              FROM tenants t LEFT JOIN account_tiers a ON a.tier_id = t.account_tier_id
+            """,
+            security_invoker=True,
+            grants={
+                "fleet_app": "select",
+                "fleet_operator": "select",
+                "fleet_operator_read": "select",
+            },
+            comment="Tenants under the name that service monitoring has for them.",
+        ),
+        {"comment": "Customers of the platform, and the platform itself as tenant zero."},
+    )
+
+
+class TenantSetting(TenantScoped, Timestamped, Base):
+    """One setting of one tenant."""
+
+    __tablename__ = "tenant_settings"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True, comment="Dotted name.")
+    value: Mapped[Any] = mapped_column(JSONB, comment="Any JSON but null.")
+
+    __table_args__ = (
+        not_empty("key"),
+        json_value("value"),
+        {"comment": "Settings of a tenant; new tenants get those of the platform tenant."},
+    )

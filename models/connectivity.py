@@ -1,0 +1,27 @@
+"""Industrial data collection: units in which things are measured."""
+
+from __future__ import annotations
+
+from sqlalchemy import Identity, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Catalogue, Timestamped, not_empty
+
+
+class UnitOfMeasure(Catalogue, Timestamped, Base):
+    """A unit such as degree Celsius."""
+
+    __tablename__ = "units_of_measure"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(comment="What reference data finds the unit by.")
+    symbol: Mapped[str] = mapped_column(comment="As shown behind a value; not unique.")
+    category: Mapped[str] = mapped_column(comment="Heading: Temperature, Pressure, ...")
+
+    __table_args__ = (
+        UniqueConstraint("name"),
+        Index(None, "category"),
+        not_empty("name"),
+        not_empty("category"),
+        {"comment": "Catalogue of units of measure."},
+    )

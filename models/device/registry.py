@@ -1,0 +1,215 @@
+"""Devices: what they are, their tags and further attributes."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Computed, Index, Text, text
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Trigger
+from models.base import (
+    EMPTY_OBJECT,
+    Base,
+    TenantScoped,
+    Timestamped,
+    access,
+    json_object,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.device.sites import BOTH_COORDINATES, COORDINATES
+from models.functions import PLPGSQL_SETTINGS
+
+_SEARCHED = ("device_id", "serial_number", "model", "manufacturer", "device_type", "address")
+_SEARCH_VECTOR = "to_tsvector('simple'::regconfig, {})".format(
+    " || ' ' || ".join(f"coalesce({column}, '')" for column in _SEARCHED)
+)
+
+# Two sessions that hang A under B and B under A see no cycle each, so the second must wait for
+# the first: both lock their tenant, the one row that all hierarchies of a tenant share. A new
+# device needs no lock, since no other session can refer to it yet; it can only close a cycle
+# with rows of its own transaction, which the search sees.
+_NO_CYCLES = """
+    begin
+      if tg_op = 'UPDATE' then
+        perform from public.tenants where tenant_id = new.tenant_id for no key update;
+        if not found then
+          raise exception 'tenant % of device % is not visible to %',
+              new.tenant_id, new.device_id, current_user
+            using errcode = 'no_data_found', hint = 'Set app.tenant_id in this transaction.';
+        end if;
+      end if;
+      if exists (
+        with recursive above (device_id) as (
+          select new.parent_device_id
+          union  -- not UNION ALL: ends even where a cycle stands already
+          select d.parent_device_id
+            from above join public.device_registry d
+              on d.tenant_id = new.tenant_id and d.device_id = above.device_id
+           where d.parent_device_id is not null
+        )
+        select from above where device_id = new.device_id
+      ) then
+        raise exception 'device % cannot hang under %: it would be its own ancestor',
+            new.device_id, new.parent_device_id
+          using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                constraint = tg_name, column = 'parent_device_id';
+      end if;
+      return null;
+    end
+"""
+
+
+class Device(TenantScoped, Timestamped, Base):
+    """A device of a tenant, from its first announcement until it is decommissioned."""
+
+    __tablename__ = "device_registry"
+    __hidden_columns__ = ("provision_token_hash",)
+    __guarded_columns__ = ("sensor_limit",)
+
+    device_id: Mapped[str] = mapped_column(
+        Text, primary_key=True, comment="What the device calls itself."
+    )
+    site_id: Mapped[uuid.UUID | None]
+    template_id: Mapped[uuid.UUID | None]
+    parent_device_id: Mapped[str | None] = mapped_column(
+        comment="The gateway it speaks through; never itself, not even in several steps."
+    )
+    status: Mapped[str] = mapped_column(
+        server_default="pending",
+        comment="pending: known, never activated; revoked: its credentials are void.",
+    )
+    device_type: Mapped[str | None] = mapped_column(
+        comment="The tenant's own classification, used by rules and firmware."
+    )
+    provision_token_hash: Mapped[str | None] = mapped_column(
+        deferred=True, comment="Hash of the token with which the device announces itself."
+    )
+    sensor_limit: Mapped[int] = mapped_column(
+        server_default=text("20"), comment="Sensors that its plan allows; billing sets it."
+    )
+    latitude: Mapped[float | None] = mapped_column(comment="Degrees north, WGS 84.")
+    longitude: Mapped[float | None] = mapped_column(comment="Degrees east, WGS 84.")
+    address: Mapped[str | None]
+    location_source: Mapped[str] = mapped_column(
+        server_default="auto", comment="'auto': from the device; 'manual': stays as entered."
+    )
+    manufacturer: Mapped[str | None]
+    model: Mapped[str | None]
+    serial_number: Mapped[str | None]
+    hw_revision: Mapped[str | None]
+    board_revision: Mapped[str | None]
+    chipset: Mapped[str | None]
+    modem_model: Mapped[str | None]
+    mac_address: Mapped[str | None]
+    imei: Mapped[str | None] = mapped_column(comment="Identity of the modem (3GPP).")
+    meid: Mapped[str | None] = mapped_column(comment="Identity of the modem (3GPP2).")
+    iccid: Mapped[str | None] = mapped_column(comment="Identity of the SIM card.")
+    fw_version: Mapped[str | None]
+    bootloader_version: Mapped[str | None]
+    modem_fw_version: Mapped[str | None]
+    batch_id: Mapped[str | None] = mapped_column(comment="Production batch.")
+    deployment_date: Mapped[datetime.datetime | None]
+    installation_notes: Mapped[str | None]
+    notes: Mapped[str | None]
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", server_default=EMPTY_OBJECT, comment="Small attributes, read with the device."
+    )
+    decommissioned_at: Mapped[datetime.datetime | None]
+    search_vector: Mapped[Any] = mapped_column(
+        TSVECTOR,
+        Computed(_SEARCH_VECTOR, persisted=True),
+        deferred=True,
+        comment="Words of the identifying columns.",
+    )
+
+    __table_args__ = (
+        tenant_reference("site_id", "sites", on_delete="set null"),
+        tenant_reference("template_id", "device_templates", "id", on_delete="set null"),
+        tenant_reference("parent_device_id", "device_registry", "device_id", on_delete="set null"),
+        Index(None, "tenant_id", "site_id"),
+        Index(None, "tenant_id", "template_id"),
+        Index(None, "tenant_id", "parent_device_id"),
+        Index(None, "tenant_id", "status"),
+        # Serves operators. @@ is not leakproof, so under row security the application first
+        # finds the devices of its tenant and then searches among them.
+        Index(None, "search_vector", postgresql_using="gin"),
+        Index(
+            None,
+            "provision_token_hash",
+            postgresql_where=text("provision_token_hash IS NOT NULL"),
+        ),
+        CheckConstraint("length(device_id) BETWEEN 1 AND 255", name="device_id"),
+        one_of(
+            "status",
+            ("pending", "active", "inactive", "suspended", "revoked", "decommissioned"),
+        ),
+        CheckConstraint(
+            "(status = 'decommissioned') = (decommissioned_at IS NOT NULL)",
+            name="decommissioned_at",
+        ),
+        CheckConstraint("parent_device_id <> device_id", name="not_its_own_parent"),
+        one_of("location_source", ("auto", "manual")),
+        CheckConstraint(COORDINATES, name="coordinates"),
+        CheckConstraint(BOTH_COORDINATES, name="both_coordinates"),
+        CheckConstraint("sensor_limit >= 0", name="sensor_limit"),
+        json_object("metadata"),
+        *access(
+            "fleet_ingest", "select (tenant_id, device_id, site_id, status, provision_token_hash)"
+        ),
+        Function(
+            "refuse_parent_cycle",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body=_NO_CYCLES,
+            comment="Trigger: no device is its own ancestor.",
+        ),
+        Trigger(
+            "parents_form_no_cycle",
+            timing="after",
+            events="insert or update of parent_device_id",
+            when="new.parent_device_id IS NOT NULL",
+            function="refuse_parent_cycle()",
+        ),
+        {"comment": "Devices; what they measure is in telemetry, what they do in device_state."},
+    )
+
+
+class DeviceTag(TenantScoped, Timestamped, Base):
+    """A tag of a device, with or without a value."""
+
+    __tablename__ = "device_tags"
+
+    device_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    tag: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str | None] = mapped_column(comment="NULL: the tag alone says it.")
+
+    __table_args__ = (
+        tenant_reference("device_id", "device_registry", on_delete="cascade"),
+        Index(None, "tenant_id", "tag", "value"),
+        not_empty("tag"),
+        {"comment": "Free tags of devices."},
+    )
+
+
+class DeviceExtendedAttributes(TenantScoped, Timestamped, Base):
+    """Attributes of a device that have no column."""
+
+    __tablename__ = "device_extended_attributes"
+
+    device_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    attributes: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Name to any value."
+    )
+
+    __table_args__ = (
+        tenant_reference("device_id", "device_registry", on_delete="cascade"),
+        json_object("attributes"),
+        {"comment": "Large or rarely read attributes, kept out of the rows of device_registry."},
+    )

@@ -1,0 +1,76 @@
+"""Measuring points of devices."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import (
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+
+
+class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
+    """A measuring point of a device: one metric key of its telemetry."""
+
+    __tablename__ = "device_sensors"
+
+    device_id: Mapped[str]
+    metric_key: Mapped[str] = mapped_column(comment="Key in the telemetry of the device.")
+    display_name: Mapped[str]
+    template_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="With template_metric_key: the metric that the sensor was made from."
+    )
+    template_metric_key: Mapped[str | None]
+    device_module_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The module that measures; NULL: the device itself."
+    )
+    unit_id: Mapped[int | None] = mapped_column(ForeignKey("units_of_measure.id"))
+    min_range: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
+    max_range: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
+    precision_digits: Mapped[int] = mapped_column(server_default=text("2"))
+    status: Mapped[str] = mapped_column(
+        server_default="active", comment="error: the last value made no sense."
+    )
+    source: Mapped[str] = mapped_column(
+        server_default="required",
+        comment="Why it exists: required or optional in the template, or seen without one.",
+    )
+    last_value: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
+    last_value_text: Mapped[str | None] = mapped_column(comment="Where it is not a number.")
+    last_seen_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (
+        tenant_reference("device_id", "device_registry", on_delete="cascade"),
+        tenant_reference(
+            ("template_id", "template_metric_key"),
+            "template_metrics",
+            ("template_id", "metric_key"),
+            on_delete="set null",
+        ),
+        tenant_reference("device_module_id", "device_modules", "id", on_delete="set null"),
+        UniqueConstraint("tenant_id", "device_id", "metric_key"),
+        Index(None, "tenant_id", "template_id", "template_metric_key"),
+        Index(None, "tenant_id", "device_module_id"),
+        Index(None, "unit_id"),
+        Index(None, "tenant_id", "status"),
+        not_empty("metric_key"),
+        CheckConstraint(
+            "(template_id IS NULL) = (template_metric_key IS NULL)", name="template_metric"
+        ),
+        CheckConstraint("min_range <= max_range", name="range"),
+        CheckConstraint("precision_digits BETWEEN 0 AND 15", name="precision_digits"),
+        one_of("status", ("active", "inactive", "error")),
+        one_of("source", ("required", "optional", "unmodeled")),
+        {"comment": "Measuring points of devices and their latest value."},
+    )

@@ -1,0 +1,34 @@
+"""Places where devices are."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import UUID7, Base, TenantScoped, Timestamped, not_empty
+
+COORDINATES = "latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"
+"""WGS 84 degrees; a missing coordinate passes, but both are there or none (below)."""
+BOTH_COORDINATES = "(latitude IS NULL) = (longitude IS NULL)"
+
+
+class Site(TenantScoped, Timestamped, Base):
+    """A place where a tenant has devices."""
+
+    __tablename__ = "sites"
+
+    site_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
+    name: Mapped[str]
+    location: Mapped[str | None] = mapped_column(comment="Address or directions, as text.")
+    latitude: Mapped[float | None] = mapped_column(comment="Degrees north, WGS 84.")
+    longitude: Mapped[float | None] = mapped_column(comment="Degrees east, WGS 84.")
+
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        not_empty("name"),
+        CheckConstraint(COORDINATES, name="coordinates"),
+        CheckConstraint(BOTH_COORDINATES, name="both_coordinates"),
+        {"comment": "Places where devices are."},
+    )

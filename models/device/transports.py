@@ -1,0 +1,134 @@
+"""How devices reach the platform, and the carriers of their SIM cards."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import (
+    EMPTY_OBJECT,
+    FALSE,
+    TRUE,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    json_object,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+
+
+class CarrierIntegration(TenantScoped, Identified, Timestamped, Base):
+    """The account of a tenant at a mobile carrier."""
+
+    __tablename__ = "carrier_integrations"
+
+    carrier_name: Mapped[str] = mapped_column(comment="Which carrier, as the programs know it.")
+    display_name: Mapped[str]
+    enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+    api_base_url: Mapped[str | None]
+    account_id: Mapped[str | None] = mapped_column(comment="The account's number at the carrier.")
+    secret_ref: Mapped[str | None] = mapped_column(
+        comment="Where the secret store keeps the credentials; never the credentials."
+    )
+    config: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Further settings of the carrier; no credentials."
+    )
+    sync_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+    sync_interval_minutes: Mapped[int] = mapped_column(server_default=text("60"))
+    last_sync_at: Mapped[datetime.datetime | None]
+    last_sync_status: Mapped[str] = mapped_column(server_default="never")
+    last_sync_error: Mapped[str | None]
+
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "carrier_name"),
+        Index(
+            "ix_carrier_integrations_due",
+            "last_sync_at",
+            postgresql_where=text("enabled AND sync_enabled"),
+        ),
+        not_empty("carrier_name"),
+        json_object("config"),
+        CheckConstraint("sync_interval_minutes > 0", name="sync_interval_minutes"),
+        one_of("last_sync_status", ("never", "success", "partial", "error")),
+        {"comment": "Accounts of tenants at mobile carriers."},
+    )
+
+
+class DeviceTransport(TenantScoped, Identified, Timestamped, Base):
+    """A way from a device to the platform: protocol, medium, SIM card."""
+
+    __tablename__ = "device_transports"
+
+    device_id: Mapped[str]
+    ingestion_protocol: Mapped[str]
+    physical_connectivity: Mapped[str | None]
+    protocol_config: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Topic, port, addresses; no credentials."
+    )
+    connectivity_config: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Settings of the medium; no credentials."
+    )
+    is_primary: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="The way that commands take; at most one per device."
+    )
+    status: Mapped[str] = mapped_column(
+        server_default="active", comment="failover: used while no active way works."
+    )
+    last_connected_at: Mapped[datetime.datetime | None]
+    carrier_integration_id: Mapped[uuid.UUID | None]
+    carrier_device_id: Mapped[str | None] = mapped_column(comment="The SIM's key at the carrier.")
+    sim_iccid: Mapped[str | None] = mapped_column(comment="The SIM card of this way.")
+    sim_status: Mapped[str | None]
+    msisdn: Mapped[str | None] = mapped_column(comment="Telephone number of the SIM card.")
+    apn: Mapped[str | None] = mapped_column(comment="Access point name.")
+    carrier_plan_name: Mapped[str | None] = mapped_column(comment="Tariff at the carrier.")
+    network_status: Mapped[str | None] = mapped_column(comment="As the carrier words it.")
+    ip_address: Mapped[str | None] = mapped_column(INET)
+    last_network_attach_at: Mapped[datetime.datetime | None]
+    data_limit_mb: Mapped[decimal.Decimal | None] = mapped_column(comment="Per billing cycle.")
+    data_used_mb: Mapped[decimal.Decimal | None] = mapped_column(comment="In this billing cycle.")
+    data_used_updated_at: Mapped[datetime.datetime | None]
+    billing_cycle_day: Mapped[int | None] = mapped_column(
+        comment="Day of the month on which data_used_mb starts again."
+    )
+
+    __table_args__ = (
+        tenant_reference("device_id", "device_registry", on_delete="cascade"),
+        tenant_reference(
+            "carrier_integration_id", "carrier_integrations", "id", on_delete="set null"
+        ),
+        UniqueConstraint("tenant_id", "device_id", "ingestion_protocol"),
+        Index(
+            "uq_device_transports_primary",
+            "tenant_id",
+            "device_id",
+            unique=True,
+            postgresql_where=text("is_primary"),
+        ),
+        Index(None, "tenant_id", "ingestion_protocol"),
+        Index(None, "tenant_id", "carrier_integration_id"),
+        one_of(
+            "ingestion_protocol",
+            ("mqtt_direct", "http_api", "lorawan", "gateway_proxy", "modbus_rtu"),
+        ),
+        one_of(
+            "physical_connectivity",
+            ("cellular", "ethernet", "wifi", "satellite", "lora", "other"),
+        ),
+        one_of("status", ("active", "inactive", "failover")),
+        one_of("sim_status", ("ready", "active", "suspended", "deactivated")),
+        json_object("protocol_config"),
+        json_object("connectivity_config"),
+        CheckConstraint("data_limit_mb >= 0 AND data_used_mb >= 0", name="data"),
+        CheckConstraint("billing_cycle_day BETWEEN 1 AND 31", name="billing_cycle_day"),
+        {"comment": "Ways from devices to the platform, with their SIM cards and data usage."},
+    )

@@ -1,0 +1,221 @@
+"""Who may do what, as the models declare it: scopes, grants, policies, functions."""
+
+from __future__ import annotations
+
+import re
+
+import models
+from ddl import Declared
+from models.base import OWN_TENANT
+from tests.models.inventory import TABLES, assert_none
+
+DECLARED = Declared.on(models.metadata)
+ROLES = {role.name for role in models.ROLES}
+READABLE_HASHES = {"device_activations.code_hash"}
+"""Part of a key, salted with the device, and compared by the application itself."""
+
+
+def held(table: str, role: str, privilege: str) -> set[str]:
+    """The columns of ``table`` for which ``role`` has ``privilege``."""
+    columns: set[str] = set()
+    grants = DECLARED.of("grant").get(("public", table))
+    for found in grants.privileges if grants else ():
+        if (found.role, found.name) == (role, privilege):
+            every = set(models.metadata.tables[table].columns.keys())
+            columns |= {found.column} if found.column else every
+    return columns
+
+
+def policies(table: str, role: str) -> list[tuple[str, str | None, str | None, bool]]:
+    """(command, using, check, permissive) of the policies of ``table`` for ``role``."""
+    return [
+        (state.command, state.using, state.check, state.permissive)
+        for state in DECLARED.of("policy").values()
+        if state.table == table and role in state.to
+    ]
+
+
+def test_tenant_tables_are_guarded() -> None:
+    """Row security on and forced; the application by tenant, operators by policy."""
+    findings = []
+    for name, scope in models.SCOPES.items():
+        if scope != "tenant":
+            continue
+        security = DECLARED.of("row security").get(("public", name))
+        if security is None or not (security.enable and security.force):
+            findings.append(f"{name}: row security is not on and forced")
+        if ("all", OWN_TENANT, OWN_TENANT, True) not in policies(name, "fleet_app"):
+            findings.append(f"{name}: fleet_app has no policy tenant_isolation")
+        if ("all", "true", "true", True) not in policies(name, "fleet_operator"):
+            findings.append(f"{name}: fleet_operator has no policy")
+        if policies(name, "fleet_operator_read") != [("select", "true", None, True)]:
+            findings.append(f"{name}: fleet_operator_read does not read all rows")
+        every = set(models.metadata.tables[name].columns.keys())
+        for privilege in ("select", "insert", "update", "delete"):
+            if held(name, "fleet_operator", privilege) != every:
+                findings.append(f"{name}: fleet_operator lacks {privilege}")
+    assert_none(findings)
+
+
+def test_no_further_policy_opens_a_tenant_table_to_the_application() -> None:
+    """Permissive policies add up: a second one for fleet_app would undo the first."""
+    assert_none(
+        [
+            f"{name}: {policy}"
+            for name, scope in models.SCOPES.items()
+            if scope == "tenant"
+            for policy in policies(name, "fleet_app")
+            if policy[3] and policy != ("all", OWN_TENANT, OWN_TENANT, True)
+        ]
+    )
+
+
+def test_policies_stand_on_tables_with_row_security() -> None:
+    secured = set(DECLARED.of("row security"))
+    assert_none(
+        [
+            f"{state.table}: policy {state.name} without row security"
+            for state in DECLARED.of("policy").values()
+            if (state.schema, state.table) not in secured
+        ]
+    )
+
+
+def test_the_application_reads_catalogues_and_nothing_else_that_is_global() -> None:
+    """Private tables are closed to it, but for its own tenant and the names of its members."""
+    findings = []
+    for name, scope in models.SCOPES.items():
+        if scope == "tenant":
+            continue
+        writes = {p for p in ("insert", "update", "delete") if held(name, "fleet_app", p)}
+        reads = held(name, "fleet_app", "select")
+        if scope == "global" and (writes or not reads):
+            findings.append(f"{name}: reads {sorted(reads)}, writes by {sorted(writes)}")
+        if scope == "private" and name not in ("users", "tenants") and (reads or writes):
+            findings.append(f"{name} is private, but fleet_app holds {sorted(writes)} {reads}")
+    assert_none(findings)
+    assert held("users", "fleet_app", "select") == {"id", "display_name", "email"}
+    assert not held("users", "fleet_app", "update")
+
+
+def test_a_tenant_changes_its_profile_and_nothing_else_of_its_row() -> None:
+    """Tier, billing account, status and slug are the platform's."""
+    assert held("tenants", "fleet_app", "update") == set(models.auth.PROFILE_COLUMNS)
+    assert not held("tenants", "fleet_app", "insert") | held("tenants", "fleet_app", "delete")
+    kept = {"account_tier_id", "stripe_customer_id", "status", "slug", "tenant_id", "builtins"}
+    assert not kept & set(models.auth.PROFILE_COLUMNS)
+
+
+def test_a_tenant_enlists_nobody_and_buys_nothing_by_itself() -> None:
+    assert not held("tenant_members", "fleet_app", "insert")
+    assert held("tenant_members", "fleet_app", "update") == {"status", "is_owner"}
+    for privilege in ("insert", "update", "delete"):
+        assert not held("subscriptions", "fleet_app", privilege), privilege
+
+
+def test_hashes_of_credentials_are_not_readable() -> None:
+    assert_none(
+        [
+            f"{table.name}.{column.name} is readable by {role}"
+            for table in TABLES
+            for column in table.columns
+            if column.name.endswith("_hash")
+            if f"{table.name}.{column.name}" not in READABLE_HASHES
+            for role in ("fleet_app", "fleet_operator_read")
+            if column.name in held(table.name, role, "select")
+        ]
+    )
+
+
+def test_ingest_writes_no_table_of_the_models_and_reads_three() -> None:
+    readable = {table.name for table in TABLES if held(table.name, "fleet_ingest", "select")}
+    assert readable == {"tenants", "device_registry", "device_api_tokens"}
+    for table in TABLES:
+        for privilege in ("insert", "update", "delete"):
+            assert not held(table.name, "fleet_ingest", privilege), table.name
+
+
+def test_the_operator_audit_log_is_append_only() -> None:
+    for role in ROLES:
+        for privilege in ("update", "delete", "truncate"):
+            assert not held("operator_audit_log", role, privilege), f"{role} {privilege}"
+    for role in ("fleet_operator", "fleet_operator_read"):
+        given = held("operator_audit_log", role, "insert")
+        assert given
+        assert not given & {"created_at", "login"}, "these must not be forged"
+
+
+def test_grants_go_to_the_declared_roles_only() -> None:
+    assert_none(
+        [
+            f"{state.title()} to {found.role}"
+            for state in DECLARED.of("grant").values()
+            for found in state.privileges
+            if found.role not in ROLES or found.grantable
+        ]
+    )
+
+
+def test_whoever_inserts_may_execute_the_defaults() -> None:
+    findings = []
+    for table in TABLES:
+        defaults = {str(getattr(c.server_default, "arg", "")) for c in table.columns}
+        for call in sorted(defaults & {"uuid7()", "current_tenant()"}):
+            grants = DECLARED.of("grant")[("public", f"function {call}")].privileges
+            executing = {found.role for found in grants}
+            findings += [
+                f"{table.name}: {role} inserts, but may not execute {call}"
+                for role in sorted(ROLES - executing)
+                if held(table.name, role, "insert")
+            ]
+    assert_none(findings)
+
+
+def test_the_context_is_read_in_one_place() -> None:
+    """A second setting trusted by a policy would be a second way in."""
+    findings = [
+        f"policy {state.name} on {state.table}"
+        for state in DECLARED.of("policy").values()
+        if "current_setting" in f"{state.using} {state.check}"
+    ]
+    findings += [
+        state.title()
+        for state in DECLARED.of("function").values()
+        if "current_setting" in state.body and state.name != "current_tenant"
+    ]
+    assert_none(findings)
+
+
+def test_no_function_runs_with_the_rights_of_its_owner() -> None:
+    """Row security is forced, so the owner is blind; who acts across tenants is an operator."""
+    assert_none([s.title() for s in DECLARED.of("function").values() if s.security_definer])
+
+
+def test_text_bodies_name_tables_with_their_schema() -> None:
+    """Their search_path holds no schema of ours."""
+    tables = "|".join(sorted(models.metadata.tables, key=len, reverse=True))
+    findings = []
+    for state in DECLARED.of("function").values():
+        if state.standard_body:
+            continue
+        code = re.sub(r"'(?:[^']|'')*'|--[^\n]*", " ", state.body)
+        findings += [
+            f"{state.title()}: {match[0].strip()}"
+            for match in re.finditer(rf"\b(?:from|join|into|update)\s+({tables})\b", code)
+        ]
+    assert_none(findings)
+
+
+def test_objects_have_comments() -> None:
+    assert_none(
+        [
+            f"{state.title()} has no comment"
+            for kind in ("function", "view")
+            for state in DECLARED.of(kind).values()
+            if not state.comment
+        ]
+    )
+
+
+def test_views_read_with_the_rights_of_whoever_asks() -> None:
+    assert_none([s.title() for s in DECLARED.of("view").values() if not s.security_invoker])

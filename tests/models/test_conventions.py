@@ -1,0 +1,185 @@
+"""The rules of the model for tables, keys and indexes, checked without a database.
+
+Every test gathers what breaks its rule over all tables and names each object.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import MetaData, Table, UniqueConstraint, Uuid
+from sqlalchemy.exc import ArgumentError
+
+import models
+from models.base import Base, TenantScoped, tenant_access
+from tests.models.inventory import TABLES, TENANT_TABLES, assert_none, foreign_keys, keys
+
+LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN = {
+    "api_keys.key_hash",
+    "device_api_tokens.client_id",
+    "device_certificates.fingerprint_sha256",
+    "invitations.token_hash",
+}
+
+
+def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
+    """Summaries and the isolation inventory are derived from these."""
+    assert set(models.DOMAINS) == set(models.SCOPES) == set(models.metadata.tables)
+    mixins = ("TenantScoped", "Catalogue", "Private")
+    assert_none(
+        [
+            f"{mapper.class_.__name__}: expected one of {mixins}, found {found}"
+            for mapper in Base.registry.mappers
+            if len(found := [m.__name__ for m in mapper.class_.__mro__ if m.__name__ in mixins])
+            != 1
+        ]
+    )
+
+
+def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
+    findings = []
+    for table in TENANT_TABLES:
+        columns, key = list(table.columns), list(table.primary_key.columns)
+        if columns[0].name != "tenant_id" or columns[0].nullable:
+            findings.append(f"{table.name}: first column is {columns[0].name}")
+        if not isinstance(columns[0].type, Uuid):
+            findings.append(f"{table.name}: tenant_id is {columns[0].type}, expected uuid")
+        if key[0].name != "tenant_id" or len(key) < 2:
+            findings.append(f"{table.primary_key.name}: {[column.name for column in key]}")
+    assert_none(findings)
+
+
+def test_only_tenant_tables_call_a_column_tenant_id() -> None:
+    """Whatever carries tenant_id is guarded by row security; tenants itself is tested apart."""
+    assert_none(
+        [
+            f"{table.name} has tenant_id but scope {models.SCOPES[table.key]}"
+            for table in TABLES
+            if "tenant_id" in table.columns and table not in TENANT_TABLES
+            if table.name != "tenants"
+        ]
+    )
+
+
+def test_unique_keys_lead_with_tenant_id() -> None:
+    """A key over all tenants would tell one tenant what another has."""
+    findings, used = [], set()
+    for table in TENANT_TABLES:
+        unique = {str(index.name) for index in table.indexes if index.unique}
+        unique |= {str(c.name) for c in table.constraints if isinstance(c, UniqueConstraint)}
+        for name, columns, _ in keys(table):
+            if name not in unique or columns[0] == "tenant_id":
+                continue
+            used.add(credential := f"{table.name}.{','.join(columns)}")
+            if credential not in LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN:
+                findings.append(f"{name}: {columns}")
+    assert_none(findings)
+    assert used == LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN
+
+
+def test_foreign_keys_between_tenant_tables_carry_tenant_id() -> None:
+    """PostgreSQL checks foreign keys without row security."""
+    findings = []
+    for table, key in foreign_keys():
+        pairs = [(element.parent.name, element.column.name) for element in key.elements]
+        target = key.referred_table
+        if table in TENANT_TABLES and target in TENANT_TABLES:
+            if pairs[0] != ("tenant_id", "tenant_id"):
+                findings.append(f"{key.name}: {pairs}")
+        elif table in TENANT_TABLES and len(pairs) != 1:
+            findings.append(f"{key.name}: expected one column to {target.name}, found {pairs}")
+    assert_none(findings)
+
+
+def test_foreign_keys_have_the_types_of_what_they_refer_to() -> None:
+    assert_none(
+        [
+            f"{key.name}: {element.parent.name} is {element.parent.type}, "
+            f"{element.column} is {element.column.type}"
+            for _, key in foreign_keys()
+            for element in key.elements
+            if repr(element.parent.type) != repr(element.column.type)
+        ]
+    )
+
+
+def test_foreign_keys_have_an_index_that_leads_with_their_columns() -> None:
+    """Else deleting one parent reads the whole child table."""
+    findings = []
+    for table, key in foreign_keys():
+        own = set(key.column_keys)
+        if not any(
+            set(columns[: len(own)]) == own and not predicate
+            for _, columns, predicate in keys(table)
+        ):
+            findings.append(f"{key.name}: no index of {table.name} leads with {sorted(own)}")
+    assert_none(findings)
+
+
+def test_no_index_is_a_prefix_of_another() -> None:
+    """The longer one serves every query of the shorter one, and each costs every write."""
+    findings = []
+    for table in TABLES:
+        found = list(keys(table))
+        findings += [
+            f"{table.name}: {name} {columns} is a prefix of {other} {longer}"
+            for name, columns, predicate in found
+            for other, longer, condition in found
+            if name != other and predicate == condition and longer[: len(columns)] == columns
+        ]
+    assert_none(findings)
+
+
+def test_set_null_leaves_tenant_id_and_can_be_done() -> None:
+    findings = []
+    for table, key in foreign_keys():
+        if not (key.ondelete or "").upper().startswith("SET NULL"):
+            continue
+        match = re.search(r"\((.*)\)", key.ondelete or "")
+        columns = match[1].split(", ") if match else list(key.column_keys)
+        findings += [
+            f"{key.name}: ON DELETE {key.ondelete} would set {table.name}.{column}, NOT NULL"
+            for column in columns
+            if not table.columns[column].nullable
+        ]
+    assert_none(findings)
+
+
+def test_rows_of_a_tenant_never_go_with_their_tenant() -> None:
+    """Deleting a tenant is a command of many transactions, not a cascade."""
+    assert_none(
+        [
+            f"{key.name}: ON DELETE {key.ondelete}"
+            for _, key in foreign_keys()
+            if key.referred_table.name == "tenants" and key.ondelete
+        ]
+    )
+
+
+def test_names_are_lower_case_unique_and_short() -> None:
+    """PostgreSQL cuts names at 63 bytes, silently."""
+    names = [str(name) for table in TABLES for name, _, _ in keys(table)]
+    names += [
+        str(index.name)
+        for table in TABLES
+        for index in table.indexes
+        if index.dialect_options["postgresql"]["using"]
+    ]
+    findings = [f"{name} names two indexes" for name in sorted(set(names)) if names.count(name) > 1]
+    for table in TABLES:
+        own = [str(constraint.name) for constraint in table.constraints]
+        findings += [f"{table.name}: {name} twice" for name in set(own) if own.count(name) > 1]
+        for name in [table.name, *own, *(column.name for column in table.columns), *names]:
+            if len(name) > 63 or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                findings.append(f"{table.name}: {name}")
+    assert_none(findings)
+
+
+@pytest.mark.parametrize("attribute", ["__hidden_columns__", "__guarded_columns__"])
+def test_a_withheld_column_that_does_not_exist_is_refused(attribute: str) -> None:
+    """A misspelt name would leave the column open."""
+    table = Table("things", MetaData())
+    cls = type("Things", (TenantScoped,), {attribute: ("no_such_column",)})
+    with pytest.raises(ArgumentError, match="table things has no column no_such_column"):
+        tenant_access(cls, table)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -40,6 +36,7 @@ from database.tenancy import (
     tenant_session,
     tenant_transaction,
 )
+from tests.pooler import PORT, transaction_pooler
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 WHY: Any = {"actor": "ann", "action": "device.list", "reason": "ticket 7"}
@@ -410,50 +407,8 @@ def test_async_twins(server: TemporaryServer) -> None:
 @pytest.fixture
 def pooled(server: TemporaryServer) -> Iterator[str]:
     """The server behind a PgBouncer in transaction mode with one server connection."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("no PgBouncer on this machine")
-    assert server.socket_directory is not None
-    folder: Path = server.socket_directory
-    file = server.home / "pgbouncer.ini"
-    file.write_text(
-        f"""[databases]
-        * = host={folder} port=5432 user=owner password=x
-        [pgbouncer]
-        listen_addr =
-        listen_port = 6432
-        unix_socket_dir = {folder}
-        auth_type = any
-        pool_mode = transaction
-        default_pool_size = 1
-        """.replace("        ", "")
-    )
-    file.chmod(0o644)
-    identity: dict[str, Any] = {}
-    if server.account is not None:
-        identity = {
-            "user": server.account.uid,
-            "group": server.account.gid,
-            "extra_groups": [],
-        }
-    process = subprocess.Popen(
-        [program, "--quiet", file],
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **identity,
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while not (folder / ".s.PGSQL.6432").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield f"postgresql://any@/postgres?host={folder}&port=6432"
-    finally:
-        process.terminate()
-        process.wait()
-        file.unlink()
+    with transaction_pooler(server, "owner") as folder:
+        yield f"postgresql://any@/postgres?host={folder}&port={PORT}"
 
 
 def test_behind_a_transaction_pooler(pooled: str) -> None:

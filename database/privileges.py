@@ -1,0 +1,117 @@
+"""Privileges and settings of the database itself: a step after every upgrade, read back.
+
+Neither dumps nor copies of a template database carry them, so no revision could promise them.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from database.errors import FleetSchemaError
+from ddl.sql import literal, send
+from models.roles import ROLE_NAMES
+
+SETTINGS = {"timezone": "UTC"}
+"""Settings of every session in the database."""
+
+TEMPORARY = ("fleet_ingest",)
+"""Roles that may make temporary tables (staging); with them anybody could shadow a table."""
+
+
+class PrivilegeError(FleetSchemaError):
+    """The database's privileges or settings are not those that the project needs."""
+
+
+def application() -> str:
+    """One block: PUBLIC loses the database, each role gets what it needs, settings are fixed."""
+    changes = [
+        "REVOKE ALL ON DATABASE %I FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE %I TO {', '.join(ROLE_NAMES)}",
+        f"GRANT TEMPORARY ON DATABASE %I TO {', '.join(TEMPORARY)}",
+    ]
+    lines = [f"EXECUTE format('{change}', current_database());" for change in changes]
+    for name, value in SETTINGS.items():
+        lines.append(
+            f"EXECUTE format('ALTER DATABASE %I SET {name} TO %L', current_database(),"
+            f" {literal(value)});"
+        )
+    return _block(lines)
+
+
+def removal() -> str:
+    """Back to what CREATE DATABASE gives; the last step of ``downgrade base``."""
+    lines = [
+        f"EXECUTE format('REVOKE ALL ON DATABASE %I FROM {name}', current_database());"
+        for name in ROLE_NAMES
+    ]
+    lines.append(
+        "EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO PUBLIC', current_database());"
+    )
+    for name in SETTINGS:
+        lines.append(f"EXECUTE format('ALTER DATABASE %I RESET {name}', current_database());")
+    return _block(lines)
+
+
+def _block(lines: list[str]) -> str:
+    return "DO $privileges$\nBEGIN\n    " + "\n    ".join(lines) + "\nEND\n$privileges$"
+
+
+_STATE = sa.text("""
+SELECT datname AS name,
+       pg_get_userbyid(datdba) AS owner,
+       (SELECT coalesce(array_agg(lower(a.privilege_type) ORDER BY 1), '{}')
+          FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) a WHERE a.grantee = 0)
+           AS public,
+       (SELECT coalesce(array_agg(r ORDER BY 1), '{}') FROM unnest(CAST(:roles AS text[])) r
+         WHERE NOT has_database_privilege(r, oid, 'CONNECT')) AS shut_out,
+       (SELECT coalesce(array_agg(r ORDER BY 1), '{}') FROM unnest(CAST(:roles AS text[])) r
+         WHERE has_database_privilege(r, oid, 'TEMPORARY')) AS temporary,
+       (SELECT coalesce(setconfig, '{}') FROM pg_db_role_setting
+         WHERE setdatabase = d.oid AND setrole = 0) AS settings
+  FROM pg_database d WHERE datname = current_database()
+""")
+
+
+def problems(connection: Connection) -> list[str]:
+    """Every difference between the database and what :func:`application` asks for."""
+    state = connection.execute(_STATE, {"roles": list(ROLE_NAMES)}).one()
+    found = []
+    if state.public:
+        found.append(f"PUBLIC expected nothing, found {', '.join(state.public)}")
+    if state.shut_out:
+        found.append(f"{', '.join(state.shut_out)} expected CONNECT, found none")
+    if sorted(state.temporary) != sorted(TEMPORARY):
+        found.append(
+            f"TEMPORARY expected for {', '.join(TEMPORARY)}, found for "
+            f"{', '.join(state.temporary) or 'nobody'}"
+        )
+    held = dict(setting.split("=", 1) for setting in state.settings or ())
+    held = {name.lower(): value for name, value in held.items()}
+    for name, value in SETTINGS.items():
+        if held.get(name.lower()) != value:
+            found.append(f"{name} expected {value}, found {held.get(name.lower(), 'no setting')}")
+    return [f"database {state.name}: {text}" for text in found]
+
+
+def apply(connection: Connection) -> None:
+    """Set and read back, since REVOKE by somebody who is not the owner only warns.
+
+    Raises:
+        PrivilegeError: names each privilege or setting that is not in force.
+    """
+    try:
+        with connection.begin_nested():
+            send(connection, application())
+    except sa.exc.DBAPIError as error:
+        raise PrivilegeError(_mend(connection, [str(error.orig).strip()])) from error
+    if found := problems(connection):
+        raise PrivilegeError(_mend(connection, found))
+
+
+def _mend(connection: Connection, found: list[str]) -> str:
+    owner = connection.execute(_STATE, {"roles": list(ROLE_NAMES)}).one().owner
+    return (
+        "; ".join(found)
+        + f": run the upgrade as the owner of the database ({owner}) or as a superuser"
+    )

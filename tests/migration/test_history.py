@@ -1,0 +1,136 @@
+"""The six checks of a history of revisions, on every server that can be had."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+import models
+from database.revisions import Revisions
+from tests.alembic_project import alembic, config_for, engine_of
+from tests.conftest import MakeDatabase
+from tests.servers import DatabaseServer
+from tests.snapshot import differences, snapshot
+
+
+@pytest.fixture
+def url(any_server: DatabaseServer, make_database: MakeDatabase) -> str:
+    return make_database(any_server)
+
+
+@pytest.fixture(scope="session")
+def revisions() -> Revisions:
+    with engine_of("postgresql+psycopg://") as engine:
+        return Revisions(ScriptDirectory.from_config(config_for(engine)))
+
+
+def test_single_head(revisions: Revisions) -> None:
+    """Two heads pass `alembic check` once both are applied, so this must be looked at itself."""
+    assert revisions.head == max(revisions.files)
+    numbers = [int(revision) for revision in revisions.files]
+    assert numbers == list(range(1, len(numbers) + 1)), "numbers have gaps"
+
+
+def test_files_are_as_sealed(revisions: Revisions) -> None:
+    """A released revision that changes has been applied somewhere in its old form."""
+    revisions.verify()
+    for revision, path in revisions.files.items():
+        assert path.name.startswith(f"{revision}_")
+
+
+def test_every_model_is_registered() -> None:
+    """A module that nobody imports declares tables that no revision would ever make."""
+    before = set(models.metadata.tables)
+    for module in pkgutil.walk_packages(models.__path__, "models."):
+        importlib.import_module(module.name)
+    assert set(models.metadata.tables) == before
+
+
+def test_upgrade_then_models_match(url: str) -> None:
+    """From nothing to head; then the database and the models must not differ in anything."""
+    with engine_of(url) as engine:
+        config = config_for(engine)
+        command.upgrade(config, "head")
+        command.check(config)
+        with engine.connect() as connection:
+            existing = set(sa.inspect(connection).get_table_names(schema="public"))
+        assert set(models.metadata.tables) <= existing
+
+
+def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
+    """Each revision, taken back and applied again, must give the very same catalog.
+
+    Autogenerate sees only what it compares; the snapshot sees everything.
+    """
+    with engine_of(url) as engine:
+        config = config_for(engine)
+
+        def look() -> dict[str, list[object]]:
+            with engine.begin() as connection:
+                return snapshot(connection)
+
+        def same(found: dict[str, list[object]], expected: dict[str, list[object]]) -> None:
+            assert differences(found, expected) == []
+
+        # The extension is made once and stays; all else of an empty database must come back.
+        command.upgrade(config, "0001")
+        command.downgrade(config, "base")
+        levels = [look()]
+        for revision in revisions.files:
+            command.upgrade(config, revision)
+            levels.append(look())
+            command.downgrade(config, "-1")
+            same(look(), levels[-2])
+            command.upgrade(config, revision)
+            same(look(), levels[-1])
+        command.downgrade(config, "base")
+        same(look(), levels[0])
+        assert not any(levels[0][kind] for kind in ("relation", "function", "policy", "type"))
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 0
+            assert connection.scalar(sa.text("SELECT count(*) FROM schema_history")) > 0
+        command.upgrade(config, "head")
+        same(look(), levels[-1])
+
+
+def test_script_gives_the_same_catalog(
+    any_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
+) -> None:
+    """What `--sql` writes and psql applies is what a database administrator deploys."""
+    online, offline = make_database(any_server), make_database(any_server)
+    with engine_of(online) as engine:
+        command.upgrade(config_for(engine), "head")
+        with engine.begin() as connection:
+            expected = snapshot(connection, runner_tables=True)
+            extension = connection.scalar(
+                sa.text("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")
+            )
+    up, down = tmp_path / "up.sql", tmp_path / "down.sql"
+    up.write_text(alembic("upgrade", "head", "--sql", url=None).stdout, encoding="utf-8")
+    down.write_text(alembic("downgrade", "head:base", "--sql", url=None).stdout, encoding="utf-8")
+
+    def apply(path: Path) -> None:
+        target = sa.make_url(offline).set(drivername="postgresql")
+        subprocess.run(
+            [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", path,
+             target.render_as_string(hide_password=False)],
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+
+    with engine_of(offline) as engine:
+        if extension:
+            with engine.begin() as connection:
+                connection.execute(sa.text("CREATE EXTENSION timescaledb SCHEMA public"))
+        for path in (up, down, up):
+            apply(path)
+        with engine.begin() as connection:
+            assert differences(snapshot(connection, runner_tables=True), expected) == []
+        command.check(config_for(engine))

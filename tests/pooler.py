@@ -1,0 +1,66 @@
+"""A PgBouncer in transaction mode in front of a server, where the machine has one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database.embedded import TemporaryServer
+
+PORT = 6432
+
+
+@contextmanager
+def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
+    """Run the pooler with one server connection, as ``login``; gives its socket folder."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("no PgBouncer on this machine")
+    assert server.socket_directory is not None
+    folder = server.socket_directory
+    file = server.home / "pgbouncer.ini"
+    file.write_text(
+        f"""[databases]
+        * = host={folder} port=5432 user={login} password=x
+        [pgbouncer]
+        listen_addr =
+        listen_port = {PORT}
+        unix_socket_dir = {folder}
+        auth_type = any
+        pool_mode = transaction
+        default_pool_size = 1
+        """.replace("        ", "")
+    )
+    file.chmod(0o644)
+    identity: dict[str, Any] = {}
+    if server.account is not None:
+        identity = {
+            "user": server.account.uid,
+            "group": server.account.gid,
+            "extra_groups": [],
+        }
+    process = subprocess.Popen(
+        [program, "--quiet", file],
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **identity,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not (folder / f".s.PGSQL.{PORT}").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield folder
+    finally:
+        process.terminate()
+        process.wait()
+        file.unlink()

@@ -1,0 +1,1 @@
+"""What people do with the database: set it up, look after it, try it. A Typer command line."""

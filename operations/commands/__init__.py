@@ -1,0 +1,1 @@
+"""The commands, one module each; the work is done by the modules of operations/."""

@@ -1,0 +1,283 @@
+"""Login roles: how programs come in. Each has exactly one of our roles, and a password."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from database.errors import FleetSchemaError
+from ddl.sql import ident, literal, send
+from models.roles import ROLE_NAMES
+
+PASSWORD_BYTES = 24
+"""192 random bits, 32 letters that need no escaping in a URL."""
+
+TIMEOUTS: dict[str, dict[str, str]] = {
+    # Requests of people, who do not wait longer.
+    "fleet_app": {"statement": "30s", "lock": "5s", "idle_in_transaction_session": "60s"},
+    # Batches of measurements; a stuck one must not hold up the next for long.
+    "fleet_ingest": {"statement": "60s", "lock": "5s", "idle_in_transaction_session": "60s"},
+    # Single rows by key, in front of every request.
+    "fleet_auth": {"statement": "10s", "lock": "2s", "idle_in_transaction_session": "30s"},
+    # Reports over all tenants; an idle transaction keeps vacuum from removing dead rows.
+    "fleet_operator_read": {
+        "statement": "10min",
+        "lock": "5s",
+        "idle_in_transaction_session": "5min",
+    },
+    # Corrections over all tenants.
+    "fleet_operator": {"statement": "30min", "lock": "10s", "idle_in_transaction_session": "5min"},
+}
+"""Role to the values of statement_timeout and so on that its logins start with."""
+
+_LONGEST_NAME = 63  # bytes: PostgreSQL cuts longer names
+_SCRAM = b"scram-sha-256"
+
+
+class LoginError(FleetSchemaError):
+    """A login cannot be made or changed; says which and why."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a program needs to come in. Nothing keeps the password."""
+
+    name: str
+    role: str
+    password: str = field(repr=False)
+    valid_until: datetime.datetime | None
+    connections: int = 0
+    """Sessions that began with an earlier password; they go on until they end."""
+
+    def url(self, address: URL) -> str:
+        """The URL, password included, for whoever reaches the database at ``address``."""
+        own = address.set(drivername="postgresql", username=self.name, password=self.password)
+        # SQLAlchemy leaves spaces as they are; libpq does not like them.
+        return own.render_as_string(hide_password=False).replace(" ", "%20")
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login role that may act as roles of ours."""
+
+    name: str
+    roles: tuple[str, ...]
+    """One; more for the owner of the database, and wrong for anybody else."""
+    valid_until: datetime.datetime | None
+    connection_limit: int | None
+    connections: int
+    """Its sessions on the whole server at this moment."""
+
+
+_LOGINS = """
+    SELECT r.rolname AS name, r.rolcanlogin, r.rolsuper,
+           r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls AS mighty,
+           EXISTS (SELECT FROM pg_database d WHERE d.datdba = r.oid) AS owns,
+           array(SELECT f.rolname::text FROM pg_roles f
+                  WHERE f.rolname = ANY (:ours) AND f.oid <> r.oid
+                    AND pg_has_role(r.oid, f.oid, 'member') ORDER BY 1) AS roles,
+           nullif(r.rolvaliduntil, 'infinity') AS valid_until,
+           nullif(r.rolconnlimit, -1) AS connection_limit,
+           (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid) AS connections
+      FROM pg_roles r
+"""
+_ME = sa.text("""
+    SELECT current_user AS name, rolsuper, rolcreaterole,
+           current_setting('server_version_num')::int >= 160000 AS modern,
+           (SELECT pg_has_role(current_user, oid, 'member with admin option')
+              FROM pg_roles WHERE rolname = :role) AS administers
+      FROM pg_roles WHERE rolname = current_user
+""")
+
+
+def create(
+    engine: Engine,
+    name: str,
+    role: str,
+    *,
+    valid_until: datetime.datetime | None = None,
+    connection_limit: int | None = None,
+) -> Credentials:
+    """Make a login role with ``role``, a generated password and the timeouts of `TIMEOUTS`.
+
+    Args:
+        engine: of a role that may: CREATEROLE, and ADMIN on ``role`` (PostgreSQL 16 and newer).
+        role: one of `models.roles.ROLE_NAMES`.
+        valid_until: after that moment the password is refused; None for no end.
+        connection_limit: sessions at a time; None for as many as the server has.
+
+    Raises:
+        LoginError: unknown role, a name that exists or cannot be, a moment that has passed, or
+            a right that is missing.
+    """
+    _check(name, role, valid_until, connection_limit)
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    with engine.begin() as connection:
+        if _find(connection, name) is not None:
+            raise LoginError(
+                f"the role {name} exists already: take another name, or give it a new password "
+                f"with `python -m operations login rotate {name}`"
+            )
+        modern = _require_rights(connection, role, f"GRANT {role} TO {{me}} WITH ADMIN OPTION")
+        options = ["LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"]
+        if connection_limit is not None:
+            options.append(f"CONNECTION LIMIT {connection_limit}")
+        options.append(_password_clause(connection, name, password, valid_until))
+        statements = [
+            f"CREATE ROLE {ident(name)} {' '.join(options)}",
+            f"GRANT {role} TO {ident(name)}" + (" WITH INHERIT TRUE, SET TRUE" if modern else ""),
+        ]
+        statements += [
+            f"ALTER ROLE {ident(name)} SET {what}_timeout = {literal(time)}"
+            for what, time in TIMEOUTS[role].items()
+        ]
+        _send(connection, statements, f"the login {name} cannot be made")
+    return Credentials(name, role, password, valid_until)
+
+
+def rotate(
+    engine: Engine, name: str, *, valid_until: datetime.datetime | None = None
+) -> Credentials:
+    """Give a login a new password; ``valid_until`` is kept if not said. Sessions go on.
+
+    Raises:
+        LoginError: no such login, one that is not of the kind that `create` makes, one that has
+            expired and gets no new end, or a right that is missing.
+    """
+    _check(name, None, valid_until, None)
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    with engine.begin() as connection:
+        found = _find(connection, name)
+        role = _our_role(found, name)
+        until = valid_until or found.valid_until
+        if until is not None and until <= _now():
+            raise LoginError(
+                f"the login {name} expired at {until:%Y-%m-%d %H:%M %Z}: a new password needs a "
+                f"new end: `python -m operations login rotate {name} --valid-until …`"
+            )
+        _require_rights(connection, name, f"GRANT {ident(name)} TO {{me}} WITH ADMIN OPTION")
+        clause = _password_clause(connection, name, password, valid_until)
+        statement = f"ALTER ROLE {ident(name)} {clause}"
+        _send(connection, [statement], f"the login {name} cannot get a new password")
+    return Credentials(name, role, password, until, connections=found.connections)
+
+
+def listed(engine: Engine) -> list[Login]:
+    """Every role that can log in and may act as a role of ours, superusers left out."""
+    query = sa.text(f"{_LOGINS} WHERE r.rolcanlogin AND NOT r.rolsuper ORDER BY r.rolname")
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"ours": list(ROLE_NAMES)}).all()
+    return [
+        Login(row.name, tuple(row.roles), row.valid_until, row.connection_limit, row.connections)
+        for row in rows
+        if row.roles
+    ]
+
+
+def moment(text: str) -> datetime.datetime:
+    """A date or date and time in ISO 8601; without an offset it is UTC.
+
+    Raises:
+        LoginError: it is neither.
+    """
+    try:
+        found = datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise LoginError(
+            f"{text!r} is no moment: expected 2030-12-31 or 2030-12-31T18:00+01:00"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _check(name: str, role: str | None, until: datetime.datetime | None, limit: int | None) -> None:
+    if role is not None and role not in ROLE_NAMES:
+        raise LoginError(f"{role!r} is no role of ours: expected one of {', '.join(ROLE_NAMES)}")
+    if not name or "\0" in name or len(name.encode()) > _LONGEST_NAME:
+        raise LoginError(f"{name!r} cannot be a name: expected 1 to {_LONGEST_NAME} bytes")
+    if until is not None and until <= _now():
+        raise LoginError(f"valid until {until:%Y-%m-%d %H:%M %Z} has passed: expected a later one")
+    if limit is not None and limit < 1:
+        raise LoginError(f"a connection limit of {limit} lets nobody in: expected 1 or more")
+
+
+def _find(connection: Connection, name: str) -> Any:
+    query = sa.text(f"{_LOGINS} WHERE r.rolname = :name")
+    return connection.execute(query, {"ours": list(ROLE_NAMES), "name": name}).one_or_none()
+
+
+def _our_role(found: Any, name: str) -> str:
+    """The one role of a login that is ours to change."""
+    if reason := _not_ours(found):
+        raise LoginError(
+            f"{name} is no login that can be rotated here: {reason}; "
+            "`python -m operations login list` shows those that are"
+        )
+    role: str = found.roles[0]
+    return role
+
+
+def _not_ours(found: Any) -> str | None:
+    if found is None:
+        return "it does not exist"
+    if found.rolsuper:
+        return "it is a superuser"
+    if not found.rolcanlogin:
+        return "it cannot log in"
+    if found.owns:
+        return "it owns a database"
+    if found.mighty:
+        return "it has an attribute such as CREATEROLE or BYPASSRLS"
+    if len(found.roles) != 1:
+        return f"expected exactly one of our roles, found {', '.join(found.roles) or 'none'}"
+    return None
+
+
+def _require_rights(connection: Connection, administered: str, mend: str) -> bool:
+    """Whether the server is 16 or newer, where ADMIN is needed besides CREATEROLE."""
+    me = connection.execute(_ME, {"role": administered}).one()
+    if me.administers is None:
+        raise LoginError(
+            f"the role {administered} does not exist on this server: run `alembic upgrade head`"
+        )
+    if not me.rolsuper and not me.rolcreaterole:
+        raise LoginError(
+            f"the role {me.name} lacks CREATEROLE: as a superuser, run "
+            f"ALTER ROLE {ident(me.name)} CREATEROLE"
+        )
+    if not me.rolsuper and me.modern and not me.administers:
+        raise LoginError(
+            f"the role {me.name} lacks the ADMIN option on {administered}: as a superuser, run "
+            f"{mend.format(me=ident(me.name))}"
+        )
+    return bool(me.modern)
+
+
+def _password_clause(
+    connection: Connection, name: str, password: str, until: datetime.datetime | None
+) -> str:
+    """PASSWORD with the verifier, made here: neither the server nor its log sees the password."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    verifier = driver.pgconn.encrypt_password(password.encode(), name.encode(), _SCRAM).decode()
+    clause = f"PASSWORD {literal(verifier)}"
+    return clause if until is None else f"{clause} VALID UNTIL {literal(until.isoformat())}"
+
+
+def _send(connection: Connection, statements: list[str], what: str) -> None:
+    try:
+        for statement in statements:
+            send(connection, statement)
+    except DBAPIError as error:
+        # The statement holds the verifier, so only the server's own words are passed on.
+        reason = str(error.orig).strip().replace("\n", " ")
+        raise LoginError(f"{what}: {reason}") from None

@@ -1,0 +1,43 @@
+"""The database as its owner reaches it: directly, on the migration URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from database.readiness import wait_until_ready
+from database.settings import Settings, migration_url
+from ddl.sql import ident
+
+
+@contextmanager
+def owner_engine() -> Iterator[Engine]:
+    """An engine without a pool on the migration URL, once the server answers."""
+    settings = Settings()
+    url = migration_url(settings)
+    wait_until_ready(url, settings.database_wait_timeout)
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.NullPool,
+        connect_args={"application_name": "fleetschema operations", "prepare_threshold": None},
+    )
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def acting_as(engine: Engine, role: str) -> Iterator[Connection]:
+    """A transaction of its own in which the owner acts as ``role``.
+
+    Forced row security hides every tenant's rows from the owner, so data is read and changed as
+    one of the roles that a policy names.
+    """
+    with engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL search_path = public"))
+        connection.execute(sa.text(f"SET LOCAL ROLE {ident(role)}"))
+        yield connection

@@ -1,0 +1,136 @@
+"""The facts of this package, written to the database in an order that foreign keys allow."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Table
+
+from models.base import PLATFORM_TENANT_ID, Base
+from operations.reference.permissions import ACTIONS, PERMISSIONS
+from operations.reference.plans import PLANS
+from operations.reference.platform import SETTINGS, SYSTEM_USER, TENANT
+from operations.reference.retired import RETIRED
+from operations.reference.roles import ROLE_TEMPLATE_PERMISSIONS, ROLE_TEMPLATES
+from operations.reference.rows import delete, put, take_others
+from operations.reference.templates import TEMPLATES
+from operations.reference.tiers import TIERS
+from operations.reference.units import UNITS
+
+TABLES = Base.metadata.tables
+
+# A price belongs to the ids of the prices at Stripe, which only the database knows: corrected
+# here alone, it would differ from what customers are charged.
+_PRICES = ("monthly_price_cents", "annual_price_cents")
+
+
+def write(connection: Connection) -> Counter[str]:
+    """Put everything there; returns table to rows inserted, changed or deleted.
+
+    The connection acts as fleet_operator, in a transaction.
+
+    Raises:
+        ReferenceDataError: rows are not there although they were written.
+    """
+    changed: Counter[str] = Counter()
+    changed["permissions"] += put(connection, TABLES["permissions"], PERMISSIONS)
+    _write_roles(connection, changed)
+    changed["units_of_measure"] += put(connection, TABLES["units_of_measure"], UNITS, key=["name"])
+    changed["account_tiers"] += put(connection, TABLES["account_tiers"], TIERS, once=_PRICES)
+    changed["device_plans"] += put(connection, TABLES["device_plans"], PLANS, once=_PRICES)
+    _write_platform(connection, changed)
+    _write_templates(connection, changed)
+    for name, retired in RETIRED.items():
+        if retired:
+            changed[name] += _retire(connection, TABLES[name], retired)
+    return changed
+
+
+def _write_roles(connection: Connection, changed: Counter[str]) -> None:
+    """The roles and exactly what they permit, as far as this code knows the actions."""
+    roles, permitted = TABLES["role_templates"], TABLES["role_template_permissions"]
+    changed[roles.name] += put(connection, roles, ROLE_TEMPLATES)
+    changed[permitted.name] += put(connection, permitted, ROLE_TEMPLATE_PERMISSIONS)
+    known = [*ACTIONS, *RETIRED["permissions"]]
+    changed[permitted.name] += take_others(
+        connection,
+        permitted,
+        ROLE_TEMPLATE_PERMISSIONS,
+        among=permitted.c.template.in_([role["name"] for role in ROLE_TEMPLATES])
+        & permitted.c.action.in_(known),
+    )
+
+
+def _write_platform(connection: Connection, changed: Counter[str]) -> None:
+    changed["users"] += put(
+        connection, TABLES["users"], [SYSTEM_USER], once=("email", "display_name")
+    )
+    changed["tenants"] += put(connection, TABLES["tenants"], [TENANT], once=("slug", "name"))
+    changed["tenant_settings"] += put(
+        connection, TABLES["tenant_settings"], SETTINGS, once=("value",)
+    )
+
+
+def _write_templates(connection: Connection, changed: Counter[str]) -> None:
+    """The platform's device templates and exactly their parts."""
+    templates = TABLES["device_templates"]
+    changed[templates.name] += put(
+        connection,
+        templates,
+        [{"tenant_id": PLATFORM_TENANT_ID} | template.row for template in TEMPLATES],
+        key=["tenant_id", "slug"],
+    )
+    ours = sa.select(templates.c.slug, templates.c.id).where(
+        templates.c.tenant_id == PLATFORM_TENANT_ID
+    )
+    ids = {row.slug: row.id for row in connection.execute(ours)}
+    known = [ids[template.row["slug"]] for template in TEMPLATES]
+    for name, rows in _parts(ids).items():
+        changed[name] += put(connection, TABLES[name], rows)
+        among = (TABLES[name].c.tenant_id == PLATFORM_TENANT_ID) & TABLES[name].c.template_id.in_(
+            known
+        )
+        changed[name] += take_others(connection, TABLES[name], rows, among=among)
+
+
+def _parts(ids: dict[str, uuid.UUID]) -> dict[str, list[dict[str, Any]]]:
+    """Table to the rows for it; ``ids`` are those of the templates, by slug."""
+    parts: dict[str, list[dict[str, Any]]] = {
+        "template_metrics": [],
+        "template_commands": [],
+        "template_slots": [],
+        "template_slot_compat": [],
+    }
+    for template in TEMPLATES:
+        key = {"tenant_id": PLATFORM_TENANT_ID, "template_id": ids[template.row["slug"]]}
+        for name, rows in (
+            ("template_metrics", template.metrics),
+            ("template_commands", template.commands),
+            ("template_slots", template.slots),
+        ):
+            parts[name] += [
+                key | row | {"sort_order": number} for number, row in enumerate(rows, start=1)
+            ]
+        parts["template_slot_compat"] += [
+            key | {"slot_key": slot, "module_template_id": ids[slug]}
+            for slot, slugs in template.fits.items()
+            for slug in slugs
+        ]
+    return parts
+
+
+def _retire(connection: Connection, table: Table, names: Sequence[str]) -> int:
+    """No longer sold, where a table can say so; else deleted unless something refers to it."""
+    column = {"device_templates": "slug", "units_of_measure": "name"}.get(table.name)
+    named = table.c[column] if column else next(iter(table.primary_key))
+    which: ColumnElement[bool] = named.in_(names)
+    if "tenant_id" in table.c:
+        which = which & (table.c.tenant_id == PLATFORM_TENANT_ID)
+    if "is_active" in table.c:
+        stop = sa.update(table).where(which, table.c.is_active).values(is_active=False)
+        return connection.execute(stop).rowcount
+    return delete(connection, table, which)

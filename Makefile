@@ -1,0 +1,58 @@
+# Every target works on a machine with Python 3.11 or newer and nothing else prepared.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up down destroy demo check revision upgrade downgrade seal test lint format
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.12 up"; exit 1; }
+	@echo "Making the virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+up: $(INSTALLED) ## Set everything up: server, revisions, reference data, summary
+	@$(BIN)/python -m operations up
+
+down: $(INSTALLED) ## Stop the embedded server; the data stays
+	@$(BIN)/python -m operations down
+
+destroy: $(INSTALLED) ## Remove the embedded server and its data, after asking
+	@$(BIN)/python -m operations destroy
+
+demo: $(INSTALLED) ## Two tenants with a few thousand devices, and what each of them sees
+	@$(BIN)/python -m operations demo
+
+check: $(INSTALLED) ## Look for drift between models and database
+	@$(BIN)/alembic check
+
+revision: $(INSTALLED) ## Generate a revision from the models: make revision m="add pumps"
+	@$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+upgrade: $(INSTALLED) ## Apply all revisions
+	@$(BIN)/alembic upgrade head
+
+downgrade: $(INSTALLED) ## Take back the last revision
+	@$(BIN)/alembic downgrade -1
+
+seal: $(INSTALLED) ## Record the newest revision's checksum after editing it
+	@$(BIN)/python -m operations revision seal
+
+test: $(INSTALLED) ## Run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## Check style, types and the SQL of the revisions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m operations revision lint
+
+format: $(INSTALLED) ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .

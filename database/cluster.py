@@ -180,8 +180,16 @@ def postmaster(data_directory: Path) -> int | None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and not merely unburied."""
-    return _is_alive(pid) and _arguments(pid) != [""]
+    """Whether a process is there and not merely unburied.
+
+    An empty command line would not tell: a process that is just being started has none, either.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        # It is gone, or this system does not show it.
+        return _is_alive(pid) and not Path("/proc/self/stat").exists()
+    return state[0] not in ("Z", "X")
 
 
 def is_postgres(pid: int) -> bool:

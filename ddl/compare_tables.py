@@ -135,7 +135,8 @@ class TableChanges:
                 f" revision by hand that makes a new table and moves the rows"
             )
         if (before.unlogged, before.options) != (after.unlogged, after.options):
-            plan.add(Phase.ALTER_COLUMNS, TableOptionsOperation(before, after))
+            options = TableOptionsOperation(before, after)
+            plan.add(Phase.ALTER_COLUMNS, options, makes=[("table", after.key)])
         if before.comment != after.comment:
             schema = _schema(after.schema)
             if after.comment is None:

@@ -22,7 +22,8 @@ Edges = Mapping[Identity, AbstractSet[Identity]]
 class Phase(IntEnum):
     """When an operation happens; read backwards this is the order of the downgrade.
 
-    Foreign keys go first and come last: what role checks them needs grants and policies.
+    Foreign keys go first and come last: what role checks them needs grants and policies. Tables
+    go before what they refer to changes.
     """
 
     SCHEMAS = 0
@@ -32,14 +33,14 @@ class Phase(IntEnum):
     DROP_TRIGGERS = 4
     DROP_POLICIES = 5
     DROP_FUNCTIONS_IN_THE_WAY = 6
-    DROP_CONSTRAINTS = 7
-    DROP_INDEXES = 8
-    FUNCTIONS = 9
-    TABLES = 10
-    DROP_COLUMNS = 11
-    ALTER_COLUMNS = 12
-    ADD_COLUMNS = 13
-    DROP_TABLES = 14
+    DROP_TABLES = 7
+    DROP_CONSTRAINTS = 8
+    DROP_INDEXES = 9
+    FUNCTIONS = 10
+    TABLES = 11
+    DROP_COLUMNS = 12
+    ALTER_COLUMNS = 13
+    ADD_COLUMNS = 14
     CONSTRAINTS = 15
     INDEXES = 16
     FUNCTIONS_OVER_TABLES = 17

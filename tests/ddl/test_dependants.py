@@ -496,3 +496,23 @@ def test_table_becomes_a_view(engine: Engine) -> None:
         Table("other", metadata, Column("n", Integer), Grant("select", to="r_app"))
 
     Case(before, after).walk(engine)
+
+
+def test_altered_policy_reads_a_view_that_is_made_in_the_same_revision(engine: Engine) -> None:
+    def declare(using: str, view: str) -> Callable[[MetaData], None]:
+        def models(metadata: MetaData) -> None:
+            Table(
+                "items",
+                metadata,
+                Column("id", Integer, primary_key=True),
+                RowSecurity(),
+                Policy("p", to="r_app", using=using),
+                Grant("select", to="r_app"),
+            )
+            View("v", view, metadata=metadata)
+
+        return models
+
+    before = declare("true", "SELECT 1 AS a")
+    after = declare("EXISTS (SELECT FROM v)", "SELECT 2 AS b")
+    Case(before, after).walk(engine)

@@ -328,13 +328,13 @@ def test_drop_a_table_with_everything(engine: Engine) -> None:
             op.add_index(
                 "CREATE INDEX \"Order_at_idx\" ON public.\"Order\" USING btree (at) WHERE (at > '2020-01-01'::date)",
             )
+            op.add_constraint("Order", "Order_name_check", "CHECK (((name)::text <> ' :x 50%'::text))")
+            op.add_constraint("Order", "Order_name_at_key", "UNIQUE (name, at)")
             op.add_constraint(
                 "Order",
                 "Order_pkey",
                 'PRIMARY KEY ("from") DEFERRABLE INITIALLY DEFERRED',
             )
-            op.add_constraint("Order", "Order_name_check", "CHECK (((name)::text <> ' :x 50%'::text))")
-            op.add_constraint("Order", "Order_name_at_key", "UNIQUE (name, at)")
             op.create_policy("p", "Order", to="r_app", using="true")
             op.set_row_security("Order", enable=True, force=True)
             op.grant("Order", {"r_app": "select"})

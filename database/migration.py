@@ -85,6 +85,7 @@ class Runner:
             process_revision_directives=self.directives,
             on_version_apply=self.applied,
             transaction_per_migration=True,
+            edition=str(self.edition),
             **connection,
         )
 
@@ -163,6 +164,7 @@ class Runner:
         given = self.context.config.attributes.get("connection")
         if isinstance(given, Connection):
             # Somebody else's connection and transaction: theirs to lock and to commit.
+            self.edition = detect(given)
             self._run(given)
             return
         with self._engine(given) as engine:
@@ -171,6 +173,7 @@ class Runner:
             else:
                 with engine.connect() as connection:
                     preparation.use(connection, self.settings)
+                    self.edition = detect(connection)
                     connection.commit()
                     self._run(connection)
 

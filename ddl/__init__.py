@@ -15,19 +15,29 @@ from alembic.runtime.plugins import Plugin
 from ddl import compare, render
 from ddl.access import check_policies
 from ddl.base import Declared
+from ddl.columnstore import Columnstore
 from ddl.compare import process_revision_directives
 from ddl.function import Function
 from ddl.grant import Grant, schema_grant
+from ddl.hypertable import Hypertable
 from ddl.policy import Policy, RowSecurity
+from ddl.retention import Retention
+from ddl.rollup import Refresh, Rollup, Stored
 from ddl.trigger import Trigger
 from ddl.view import View
 
 __all__ = [
+    "Columnstore",
     "Declared",
     "Function",
     "Grant",
+    "Hypertable",
     "Policy",
+    "Refresh",
+    "Retention",
+    "Rollup",
     "RowSecurity",
+    "Stored",
     "Trigger",
     "View",
     "check_policies",

@@ -21,6 +21,7 @@ from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.schema import SchemaItem
 
 from ddl import sql
+from ddl.edition import edition_of
 
 Key: TypeAlias = tuple[str, ...]
 Identity: TypeAlias = tuple[str, Key]
@@ -167,6 +168,10 @@ class DDLOperation(MigrateOperation, ABC):
     def statements(self) -> list[str]:
         """The SQL of the operation, one statement each."""
 
+    def statements_on(self, edition: str) -> list[str]:
+        """The SQL for an edition of TimescaleDB; most kinds of objects need none."""
+        return self.statements()
+
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments of the rendered call."""
         state = self.state
@@ -189,7 +194,7 @@ class DDLOperation(MigrateOperation, ABC):
 
 @Operations.implementation_for(DDLOperation)
 def _run(operations: Operations, operation: DDLOperation) -> None:
-    sql.run(operations, operation.statements())
+    sql.run(operations, operation.statements_on(edition_of(operations.migration_context)))
 
 
 @renderers.dispatch_for(DDLOperation)

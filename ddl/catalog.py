@@ -9,11 +9,29 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ddl import constraint, function, grant, policy, schema, sql, table, trigger, view
+from ddl import (
+    columnstore,
+    constraint,
+    function,
+    grant,
+    hypertable,
+    policy,
+    retention,
+    rollup,
+    schema,
+    sql,
+    table,
+    trigger,
+    view,
+)
 from ddl.base import Identity, Key, State
+from ddl.timeseries import LEDGER
 
-_READERS = (schema, table, constraint, function, trigger, policy, view, grant)
-_RELATIONS = ("table", "view", "function")
+_READERS = (
+    *(schema, table, constraint, function, trigger, policy, view, grant),
+    *(hypertable, columnstore, retention, rollup),
+)
+_RELATIONS = ("table", "view", "function", "rollup")
 
 
 class Catalog:
@@ -53,10 +71,13 @@ def read(connection: Connection, schemas: Sequence[str]) -> Catalog:
 
     The caller sets ``search_path`` to pg_catalog, so that every name comes out qualified. Tables
     of extensions, partitions, foreign tables and materialized views are nobody's declaration,
-    and neither is what is on them.
+    and neither is what is on them. What stands for a rollup is no view, and the ledger of time
+    series is nobody's table.
     """
-    found = Catalog(state for reader in _READERS for state in reader.reflect(connection, schemas))
-    return found.without_tables(lambda _: False)
+    states = [state for reader in _READERS for state in reader.reflect(connection, schemas)]
+    rollups = {state.key for state in states if state.kind == "rollup"}
+    views = (state for state in states if state.kind != "view" or state.key not in rollups)
+    return Catalog(views).without_tables(lambda key: key[1] == LEDGER)
 
 
 def renamed(state: State, names: dict[str, str]) -> State:

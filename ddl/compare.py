@@ -18,6 +18,8 @@ from ddl import function, policy, sql, twin
 from ddl.access import check_policies
 from ddl.base import Declared, Identity, Key
 from ddl.compare_tables import TableChanges
+from ddl.compare_time_series import TimeSeriesChanges
+from ddl.edition import edition_of
 from ddl.function import FunctionOperation
 from ddl.grant import GrantOperation, GrantState
 from ddl.order import late_functions
@@ -44,16 +46,19 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         return key[1] == version_table or not context.run_name_filters(key[1], "table", parents)
 
     try:
-        found = twin.compare(connection, metadata)
+        found = twin.compare(connection, metadata, edition_of(context.migration_context))
         found = replace(found, actual=found.actual.without_tables(excluded))
         found.refuse_strangers()
     except twin.ModelError as error:
         raise util.CommandError(str(error)) from error
     changes = Changes(found, metadata)
     tables = TableChanges(found.wanted, found.actual, metadata, connection)
-    changes.recreate_hanging_on(tables.seeds(), tables.dropped_columns())
+    series = TimeSeriesChanges(found.wanted, found.actual, changes.declared)
+    changes.recreate_hanging_on([*tables.seeds(), *series.seeds()], tables.dropped_columns())
+    series.refuse_loss(changes.recreated)
     plan = Plan(found.actual_hanging, _reversed(found.wanted_hanging))
     tables.plan(plan, changes.recreated)
+    series.plan(plan)
     changes.plan(plan)
     upgrade_ops.ops.extend(plan.operations())
     for operation in upgrade_ops.ops:
@@ -118,7 +123,11 @@ class Changes:
         column that changes goes and comes back too.
         """
         stack = [*seeds, *self._unreplaceable()]
-        self.recreated.update(column for column in columns if self._of_both(column))
+        self.recreated.update(
+            found
+            for found in (*columns, *stack)
+            if (found in columns or found[0] == "rollup") and self._of_both(found)
+        )
         while stack:
             identity = stack.pop()
             retyped = identity[0] == "column" and identity not in columns | self.recreated
@@ -260,10 +269,10 @@ class Changes:
                 plan.add(Phase.GRANTS, GrantOperation(None, granted))
 
     def _dropped_relations(self) -> set[Key]:
-        """Tables, views and functions that lose their grants; some come back, even as another."""
+        """Relations and functions that lose their grants; some come back, even as another."""
         return {
             state.relation
-            for kind in ("table", "view", "function")
+            for kind in ("table", "view", "function", "rollup")
             for key, state in self.actual.of(kind).items()
             if key not in self.wanted.of(kind) or (kind, key) in self.recreated
         }

@@ -14,6 +14,7 @@ from ddl import sql
 from ddl.base import DDLOperation, Identity, Key
 from ddl.function import FunctionOperation
 from ddl.grant import GrantOperation
+from ddl.rollup import RollupOperation
 from ddl.view import ViewOperation
 
 Edges = Mapping[Identity, AbstractSet[Identity]]
@@ -30,27 +31,36 @@ class Phase(IntEnum):
     DROP_FOREIGN_KEYS = 1
     REVOKES = 2
     DROP_VIEWS = 3
-    DROP_TRIGGERS = 4
-    DROP_POLICIES = 5
-    DROP_FUNCTIONS_IN_THE_WAY = 6
-    DROP_TABLES = 7
-    DROP_CONSTRAINTS = 8
-    DROP_INDEXES = 9
-    FUNCTIONS = 10
-    TABLES = 11
-    DROP_COLUMNS = 12
-    ALTER_COLUMNS = 13
-    ADD_COLUMNS = 14
-    CONSTRAINTS = 15
-    INDEXES = 16
-    FUNCTIONS_OVER_TABLES = 17
-    TRIGGERS = 18
-    ROW_SECURITY = 19
-    POLICIES = 20
-    VIEWS = 21
-    GRANTS = 22
-    FOREIGN_KEYS = 23
-    DROP_FUNCTIONS = 24
+    DROP_POLICIES_OF_ROLLUPS = 4
+    DROP_ROLLUPS = 5
+    DROP_TIME_SERIES = 6
+    DROP_TRIGGERS = 7
+    DROP_POLICIES = 8
+    DROP_FUNCTIONS_IN_THE_WAY = 9
+    DROP_HYPERTABLES = 10
+    DROP_TABLES = 11
+    DROP_CONSTRAINTS = 12
+    DROP_INDEXES = 13
+    FUNCTIONS = 14
+    TABLES = 15
+    DROP_COLUMNS = 16
+    ALTER_COLUMNS = 17
+    ADD_COLUMNS = 18
+    CONSTRAINTS = 19
+    INDEXES = 20
+    HYPERTABLES = 21
+    COLUMNSTORES = 22
+    RETENTIONS = 23
+    ROLLUPS = 24
+    POLICIES_OF_ROLLUPS = 25
+    FUNCTIONS_OVER_TABLES = 26
+    TRIGGERS = 27
+    ROW_SECURITY = 28
+    POLICIES = 29
+    VIEWS = 30
+    GRANTS = 31
+    FOREIGN_KEYS = 32
+    DROP_FUNCTIONS = 33
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +156,8 @@ def prune(operations: Sequence[MigrateOperation]) -> list[MigrateOperation]:
 def _dropped(operation: MigrateOperation) -> Key | None:
     if isinstance(operation, alembic_ops.DropTableOp):
         return (operation.schema or sql.DEFAULT_SCHEMA, operation.table_name)
-    if isinstance(operation, ViewOperation | FunctionOperation) and operation.after is None:
+    kinds = ViewOperation | FunctionOperation | RollupOperation
+    if isinstance(operation, kinds) and operation.after is None:
         return operation.relation
     return None
 

@@ -20,10 +20,14 @@ from sqlalchemy.engine.mock import create_mock_engine
 from ddl import sql
 from ddl.base import Declared, Identity, Key, State
 from ddl.catalog import Catalog, dependents, read, rename, renamed
+from ddl.columnstore import ColumnstoreOperation
 from ddl.function import FunctionOperation, FunctionState
 from ddl.grant import GrantOperation
+from ddl.hypertable import HypertableOperation
 from ddl.order import by_mention, late_functions
 from ddl.policy import PolicyOperation, RowSecurityOperation
+from ddl.retention import RetentionOperation
+from ddl.rollup import RefreshOperation, RollupOperation
 from ddl.trigger import TriggerOperation
 from ddl.view import ViewOperation
 
@@ -76,8 +80,8 @@ def _tables(metadata: MetaData) -> set[Key]:
     return {(table.schema or sql.DEFAULT_SCHEMA, table.name) for table in metadata.tables.values()}
 
 
-def compare(connection: Connection, metadata: MetaData) -> Comparison:
-    """Build the twin, read both sides, roll back.
+def compare(connection: Connection, metadata: MetaData, edition: str) -> Comparison:
+    """Build the twin as ``edition`` can, read both sides, roll back.
 
     Raises:
         ModelError: the server refuses a declaration; the message holds its reason.
@@ -90,11 +94,11 @@ def compare(connection: Connection, metadata: MetaData) -> Comparison:
     tables = _table_statements(metadata)
     late = _late(metadata, tables)
     with _savepoint(connection):
-        declared = declared_statements(metadata, tables, late)
+        declared = declared_statements(metadata, tables, late, edition)
         _build(connection, declared, names, _known(metadata, tables, names))
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
-        hanging = dependents(connection, [*schemas, *back])
+        hanging = _of_rollups(dependents(connection, [*schemas, *back]), both)
     sides: dict[bool, list[State]] = {True: [], False: []}
     for kind in both.kinds():
         for key, state in both.of(kind).items():
@@ -113,6 +117,17 @@ def compare(connection: Connection, metadata: MetaData) -> Comparison:
         late,
         edges.get((False, True), {}),
     )
+
+
+def _of_rollups(hanging: Hanging, both: Catalog) -> Hanging:
+    """PostgreSQL knows a rollup as a view; here it is a kind of its own."""
+    rollups = both.of("rollup")
+
+    def known(identity: Identity) -> Identity:
+        kind, key = identity
+        return ("rollup", key) if kind == "view" and key in rollups else identity
+
+    return {known(one): set(map(known, others)) for one, others in hanging.items()}
 
 
 @contextmanager
@@ -184,7 +199,9 @@ def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
 def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str, str]) -> set[Key]:
     """What the models put into their schemas: other names after a dot are columns and strangers."""
     declared = Declared.on(metadata)
-    found = {*_tables(metadata), *declared.of("view"), *declared.of("function")}
+    found = {*_tables(metadata)}
+    for kind in ("view", "function", "rollup"):
+        found.update(key[:2] for key in declared.of(kind))
     # Types and sequences come with tables.
     for match in _qualified(names).finditer("\n".join(table_statements)):
         if match["qualifier"]:
@@ -212,13 +229,13 @@ def _execute(connection: Connection, statements: Sequence[str]) -> None:
 def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:
     """The names of the declared functions that come after the tables."""
     declared = Declared.on(metadata)
-    relations = {*_tables(metadata), *declared.of("view")}
+    relations = {*_tables(metadata), *declared.of("view"), *declared.of("rollup")}
     functions = declared.of("function").values()
     return late_functions(functions, relations, "\n".join(table_statements))
 
 
 def declared_statements(
-    metadata: MetaData, table_statements: Sequence[str], late: set[str]
+    metadata: MetaData, table_statements: Sequence[str], late: set[str], edition: str
 ) -> list[str]:
     """The SQL that creates all that the models declare, in an order that works."""
     declared = Declared.on(metadata)
@@ -227,6 +244,7 @@ def declared_statements(
     for state in by_mention(state for state in functions if state.name not in late):
         found += FunctionOperation(None, state).statements()
     found += table_statements
+    found += time_series_statements(declared, edition)
     over_tables = [state for state in functions if state.name in late]
     for state in by_mention([*over_tables, *declared.of("view").values()]):
         operation = FunctionOperation if isinstance(state, FunctionState) else ViewOperation
@@ -236,6 +254,25 @@ def declared_statements(
             found += operation(None, declared.of(kind)[key]).statements()
     return found
 
+
+def time_series_statements(declared: Declared, edition: str) -> list[str]:
+    """Hypertables first, then rollups over them, then the policies of both."""
+    found: list[str] = []
+    for kind, operation in _TIME_SERIES:
+        states = declared.of(kind).values()
+        listed = by_mention(states) if kind == "rollup" else sorted(states, key=lambda s: s.key)
+        for state in listed:
+            found += operation(None, state).statements_on(edition)
+    return found
+
+
+_TIME_SERIES: Sequence[tuple[str, Any]] = (
+    ("hypertable", HypertableOperation),
+    ("rollup", RollupOperation),
+    ("columnstore", ColumnstoreOperation),
+    ("retention", RetentionOperation),
+    ("refresh", RefreshOperation),
+)
 
 _AFTER_TABLES: Sequence[tuple[str, Any]] = (
     ("trigger", TriggerOperation),

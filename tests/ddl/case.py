@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 import ddl
 from ddl.catalog import read
+from ddl.edition import detect
 
 ROLES = ("r_app", "r_op", "r_read", "r_owner", "Mixed Case")
 """The roles of the cases; made by the fixtures, since they belong to the cluster."""
@@ -129,10 +130,17 @@ def run_in(connection: Connection, text: str) -> None:
 def run_offline(engine: Engine, text: str) -> None:
     """Write a revision's body as SQL, then send that as one script."""
     buffer = io.StringIO()
+    with engine.connect() as connection:
+        edition = detect(connection)
     context = MigrationContext.configure(
         dialect_name="postgresql",
         dialect_opts={"paramstyle": "named"},
-        opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True},
+        opts={
+            "as_sql": True,
+            "output_buffer": buffer,
+            "literal_binds": True,
+            "edition": edition,
+        },
     )
     execute(context, text)
     with engine.begin() as connection:
@@ -165,7 +173,10 @@ def snapshot_of(connection: Connection) -> dict[str, Any]:
     with connection.begin_nested() as savepoint:
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         schemas = connection.scalars(
-            sa.text("SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")
+            sa.text(
+                """SELECT nspname::text FROM pg_namespace
+                    WHERE nspname !~ '^(pg_|information_|_?timescaledb_)'"""
+            )
         )
         catalog = read(connection, list(schemas))
         savepoint.rollback()

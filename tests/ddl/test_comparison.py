@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from ddl import Function, Policy, RowSecurity, View
 from tests.conftest import MakeDatabase
-from tests.ddl import test_drift, test_operations_tables
+from tests.ddl import drift, test_operations_tables
 from tests.ddl.case import (
     Case,
     apply,
@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def models(metadata: MetaData) -> None:
-    test_drift.models(metadata)
+    drift.models(metadata)
     test_operations_tables.second_schema(metadata)
 
 
@@ -142,13 +142,13 @@ def test_leaves_nothing_behind(engine: Engine) -> None:
 def test_disturbs_nobody_and_is_not_disturbed(engine: Engine) -> None:
     """Others read and write while it runs; locks on what is not ours do not matter to it."""
     with engine.begin() as connection:
-        apply(connection, metadata_of(test_drift.models))
+        apply(connection, metadata_of(drift.models))
         connection.execute(text("CREATE SCHEMA theirs CREATE TABLE t (id integer CHECK (id > 0))"))
     with engine.connect() as stranger, engine.connect() as connection, engine.connect() as user:
         stranger.execute(text("LOCK TABLE theirs.t IN ACCESS EXCLUSIVE MODE"))
         for busy in (connection, user):
             busy.execute(text("SET lock_timeout = '2s'"))
-        assert migration(connection, metadata_of(test_drift.models)).upgrade_ops.is_empty()
+        assert migration(connection, metadata_of(drift.models)).upgrade_ops.is_empty()
         user.execute(text("INSERT INTO parts VALUES (1)"))
         user.execute(text("UPDATE parts SET id = 2"))
         user.execute(text("CREATE INDEX ON parts (tenant_id)"))
@@ -175,7 +175,7 @@ def test_two_at_once(engine: Engine) -> None:
 def test_what_a_filter_hides_is_nobodys_declaration(engine: Engine) -> None:
     """Tables of others in public: neither they nor what is on them appears, in any kind."""
     with engine.begin() as connection:
-        apply(connection, metadata_of(test_drift.models))
+        apply(connection, metadata_of(drift.models))
         for statement in (
             "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
             "CREATE TABLE parent (at date) PARTITION BY RANGE (at)",
@@ -187,7 +187,7 @@ def test_what_a_filter_hides_is_nobodys_declaration(engine: Engine) -> None:
             "DROP TABLE parent",
         ):
             connection.execute(text(statement))
-    assert_clean(engine, metadata_of(test_drift.models))
+    assert_clean(engine, metadata_of(drift.models))
 
 
 def test_default_privileges_are_no_declaration(engine: Engine) -> None:

@@ -1,0 +1,154 @@
+"""The models of the drift tests, and what must happen when somebody changes the database."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    Connection,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+
+from ddl import Function, Grant, Policy, RowSecurity, Trigger, View, schema_grant
+from tests.ddl.case import (
+    SETTINGS,
+    metadata_of,
+    migration,
+    rendered,
+    run_in,
+    snapshot_of,
+    unequal,
+)
+
+OWN = "tenant_id = (SELECT tenant())"
+
+
+def models(metadata: MetaData) -> None:
+    Function(
+        "tenant",
+        returns="uuid",
+        body="RETURN nullif(current_setting('app.tenant', true), '')::uuid",
+        volatility="stable",
+        parallel="safe",
+        grants={"r_app": "execute"},
+        comment="Whose rows",
+        metadata=metadata,
+    )
+    Function(
+        "bump",
+        returns="trigger",
+        language="plpgsql",
+        body="""
+        begin
+          new.changed_at := now();
+          return new;
+        end
+        """,
+        settings=SETTINGS,
+        metadata=metadata,
+    )
+    Table(
+        "sites",
+        metadata,
+        Column("tenant_id", Uuid, primary_key=True),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("name", Text, nullable=False, comment="What people call it"),
+        Column("size", Integer, server_default="5"),
+        Column("twice", Integer, Computed("size * 2", persisted=True)),
+        Column("number", BigInteger, Identity(always=True, start=10, increment=5), nullable=False),
+        Column("changed_at", TIMESTAMP(timezone=True), server_default=text("now()")),
+        CheckConstraint("size BETWEEN 1 AND 100", name="size"),
+        UniqueConstraint("tenant_id", "name", deferrable=True, initially="DEFERRED"),
+        ExcludeConstraint((text("int4range(id, size)"), "&&"), name="sites_range", using="gist"),
+        Index("sites_name_idx", "name", postgresql_where=text("size > 3")),
+        Index("sites_size_idx", "size", postgresql_include=["name"]),
+        Index("sites_pattern_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
+        RowSecurity(),
+        Policy("own", to="r_app", using=OWN, check=OWN),
+        Policy("all_rows", to=["r_op", "r_read"], command="select", using="true"),
+        Policy("not_small", to="r_app", using="size > 0", permissive=False),
+        Grant("select, insert, update (name, size)", to="r_app"),
+        Grant("select", to="r_op"),
+        Trigger(
+            "bump",
+            timing="before",
+            events="update of name, size",
+            function="bump()",
+            when="old.name IS DISTINCT FROM new.name",
+        ),
+        comment="Places",
+        postgresql_with={"fillfactor": "90"},
+    )
+    Table(
+        "parts",
+        metadata,
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("tenant_id", Uuid),
+        Column("site_id", Integer),
+        ForeignKeyConstraint(
+            ["tenant_id", "site_id"],
+            ["sites.tenant_id", "sites.id"],
+            ondelete="SET NULL (site_id)",
+        ),
+    )
+    Function(
+        "count_sites",
+        "wanted uuid, minimum int DEFAULT 0",
+        returns="bigint",
+        body="""
+        BEGIN ATOMIC
+          SELECT count(*) FROM sites WHERE tenant_id = wanted AND size > minimum;
+        END
+        """,
+        grants={"r_op": "execute"},
+        metadata=metadata,
+    )
+    View(
+        "site_names",
+        "SELECT tenant_id, name, count(*) AS n FROM sites GROUP BY 1, 2",
+        security_invoker=True,
+        grants={"r_app": "select"},
+        comment="Names",
+        metadata=metadata,
+    )
+    View("counts", "SELECT n FROM site_names", metadata=metadata)
+    schema_grant("usage", on="public", to="r_app", metadata=metadata)
+
+
+def mended(connection: Connection, statements: str, named: str) -> None:
+    """``statements`` must appear in the diff as ``named``, be undone by the upgrade, and be
+    there again after the downgrade."""
+    start = snapshot_of(connection)
+    connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
+    changed = snapshot_of(connection)
+    script = migration(connection, metadata_of(models))
+    found = "\n".join(
+        " ".join(map(str, part if isinstance(part, tuple) else (part,)))
+        for part in _flat(script.upgrade_ops.as_diffs())
+    )
+    assert named in found
+
+    run_in(connection, rendered(script.upgrade_ops))
+    traces = unequal(snapshot_of(connection), start)
+    assert not traces, "the upgrade does not mend it:\n" + "\n".join(traces)
+
+    run_in(connection, rendered(script.downgrade_ops))
+    traces = unequal(snapshot_of(connection), changed)
+    assert not traces, "the downgrade does not bring it back:\n" + "\n".join(traces)
+
+
+def _flat(diffs: list[object]) -> list[object]:
+    return [inner for outer in diffs for inner in (outer if isinstance(outer, list) else [outer])]

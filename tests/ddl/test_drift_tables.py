@@ -1,0 +1,191 @@
+"""Changes by hand of tables, columns, constraints and indexes are found, named, and put right.
+
+Every change happens in a transaction of its own over one database, and is rolled back.
+"""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import (
+    Connection,
+    text,
+)
+
+from tests.ddl.case import (
+    metadata_of,
+    migration,
+    rendered,
+    run_in,
+    snapshot_of,
+    unequal,
+)
+from tests.ddl.drift import mended, models
+
+DRIFT = {
+    # indexes
+    "index predicate": (
+        "DROP INDEX sites_name_idx; CREATE INDEX sites_name_idx ON sites (name) WHERE size > 4",
+        "index public.sites_name_idx",
+    ),
+    "index without INCLUDE": (
+        "DROP INDEX sites_size_idx; CREATE INDEX sites_size_idx ON sites (size)",
+        "index public.sites_size_idx",
+    ),
+    "index method": (
+        (
+            "DROP INDEX sites_name_idx;"
+            "CREATE INDEX sites_name_idx ON sites USING hash (name) WHERE size > 3"
+        ),
+        "index public.sites_name_idx",
+    ),
+    "operator class": (
+        "DROP INDEX sites_pattern_idx; CREATE INDEX sites_pattern_idx ON sites (name)",
+        "index public.sites_pattern_idx",
+    ),
+    "dropped index": ("DROP INDEX sites_size_idx", "add_index Index('sites_size_idx'"),
+    "extra index": (
+        "CREATE UNIQUE INDEX extra ON parts (lower(id::text) DESC NULLS LAST, (id + 1))",
+        "index public.extra",
+    ),
+    # constraints
+    "CHECK expression": (
+        (
+            "ALTER TABLE sites DROP CONSTRAINT sites_size_check,"
+            " ADD CONSTRAINT sites_size_check CHECK (size BETWEEN 1 AND 1000)"
+        ),
+        "constraint public.sites.sites_size_check",
+    ),
+    "CHECK not validated": (
+        (
+            "ALTER TABLE sites DROP CONSTRAINT sites_size_check,"
+            " ADD CONSTRAINT sites_size_check CHECK (size BETWEEN 1 AND 100) NOT VALID"
+        ),
+        "constraint public.sites.sites_size_check",
+    ),
+    "foreign key not validated": (
+        (
+            "ALTER TABLE parts DROP CONSTRAINT parts_tenant_id_site_id_fkey,"
+            " ADD CONSTRAINT parts_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id)"
+            " REFERENCES sites ON DELETE SET NULL (site_id) NOT VALID"
+        ),
+        "constraint public.parts.parts_tenant_id_site_id_fkey",
+    ),
+    "foreign key with another action": (
+        (
+            "ALTER TABLE parts DROP CONSTRAINT parts_tenant_id_site_id_fkey,"
+            " ADD CONSTRAINT parts_tenant_id_site_id_fkey FOREIGN KEY (tenant_id, site_id)"
+            " REFERENCES sites ON DELETE CASCADE DEFERRABLE"
+        ),
+        "constraint public.parts.parts_tenant_id_site_id_fkey",
+    ),
+    "EXCLUDE": (
+        (
+            "ALTER TABLE sites DROP CONSTRAINT sites_range,"
+            " ADD CONSTRAINT sites_range EXCLUDE USING gist (int4range(id, size) WITH =)"
+        ),
+        "constraint public.sites.sites_range",
+    ),
+    "deferrable": (
+        (
+            "ALTER TABLE sites DROP CONSTRAINT sites_tenant_id_name_key,"
+            " ADD CONSTRAINT sites_tenant_id_name_key UNIQUE (tenant_id, name)"
+        ),
+        "constraint public.sites.sites_tenant_id_name_key",
+    ),
+    "primary key": (
+        (
+            "ALTER TABLE parts DROP CONSTRAINT parts_pkey, ADD CONSTRAINT parts_pkey"
+            " PRIMARY KEY (id, tenant_id)"
+        ),
+        "constraint public.parts.parts_pkey",
+    ),
+    "dropped foreign key": (
+        "ALTER TABLE parts DROP CONSTRAINT parts_tenant_id_site_id_fkey",
+        "constraint public.parts.parts_tenant_id_site_id_fkey",
+    ),
+    "extra constraint": (
+        'ALTER TABLE parts ADD CONSTRAINT "Extra One" UNIQUE NULLS NOT DISTINCT (site_id)',
+        "constraint public.parts.Extra One",
+    ),
+    # tables and columns
+    "generated column": (
+        (
+            "ALTER TABLE sites DROP COLUMN twice,"
+            " ADD COLUMN twice integer GENERATED ALWAYS AS (size * 3) STORED"
+        ),
+        "twice",
+    ),
+    "plain instead of generated": ("ALTER TABLE sites ALTER twice DROP EXPRESSION", "twice"),
+    "default": ("ALTER TABLE sites ALTER size SET DEFAULT 6", "size"),
+    "no default": ("ALTER TABLE sites ALTER changed_at DROP DEFAULT", "changed_at"),
+    "null": ("ALTER TABLE sites ALTER name DROP NOT NULL", "name"),
+    "not null": ("ALTER TABLE sites ALTER size SET NOT NULL", "size"),
+    "type": ("ALTER TABLE parts ALTER id TYPE bigint", "column public.parts.id"),
+    "collation": (
+        (
+            "DROP VIEW counts, site_names; DROP TRIGGER bump ON sites;"
+            'ALTER TABLE sites ALTER name TYPE text COLLATE "C"'
+        ),
+        "column public.sites.name",
+    ),
+    "comment of a column": ("COMMENT ON COLUMN sites.name IS 'x'", "name"),
+    "comment of a table": ("COMMENT ON TABLE sites IS NULL", "sites"),
+    "identity": (
+        "ALTER TABLE sites ALTER number SET GENERATED BY DEFAULT SET INCREMENT 7",
+        "number",
+    ),
+    "no identity": ("ALTER TABLE sites ALTER number DROP IDENTITY", "number"),
+    "unlogged": ("ALTER TABLE parts SET UNLOGGED", "table public.parts"),
+    "fillfactor": ("ALTER TABLE sites SET (fillfactor = 50)", "table public.sites"),
+    "no fillfactor": ("ALTER TABLE sites RESET (fillfactor)", "table public.sites"),
+    "more options": ("ALTER TABLE parts SET (autovacuum_enabled = false)", "table public.parts"),
+    "extra column": (
+        (
+            "ALTER TABLE sites ADD COLUMN extra numeric(10,2)[] NOT NULL DEFAULT '{1.50}';"
+            "COMMENT ON COLUMN sites.extra IS ':x %'; GRANT SELECT (extra) ON sites TO r_op"
+        ),
+        "extra",
+    ),
+    "dropped column": ("ALTER TABLE sites DROP COLUMN changed_at", "changed_at"),
+    "extra table": (
+        (
+            "CREATE UNLOGGED TABLE extra (id int, b text COLLATE \"C\" DEFAULT ' :x 5%', c int"
+            " GENERATED ALWAYS AS (id + 1) STORED, PRIMARY KEY (id) DEFERRABLE, CHECK (id > 0),"
+            " UNIQUE (b)) WITH (fillfactor = 40);"
+            "COMMENT ON TABLE extra IS 'it''s'; CREATE INDEX ON extra (c) WHERE b <> '';"
+            "ALTER TABLE extra ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON extra USING (id > 1);"
+            "GRANT SELECT (id), INSERT ON extra TO r_op;"
+            "CREATE VIEW extra_view AS SELECT * FROM extra;"
+            "CREATE TRIGGER t BEFORE UPDATE ON extra FOR EACH ROW EXECUTE FUNCTION bump();"
+            "ALTER TABLE extra ADD FOREIGN KEY (id) REFERENCES parts"
+        ),
+        "extra",
+    ),
+    "partitioned table": (
+        (
+            "CREATE TABLE extra (id int, at date NOT NULL) PARTITION BY RANGE (at);"
+            "CREATE TABLE extra_1 PARTITION OF extra"
+            " FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');"
+            "CREATE INDEX ON extra (id);"
+            "GRANT SELECT ON extra TO r_op; GRANT SELECT ON extra_1 TO r_op"
+        ),
+        "extra",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRIFT)
+def test_drift(at_models: Connection, name: str) -> None:
+    mended(at_models, *DRIFT[name])
+
+
+def test_invalid_index_is_built_again(at_models: Connection) -> None:
+    """CREATE INDEX CONCURRENTLY that failed leaves such a one behind, which nothing uses."""
+    start = snapshot_of(at_models)
+    at_models.execute(
+        text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sites_name_idx'::regclass")
+    )
+    script = migration(at_models, metadata_of(models))
+    assert "index public.sites_name_idx" in str(script.upgrade_ops.as_diffs())
+    run_in(at_models, rendered(script.upgrade_ops))
+    assert not unequal(snapshot_of(at_models), start)

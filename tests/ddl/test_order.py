@@ -1,0 +1,145 @@
+"""In what order things are made, and what need not be dropped singly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from alembic.operations import ops
+from sqlalchemy.exc import ArgumentError
+
+from ddl.constraint import ConstraintOperation, ConstraintState
+from ddl.function import FunctionOperation, FunctionState
+from ddl.grant import GrantOperation, GrantState
+from ddl.order import by_mention, late_functions
+from ddl.plan import prune
+from ddl.policy import PolicyOperation, PolicyState
+from ddl.trigger import TriggerOperation, TriggerState
+from ddl.view import ViewOperation, ViewState
+
+# --- order ---
+
+
+def views(**queries: str) -> list[ViewState]:
+    return [ViewState(name, query) for name, query in queries.items()]
+
+
+def names(states: list[Any]) -> list[str]:
+    return [state.name for state in by_mention(states)]
+
+
+def test_views_come_after_those_they_read() -> None:
+    listed = views(
+        a='SELECT * FROM b, public.c JOIN (SELECT * FROM "D d") x ON true',
+        b="SELECT 1",
+        c="TABLE b",
+    )
+    assert names([*listed, ViewState("D d", "SELECT * FROM c")]) == ["b", "c", "D d", "a"]
+
+
+def test_circle_of_views() -> None:
+    with pytest.raises(ArgumentError, match=r"need each other: view public\.\w -> view public\.\w"):
+        by_mention(views(a="SELECT * FROM b", b="SELECT * FROM a"))
+
+
+def test_mention_that_only_looks_like_one() -> None:
+    """Aliases, columns, strings, comments and parts of longer names."""
+    listed = views(
+        usage="SELECT t AS summary, x.summary, 'from summary' AS s FROM totals /* from summary */",
+        summary="SELECT id FROM usage_all JOIN usage ON true -- from summary",
+    )
+    assert names(listed) == ["usage", "summary"]
+
+
+def test_text_bodies_may_call_each_other() -> None:
+    def calling(name: str, other: str) -> FunctionState:
+        return FunctionState(name, body=f"SELECT {other}()", settings=("search_path=''",))
+
+    assert names([calling("a", "b"), calling("b", "a")]) == ["a", "b"]
+
+
+def late(*functions: FunctionState, ddl: str = "") -> set[str]:
+    return late_functions(functions, {("public", "items"), ("public", "Order")}, ddl)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (FunctionState("f", body="RETURN 1"), False),
+        (FunctionState("f", body="BEGIN ATOMIC SELECT * FROM items; END"), True),
+        (FunctionState("f", body='BEGIN ATOMIC DELETE FROM public."Order"; END'), True),
+        (FunctionState("f", body="BEGIN ATOMIC SELECT 1 AS items, 'from items'; END"), False),
+        (FunctionState("f", body="SELECT * FROM items"), False),
+        (FunctionState("f", "a items[]", body="SELECT 1"), True),
+        (FunctionState("f", returns="SETOF items", body="SELECT 1"), True),
+        (FunctionState("f", language="plpgsql", body="declare r items; begin end"), True),
+        (FunctionState("f", language="plpgsql", body="declare r items.id%type; begin end"), True),
+        (FunctionState("f", language="plpgsql", body="begin select from items; end"), False),
+    ],
+)
+def test_functions_that_need_a_table(state: FunctionState, expected: bool) -> None:
+    assert (late(state) == {"f"}) is expected
+
+
+def test_function_that_needs_a_table_through_another() -> None:
+    g = FunctionState("g", body="BEGIN ATOMIC SELECT count(*) FROM items; END")
+    f = FunctionState("f", body="RETURN g() + 1")
+    text = FunctionState("t", body="SELECT g()")
+    assert late(f, g, text) == {"f", "g"}
+
+
+def test_function_that_a_table_needs_comes_first() -> None:
+    f = FunctionState("f", body="BEGIN ATOMIC SELECT items.x FROM (VALUES (1)) items (x); END")
+    g = FunctionState("g", "items int", body="RETURN f()")
+    assert late(f, g) == {"g"}
+    assert late(f, g, ddl="CREATE TABLE items (id int DEFAULT g(1))") == set()
+
+
+# --- prune ---
+
+
+def drop_table(name: str) -> ops.DropTableOp:
+    return ops.DropTableOp(name)
+
+
+POLICY = PolicyOperation(PolicyState("p", "items", ("r",), using="id < f()"), None)
+GRANT = GrantOperation(GrantState("items", GrantState.parse({"r": "select"})), None)
+TRIGGER = TriggerOperation(TriggerState("t", "items", function="touch()"), None)
+INDEX = ops.DropIndexOp("i", "items")
+F = FunctionOperation(FunctionState("f", body="BEGIN ATOMIC SELECT 1; END"), None)
+F_TEXT = FunctionOperation(FunctionState("f", "a text", body="RETURN a"), None)
+F_GRANT = GrantOperation(GrantState("function f()", GrantState.parse({"r": "execute"})), None)
+FOREIGN = ConstraintOperation(
+    ConstraintState("items", "fk", "FOREIGN KEY (id) REFERENCES others (id)"), None
+)
+
+
+def test_prune_what_dies_with_its_table() -> None:
+    listed = [GRANT, POLICY, TRIGGER, INDEX, FOREIGN, drop_table("items")]
+    assert prune(listed) == listed[-1:]
+
+
+def test_keep_what_is_in_the_way_of_something_dropped_before_the_table() -> None:
+    listed = [GRANT, POLICY, F, drop_table("items")]
+    assert prune(listed) == [POLICY, F, listed[-1]]
+    listed = [FOREIGN, drop_table("others"), drop_table("items")]
+    assert prune(listed) == listed
+    listed = [FOREIGN, drop_table("items"), drop_table("others")]
+    assert prune(listed) == listed[1:]
+
+
+def test_keep_what_is_on_another_table() -> None:
+    listed = [GRANT, POLICY, drop_table("item"), drop_table("items_old")]
+    assert prune(listed) == listed
+
+
+def test_keep_what_comes_after_the_drop() -> None:
+    """Dropped and made again: what is taken from the new one is taken."""
+    view = ViewState("items", "SELECT 1")
+    listed = [ViewOperation(view, None), ViewOperation(None, view), GRANT]
+    assert prune(listed) == listed
+
+
+def test_grants_of_a_function_go_with_its_own_signature() -> None:
+    assert prune([F_GRANT, F]) == [F]
+    assert prune([F_GRANT, F_TEXT]) == [F_GRANT, F_TEXT]

@@ -26,7 +26,7 @@ import ddl
 from database import history, preparation, privileges, roles
 from database.edition import Edition, detect
 from database.errors import FleetSchemaError
-from database.readiness import ensure_database
+from database.readiness import ensure_database, wait_until_ready
 from database.revisions import Revisions
 from database.settings import Settings, migration_url
 from ddl.sql import send
@@ -183,7 +183,11 @@ class Runner:
             yield given
             return
         url = migration_url(self.settings)
-        if ensure_database(url, self.settings.database_wait_timeout):
+        embedded = not (self.settings.database_url or self.settings.migration_database_url)
+        if not (self.moves or embedded):
+            # Looking at a database whose name is mistyped must not make one.
+            wait_until_ready(url, self.settings.database_wait_timeout)
+        elif ensure_database(url, self.settings.database_wait_timeout):
             self.say(f"Created database {url.database}")
         engine = sa.create_engine(
             url,

@@ -29,6 +29,7 @@ _MAINTENANCE = ("postgres", "template1")
 # which are English everywhere, or that of servers that speak English; others get other advice.
 _TLS = re.compile(r"\bSSL\b|\bTLS\b|certificate")
 _LOGIN = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|^FATAL: +role ")
+_MISSING = re.compile(r'database ".*" does not exist')
 _NAME = re.compile(r"resolve host|translate host name")
 _STARTING = re.compile(r"the database system is (starting up|not yet accepting|in recovery)")
 _ABSENT = re.compile(r"Connection refused|No such file|timeout|unreachable|closed the connection")
@@ -142,6 +143,8 @@ def _advice(reason: str) -> str:
         return "Correct the user and the password in the URL."
     if _NAME.search(reason):
         return "Correct the host in the URL."
+    if _MISSING.search(reason):
+        return "Correct the URL, or run: alembic upgrade head, which creates the database."
     if _ABSENT.search(reason) or _STARTING.search(reason):
         return "Start the server, or correct host and port in the URL."
     return "Correct the URL, or what the server allows to this user."

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -100,10 +99,15 @@ def test_busy_table_is_tried_again(migrated_database: str) -> None:
         command.downgrade(config_for(engine), "-1")
         with engine.connect() as holder:
             holder.execute(sa.text("LOCK TABLE device_registry IN ACCESS EXCLUSIVE MODE"))
-            threading.Timer(1.5, holder.rollback).start()
-            result = alembic("upgrade", "head", url=migrated_database, MIGRATION_LOCK_TIMEOUT="0.3")
-            assert result.returncode == 0, result.stderr
-            assert "busy" in result.stdout
+            runner = start(migrated_database, "upgrade", "head", MIGRATION_LOCK_TIMEOUT="0.3")
+            assert runner.stdout is not None
+            said = ""
+            for line in runner.stdout:
+                said += line
+                if "busy" in line:
+                    holder.rollback()
+            assert runner.wait(timeout=60) == 0, said
+            assert "busy" in said
         command.check(config_for(engine))
 
 
@@ -274,6 +278,16 @@ def test_database_ahead_of_the_code(migrated_database: str) -> None:
     for arguments in (("upgrade", "head"), ("downgrade", "-1"), ("check",)):
         message = refused(alembic(*arguments, url=migrated_database))
         assert "9999" in message, arguments
+
+
+def test_looking_creates_no_database(embedded_server: TemporaryServer) -> None:
+    """A mistyped name is an error for check and current; only a deploy makes a database."""
+    url = embedded_server.url("mistyped")
+    for command_name in ("check", "current"):
+        assert "alembic upgrade head" in refused(alembic(command_name, url=url))
+    with engine_of(embedded_server.url("postgres")) as engine, engine.connect() as connection:
+        found = sa.text("SELECT count(*) FROM pg_database WHERE datname = 'mistyped'")
+        assert connection.scalar(found) == 0
 
 
 def test_unknown_revision(migrated_database: str) -> None:

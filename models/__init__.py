@@ -9,9 +9,21 @@ from __future__ import annotations
 from sqlalchemy import Table
 
 from ddl import check_policies
-from models import auth, billing, connectivity, device, functions, monitoring, roles, system
+from models import (
+    auth,
+    billing,
+    connectivity,
+    device,
+    functions,
+    monitoring,
+    notification,
+    roles,
+    system,
+    telemetry,
+)
 from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID, Base
 from models.roles import ROLES
+from models.system import retention_policies
 
 __all__ = [
     "DOMAINS",
@@ -27,14 +39,16 @@ __all__ = [
     "functions",
     "metadata",
     "monitoring",
+    "notification",
     "roles",
     "system",
+    "telemetry",
 ]
 
 metadata = Base.metadata
 
 DOMAINS: dict[str, str] = {}
-"""Table to the domain that declares it."""
+"""Table to the domain that declares it; those of other schemas as in ``timeseries.telemetry``."""
 
 SCOPES: dict[str, str] = {}
 """Table to ``tenant``, ``global`` or ``private``."""
@@ -48,3 +62,4 @@ DOMAINS = dict(sorted(DOMAINS.items()))
 SCOPES = dict(sorted(SCOPES.items()))
 
 check_policies(metadata)
+retention_policies.declare_bounds(metadata)

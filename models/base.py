@@ -3,6 +3,7 @@
 A mapped class has exactly one scope, said by its mixin:
 
 - ``TenantScoped``: rows of one tenant each. Key, row security, policies and grants come with it.
+- ``TenantSeries``: measurements of tenants, in a hypertable behind a tenant view.
 - ``Catalogue``: global rows that tenants read and operators write.
 - ``Private``: global rows that nobody may touch unless the model grants it.
 """
@@ -14,11 +15,12 @@ import decimal
 import re
 import uuid
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
     TIMESTAMP,
+    BigInteger,
     CheckConstraint,
     Double,
     FetchedValue,
@@ -37,7 +39,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 
-from ddl import Grant, Policy, RowSecurity, Trigger
+from ddl import Grant, Policy, RowSecurity, Trigger, View
+from models.series import TIMESERIES as TIMESERIES
+from models.series import check_series, require_key
 
 PLATFORM_TENANT_ID = uuid.UUID(int=0)
 """The platform itself, as a tenant: owns what belongs to no customer, and all built-ins."""
@@ -52,6 +56,9 @@ FALSE = text("false")
 ZERO = text("0")
 EMPTY_OBJECT = text("'{}'::jsonb")
 EMPTY_ARRAY = text("'{}'")
+
+BigInt: TypeAlias = Annotated[int, "bigint"]
+"""For counters that outgrow 2^31: ``Mapped[BigInt]``."""
 
 OWN_TENANT = "tenant_id = (SELECT current_tenant())"
 """The condition of every tenant policy; the sub-select makes it one call per statement."""
@@ -87,6 +94,7 @@ class Base(DeclarativeBase):
         str: Text(),
         float: Double(),
         decimal.Decimal: Numeric(),
+        BigInt: BigInteger(),
         # None is no value; as JSON null it would pass for one.
         dict[str, Any]: JSONB(none_as_null=True),
         list[Any]: JSONB(none_as_null=True),
@@ -100,8 +108,11 @@ class Base(DeclarativeBase):
         """Complete the table, if the class has one, so that the safe thing needs no word.
 
         Raises:
-            sqlalchemy.exc.ArgumentError: the class says no scope.
+            sqlalchemy.exc.ArgumentError: the class says no scope, or a hypertable no key.
         """
+        if issubclass(cls, TenantSeries) and "__tablename__" in cls.__dict__:
+            arguments = cls.__dict__.get("__table_args__")
+            require_key(cls.__tablename__, arguments, cls.__time_column__)
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
         if not isinstance(table, Table):
@@ -114,7 +125,9 @@ class Base(DeclarativeBase):
         if issubclass(cls, Timestamped):
             name = "set_updated_at"
             items.append(Trigger(name, timing="before", events="update", function=f"{name}()"))
-        if issubclass(cls, TenantScoped):
+        if issubclass(cls, TenantSeries):
+            items += series_access(cls, table)
+        elif issubclass(cls, TenantScoped):
             items += tenant_access(cls, table)
         elif issubclass(cls, Catalogue):
             items += [
@@ -144,6 +157,29 @@ class TenantScoped:
     tenant_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("tenants.tenant_id"), primary_key=True, sort_order=-20
     )
+
+
+class TenantSeries:
+    """Measurements of tenants: a hypertable in schema ``timeseries``, behind a tenant view.
+
+    Row security excludes columnstore and rollups, so fleet_app gets no grant on the table; it
+    reads and appends through a view of the same name in ``public``, made from the columns of the
+    model. History is append-only for tenants. No foreign keys: they would slow the ingest and
+    lock the referenced table whenever a chunk is dropped.
+
+    Attributes:
+        __app_privileges__: what fleet_app may do through the view.
+        __guarded_columns__: columns that fleet_app may read but not write.
+        __time_column__: the second column, behind tenant_id: both must precede every column
+            that may be dropped one day (TimescaleDB checks the wrong column otherwise).
+    """
+
+    __scope__ = "tenant"
+    __app_privileges__: ClassVar[str] = "select, insert"
+    __guarded_columns__: ClassVar[Sequence[str]] = ()
+    __time_column__: ClassVar[str] = "ts"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(sort_order=-20)
 
 
 class Catalogue:
@@ -179,9 +215,7 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
     Raises:
         sqlalchemy.exc.ArgumentError: a hidden or guarded column does not exist.
     """
-    missing = {*cls.__hidden_columns__, *cls.__guarded_columns__} - set(table.columns.keys())
-    if missing:
-        raise ArgumentError(f"table {table.name} has no column {', '.join(sorted(missing))}")
+    _require_columns(table, {*cls.__hidden_columns__, *cls.__guarded_columns__})
     items: list[SchemaItem] = [RowSecurity()]
     if cls.__app_privileges__:
         granted = _with_columns(
@@ -191,6 +225,33 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
         items.append(Grant(granted, to="fleet_app"))
     read = _with_columns("select", table, cls.__hidden_columns__, ())
     return [*items, *operator_access(read=read)]
+
+
+def series_access(cls: type[TenantSeries], table: Table) -> list[SchemaItem]:
+    """Grants on a hypertable of tenants, and the tenant view before it.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the declaration would break the isolation; says what to
+            write instead.
+    """
+    check_series(table, cls.__time_column__)
+    _require_columns(table, set(cls.__guarded_columns__))
+    columns = ", ".join(column.name for column in table.columns)
+    view = View(
+        table.name,
+        f"SELECT {columns}\n  FROM {TIMESERIES}.{table.name}\n WHERE {OWN_TENANT}",
+        check_option="cascaded",
+        grants={
+            "fleet_app": _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
+        },
+        comment=f"{table.comment} Those of the tenant of the transaction.",
+    )
+    return [
+        view,
+        Grant("insert", to="fleet_ingest"),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select", to="fleet_operator"),
+    ]
 
 
 def operator_access(
@@ -274,6 +335,12 @@ def json_array(column: str) -> CheckConstraint:
 def json_value(column: str) -> CheckConstraint:
     """Any JSON but null, which SQL says better."""
     return CheckConstraint(f"jsonb_typeof({column}) <> 'null'", name=f"{column}_value")
+
+
+def _require_columns(table: Table, named: set[str]) -> None:
+    missing = named - set(table.columns.keys())
+    if missing:
+        raise ArgumentError(f"table {table.name} has no column {', '.join(sorted(missing))}")
 
 
 def _with_columns(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function, schema_grant
-from models.base import Base
+from models.base import TIMESERIES, Base
 from models.roles import ROLE_NAMES
 
 PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
@@ -11,6 +11,8 @@ PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
 
 for _role in ROLE_NAMES:
     schema_grant("usage", on="public", to=_role, metadata=Base.metadata)
+for _role in ("fleet_ingest", "fleet_operator", "fleet_operator_read"):
+    schema_grant("usage", on=TIMESERIES, to=_role, metadata=Base.metadata)
 
 Function(
     "current_tenant",

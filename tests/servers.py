@@ -20,7 +20,12 @@ from database.readiness import wait_until_ready
 from database.urls import parse_url
 
 IMAGE = "timescale/timescaledb:2.28.3-pg17"
-TIMESCALEDB = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+TIMESCALEDB = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    # Jobs of a few hundred short-lived databases would only get in the way of the tests.
+    "timescaledb.max_background_workers": "0",
+}
 
 
 class DatabaseServer(Protocol):

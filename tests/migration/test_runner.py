@@ -98,7 +98,7 @@ def test_busy_table_is_tried_again(migrated_database: str) -> None:
     with engine_of(migrated_database) as engine:
         command.downgrade(config_for(engine), "-1")
         with engine.connect() as holder:
-            holder.execute(sa.text("LOCK TABLE device_registry IN ACCESS EXCLUSIVE MODE"))
+            holder.execute(sa.text("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE"))
             said = ""
             short = {"MIGRATION_LOCK_TIMEOUT": "0.3"}
             with start(migrated_database, "upgrade", "head", **short) as runner:
@@ -402,7 +402,7 @@ def test_a_model_of_ten_lines(migrated_database: str, tmp_path: Path) -> None:
     )
     init = project / "models/__init__.py"
     text = init.read_text()
-    init.write_text(text.replace("from models import ", "from models import pumps, ", 1))
+    init.write_text(text.replace("from models import (", "from models import (\n    pumps,", 1))
     url = migrated_database
     result = alembic("check", url=url, cwd=project)
     assert result.returncode != 0

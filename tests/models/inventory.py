@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Table, UniqueConstraint
 
 import models
+from ddl import Declared
+from models.base import TIMESERIES
 
 TABLES = models.metadata.sorted_tables
-TENANT_TABLES = [table for table in TABLES if models.SCOPES[table.key] == "tenant"]
+ROLLUPS = Declared.on(models.metadata).of("rollup")
+SERIES = [table for table in TABLES if table.schema == TIMESERIES]
+TENANT_SERIES = [table for table in SERIES if models.SCOPES[table.key] == "tenant"]
+TENANT_TABLES = [
+    table for table in TABLES if models.SCOPES[table.key] == "tenant" and table not in SERIES
+]
 
 
 def keys(table: Table) -> Iterator[tuple[str, list[str], str]]:

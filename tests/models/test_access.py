@@ -7,18 +7,30 @@ import re
 import models
 from ddl import Declared
 from models.base import OWN_TENANT
-from tests.models.inventory import TABLES, assert_none
+from tests.models.inventory import (
+    ROLLUPS,
+    SERIES,
+    TABLES,
+    TENANT_SERIES,
+    TENANT_TABLES,
+    assert_none,
+)
 
 DECLARED = Declared.on(models.metadata)
 ROLES = {role.name for role in models.ROLES}
-READABLE_HASHES = {"device_activations.code_hash"}
-"""Part of a key, salted with the device, and compared by the application itself."""
+READABLE_HASHES = {
+    # Part of a key, salted with the device, and compared by the application itself.
+    "device_activations.code_hash",
+    # Of no secret.
+    "timeseries.system_metrics.labels_hash",
+}
 
 
 def held(table: str, role: str, privilege: str) -> set[str]:
-    """The columns of ``table`` for which ``role`` has ``privilege``."""
+    """The columns of ``table`` (a key of the MetaData) for which ``role`` has ``privilege``."""
     columns: set[str] = set()
-    grants = DECLARED.of("grant").get(("public", table))
+    schema, _, name = f".{table}".rpartition(".")
+    grants = DECLARED.of("grant").get((schema.strip(".") or "public", name))
     for found in grants.privileges if grants else ():
         if (found.role, found.name) == (role, privilege):
             every = set(models.metadata.tables[table].columns.keys())
@@ -38,9 +50,7 @@ def policies(table: str, role: str) -> list[tuple[str, str | None, str | None, b
 def test_tenant_tables_are_guarded() -> None:
     """Row security on and forced; the application by tenant, operators by policy."""
     findings = []
-    for name, scope in models.SCOPES.items():
-        if scope != "tenant":
-            continue
+    for name in (table.name for table in TENANT_TABLES):
         security = DECLARED.of("row security").get(("public", name))
         if security is None or not (security.enable and security.force):
             findings.append(f"{name}: row security is not on and forced")
@@ -62,8 +72,7 @@ def test_no_further_policy_opens_a_tenant_table_to_the_application() -> None:
     assert_none(
         [
             f"{name}: {policy}"
-            for name, scope in models.SCOPES.items()
-            if scope == "tenant"
+            for name in (table.name for table in TENANT_TABLES)
             for policy in policies(name, "fleet_app")
             if policy[3] and policy != ("all", OWN_TENANT, OWN_TENANT, True)
         ]
@@ -85,7 +94,7 @@ def test_the_application_reads_catalogues_and_nothing_else_that_is_global() -> N
     """Private tables are closed to it, but for its own tenant and the names of its members."""
     findings = []
     for name, scope in models.SCOPES.items():
-        if scope == "tenant":
+        if scope == "tenant" or "." in name:
             continue
         writes = {p for p in ("insert", "update", "delete") if held(name, "fleet_app", p)}
         reads = held(name, "fleet_app", "select")
@@ -116,23 +125,24 @@ def test_a_tenant_enlists_nobody_and_buys_nothing_by_itself() -> None:
 def test_hashes_of_credentials_are_not_readable() -> None:
     assert_none(
         [
-            f"{table.name}.{column.name} is readable by {role}"
+            f"{table.key}.{column.name} is readable by {role}"
             for table in TABLES
             for column in table.columns
             if column.name.endswith("_hash")
-            if f"{table.name}.{column.name}" not in READABLE_HASHES
+            if f"{table.key}.{column.name}" not in READABLE_HASHES
             for role in ("fleet_app", "fleet_operator_read")
-            if column.name in held(table.name, role, "select")
+            if column.name in held(table.key, role, "select")
         ]
     )
 
 
-def test_ingest_writes_no_table_of_the_models_and_reads_three() -> None:
-    readable = {table.name for table in TABLES if held(table.name, "fleet_ingest", "select")}
+def test_ingest_appends_to_hypertables_and_reads_three_tables() -> None:
+    readable = {table.key for table in TABLES if held(table.key, "fleet_ingest", "select")}
     assert readable == {"tenants", "device_registry", "device_api_tokens"}
     for table in TABLES:
         for privilege in ("insert", "update", "delete"):
-            assert not held(table.name, "fleet_ingest", privilege), table.name
+            expected = privilege == "insert" and table in SERIES
+            assert bool(held(table.key, "fleet_ingest", privilege)) is expected, table.key
 
 
 def test_the_operator_audit_log_is_append_only() -> None:
@@ -166,7 +176,7 @@ def test_whoever_inserts_may_execute_the_defaults() -> None:
             findings += [
                 f"{table.name}: {role} inserts, but may not execute {call}"
                 for role in sorted(ROLES - executing)
-                if held(table.name, role, "insert")
+                if held(table.key, role, "insert")
             ]
     assert_none(findings)
 
@@ -218,4 +228,13 @@ def test_objects_have_comments() -> None:
 
 
 def test_views_read_with_the_rights_of_whoever_asks() -> None:
-    assert_none([s.title() for s in DECLARED.of("view").values() if not s.security_invoker])
+    """Tenant views cannot: whoever asks has no right to the hypertable; they filter instead."""
+    behind = {table.name for table in TENANT_SERIES} | {key[1] for key in ROLLUPS}
+    findings = []
+    for state in DECLARED.of("view").values():
+        if state.name not in behind and not state.security_invoker:
+            findings.append(state.title())
+        where = f"\n  FROM timeseries.{state.name}\n WHERE {OWN_TENANT}"
+        if state.name in behind and not state.definition.endswith(where):
+            findings.append(f"{state.title()} does not end with {where}")
+    assert_none(findings)

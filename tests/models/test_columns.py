@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Double,
     Integer,
+    LargeBinary,
     Numeric,
     Text,
     Uuid,
@@ -28,6 +29,7 @@ PLAIN_TYPES = (
     INET,
     Integer,
     JSONB,
+    LargeBinary,
     Numeric,
     TIMESTAMP,
     TSVECTOR,
@@ -119,10 +121,11 @@ def test_rows_that_change_say_when() -> None:
     findings = []
     for table in TABLES:
         dated = {"created_at", "updated_at"} <= set(table.columns.keys())
-        trigger = declared.of("trigger").get(("public", table.name, "set_updated_at"))
+        schema = table.schema or "public"
+        trigger = declared.of("trigger").get((schema, table.name, "set_updated_at"))
         if dated and (trigger is None or trigger.function != "set_updated_at()"):
             findings.append(f"{table.name}: updated_at without trigger set_updated_at")
-        grants = declared.of("grant")[("public", table.name)].privileges
+        grants = declared.of("grant")[(schema, table.name)].privileges
         updating = {held.role for held in grants if held.name == "update"} - {"fleet_operator"}
         if updating and not dated:
             findings.append(f"{table.name}: {sorted(updating)} may update it, no updated_at")

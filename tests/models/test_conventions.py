@@ -13,7 +13,14 @@ from sqlalchemy.exc import ArgumentError
 
 import models
 from models.base import Base, TenantScoped, tenant_access
-from tests.models.inventory import TABLES, TENANT_TABLES, assert_none, foreign_keys, keys
+from tests.models.inventory import (
+    TABLES,
+    TENANT_SERIES,
+    TENANT_TABLES,
+    assert_none,
+    foreign_keys,
+    keys,
+)
 
 LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN = {
     "api_keys.key_hash",
@@ -26,7 +33,7 @@ LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN = {
 def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
     """Summaries and the isolation inventory are derived from these."""
     assert set(models.DOMAINS) == set(models.SCOPES) == set(models.metadata.tables)
-    mixins = ("TenantScoped", "Catalogue", "Private")
+    mixins = ("TenantScoped", "TenantSeries", "Catalogue", "Private")
     assert_none(
         [
             f"{mapper.class_.__name__}: expected one of {mixins}, found {found}"
@@ -39,7 +46,7 @@ def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
 
 def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
     findings = []
-    for table in TENANT_TABLES:
+    for table in [*TENANT_TABLES, *TENANT_SERIES]:
         columns, key = list(table.columns), list(table.primary_key.columns)
         if columns[0].name != "tenant_id" or columns[0].nullable:
             findings.append(f"{table.name}: first column is {columns[0].name}")
@@ -56,7 +63,7 @@ def test_only_tenant_tables_call_a_column_tenant_id() -> None:
         [
             f"{table.name} has tenant_id but scope {models.SCOPES[table.key]}"
             for table in TABLES
-            if "tenant_id" in table.columns and table not in TENANT_TABLES
+            if "tenant_id" in table.columns and models.SCOPES[table.key] != "tenant"
             if table.name != "tenants"
         ]
     )
@@ -65,7 +72,7 @@ def test_only_tenant_tables_call_a_column_tenant_id() -> None:
 def test_unique_keys_lead_with_tenant_id() -> None:
     """A key over all tenants would tell one tenant what another has."""
     findings, used = [], set()
-    for table in TENANT_TABLES:
+    for table in [*TENANT_TABLES, *TENANT_SERIES]:
         unique = {str(index.name) for index in table.indexes if index.unique}
         unique |= {str(c.name) for c in table.constraints if isinstance(c, UniqueConstraint)}
         for name, columns, _ in keys(table):

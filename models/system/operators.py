@@ -1,4 +1,4 @@
-"""What the platform keeps about its own running."""
+"""Who of the platform looked at or changed the data of tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Service monitoring: projects, which group what is watched."""
+"""Projects, which group what is watched."""
 
 from __future__ import annotations
 

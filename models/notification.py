@@ -1,0 +1,42 @@
+"""Notifications: what was sent to whom, and whether it arrived."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Columnstore, Hypertable, Retention
+from models.base import TIMESERIES, Base, BigInt, TenantSeries
+
+
+class NotificationLog(TenantSeries, Base):
+    """One attempt to deliver a notification, written by whoever delivers."""
+
+    __tablename__ = "notification_log"
+    __app_privileges__ = "select"
+
+    ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it was sent.")
+    id: Mapped[uuid.UUID] = mapped_column(comment="Given by the sender, one for each attempt.")
+    channel_id: Mapped[uuid.UUID] = mapped_column(comment="The notification channel.")
+    job_id: Mapped[uuid.UUID | None] = mapped_column(comment="The notification job.")
+    alert_id: Mapped[BigInt | None] = mapped_column(comment="What it was about, if an alert.")
+    incident_id: Mapped[uuid.UUID | None] = mapped_column(comment="Or an incident.")
+    event: Mapped[str | None] = mapped_column(comment="What had happened to it, e.g. opened.")
+    attempt: Mapped[int] = mapped_column(server_default=text("1"), comment="Counts from 1.")
+    success: Mapped[bool]
+    error: Mapped[str | None] = mapped_column(comment="As the receiver put it.")
+    duration_ms: Mapped[float | None]
+
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "ts", "id"),
+        # Throttling asks when a channel last heard of this alert.
+        Index(None, "tenant_id", "channel_id", "alert_id", text("ts DESC")),
+        CheckConstraint("attempt > 0", name="attempt"),
+        Hypertable("ts", chunk_interval="7 days"),
+        Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
+        Retention("90 days"),
+        {"schema": TIMESERIES, "comment": "Attempts to deliver notifications."},
+    )

@@ -1,0 +1,89 @@
+"""Rollups over hypertables: each out of the tenants' reach, with a tenant view before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ddl import Declared, Refresh, Rollup, Stored, View
+from models.base import OWN_TENANT, TIMESERIES, Base
+from models.series import check_rollup
+
+MEASURABLE = "abs({}) <= 1e100"
+"""What an average can take. Sums of squares beyond it overflow a double, infinity and NaN spread;
+one such value would abort the refresh, which is one statement for all tenants."""
+
+
+def platform_rollup(
+    name: str,
+    definition: str,
+    *,
+    refresh: Refresh,
+    comment: str,
+    columnstore: Stored | None = None,
+    retention: str | None = None,
+    tenants: bool = False,
+) -> None:
+    """Declare a rollup in ``timeseries`` that operators read.
+
+    Args:
+        tenants: its rows are those of tenants.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; says what to write.
+    """
+    declared = Declared.on(Base.metadata)
+    check_rollup(
+        name,
+        definition,
+        declared,
+        refresh=refresh,
+        columnstore=columnstore,
+        retention=retention,
+        tenants=tenants,
+    )
+    Rollup(
+        name,
+        definition,
+        schema=TIMESERIES,
+        refresh=refresh,
+        columnstore=columnstore,
+        retention=retention,
+        grants={"fleet_operator": "select", "fleet_operator_read": "select"},
+        comment=comment,
+        metadata=Base.metadata,
+    )
+
+
+def tenant_rollup(
+    name: str,
+    definition: str,
+    *,
+    columns: Sequence[str],
+    refresh: Refresh,
+    comment: str,
+    columnstore: Stored | None = None,
+    retention: str | None = None,
+) -> None:
+    """Declare a rollup in ``timeseries`` and its tenant view in ``public``.
+
+    The view is for reading only: an INSERT through it would let a tenant forge history.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; says what to write.
+    """
+    platform_rollup(
+        name,
+        definition,
+        refresh=refresh,
+        comment=comment,
+        columnstore=columnstore,
+        retention=retention,
+        tenants=True,
+    )
+    View(
+        name,
+        f"SELECT {', '.join(columns)}\n  FROM {TIMESERIES}.{name}\n WHERE {OWN_TENANT}",
+        grants={"fleet_app": "select"},
+        comment=f"{comment} Those of the tenant of the transaction.",
+        metadata=Base.metadata,
+    )

@@ -1,0 +1,175 @@
+"""What a hypertable or rollup must not get wrong, checked when the models are imported."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import PrimaryKeyConstraint, Table
+from sqlalchemy.exc import ArgumentError
+
+from ddl import Declared, Refresh, Stored
+
+TIMESERIES = "timeseries"
+"""The schema of hypertables and rollups; tenants have no grant in it."""
+
+_DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}
+
+
+def days(interval: str) -> float:
+    """How long an interval is, in days; a month has 30, a year 365.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: it is not written as number and unit.
+    """
+    match = re.fullmatch(r"(\d+) (minute|hour|day|week|month|year)s?", interval)
+    if match is None:
+        units = ", ".join(f"{unit}s" for unit in _DAYS)
+        raise ArgumentError(
+            f'interval "{interval}": write a number and one of {units}, as in "30 days"'
+        )
+    return int(match[1]) * _DAYS[match[2]]
+
+
+def require_key(name: str, table_args: object, time_column: str) -> None:
+    """Refuse a hypertable whose model writes no key down; the mapper would not say how.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: says what to write.
+    """
+    items = table_args if isinstance(table_args, tuple) else ()
+    if not any(isinstance(item, PrimaryKeyConstraint) for item in items):
+        raise ArgumentError(
+            f"hypertable {name} has no primary key, so redelivery would store its rows twice; "
+            f'write PrimaryKeyConstraint("tenant_id", …, "{time_column}") in its __table_args__'
+        )
+
+
+def check_series(table: Table, time_column: str, *, tenants: bool = True) -> None:
+    """Refuse a hypertable whose declaration breaks isolation, compression or retention.
+
+    Args:
+        tenants: False for the measurements of the platform itself, which have no tenant.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: says what to write instead.
+    """
+    if table.schema != TIMESERIES:
+        raise ArgumentError(
+            f"hypertable {table.name} stands in schema {table.schema or 'public'}, where tenants "
+            f'have grants; write {{"schema": TIMESERIES}} in its __table_args__'
+        )
+    if tenants:
+        _check_tenant_columns(table, time_column)
+    if table.foreign_keys:
+        raise ArgumentError(
+            f"hypertable {table.name} has a foreign key, which locks the referenced table "
+            "whenever a chunk is dropped; leave it out and check the reference at ingest"
+        )
+    _check_storage(table, time_column, tenants=tenants)
+
+
+def _check_tenant_columns(table: Table, time_column: str) -> None:
+    names = [column.name for column in table.columns]
+    if names[:2] != ["tenant_id", time_column]:
+        raise ArgumentError(
+            f"hypertable {table.name}: its columns start with {', '.join(names[:2])}; tenant_id "
+            f"and the time come first: give {time_column} sort_order=-19"
+        )
+    primary = [column.name for column in table.primary_key.columns]
+    if primary[:1] != ["tenant_id"] or time_column not in primary:
+        raise ArgumentError(
+            f"hypertable {table.name}: its primary key is ({', '.join(primary)}); it starts with "
+            f'tenant_id and contains the time: PrimaryKeyConstraint("tenant_id", …, '
+            f'"{time_column}")'
+        )
+
+
+def _check_storage(table: Table, time_column: str, *, tenants: bool) -> None:
+    declared = Declared.on(table.metadata)
+    key = (TIMESERIES, table.name)
+    if key in declared.of("row security"):
+        raise ArgumentError(
+            f"hypertable {table.name}: row security excludes columnstore and rollups on the same "
+            "table; leave RowSecurity() out, its tenant view isolates it"
+        )
+    for kind, example in (
+        ("hypertable", f'Hypertable("{time_column}", chunk_interval="1 day")'),
+        ("columnstore", 'Columnstore(segmentby="tenant_id, …", orderby="…", after="7 days")'),
+        ("retention", 'Retention("90 days")'),
+    ):
+        if key not in declared.of(kind):
+            raise ArgumentError(
+                f"hypertable {table.name} declares no {kind}; write {example} in its __table_args__"
+            )
+    store, retention = declared.of("columnstore")[key], declared.of("retention")[key]
+    if tenants:
+        _check_segments(f"hypertable {table.name}", store.segmentby)
+    _check_ages(f"hypertable {table.name}", store.after, retention.drop_after)
+
+
+def check_rollup(
+    name: str,
+    definition: str,
+    declared: Declared,
+    *,
+    refresh: Refresh,
+    columnstore: Stored | None,
+    retention: str | None,
+    tenants: bool = True,
+) -> None:
+    """Refuse a rollup that would lose history or mix tenants.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: says what to write instead.
+    """
+    title = f"rollup {name}"
+    if refresh.start_offset is None:
+        raise ArgumentError(
+            f"{title}: without a start of its window a refresh reaches back beyond the raw data "
+            'and erases what the rollup alone still holds; write Refresh("3 days", …)'
+        )
+    if columnstore is not None:
+        if tenants:
+            _check_segments(title, columnstore.segmentby)
+        if days(columnstore.after) < days(refresh.start_offset):
+            raise ArgumentError(
+                f"{title}: columnstore after {columnstore.after}, but a refresh rewrites the last "
+                f'{refresh.start_offset}; write Stored(…, after="{refresh.start_offset}") or more'
+            )
+        if retention is not None:
+            _check_ages(title, columnstore.after, retention)
+    if retention is not None:
+        _check_window(title, title, retention, refresh.start_offset)
+    sources = re.findall(rf"\b{TIMESERIES}\.(\w+)", definition)
+    for source in sources:
+        raw = declared.of("retention").get((TIMESERIES, source))
+        if raw is not None:
+            _check_window(title, f"hypertable {source}", raw.drop_after, refresh.start_offset)
+
+
+def _check_segments(title: str, segmentby: str) -> None:
+    segments = [part.strip() for part in segmentby.split(",") if part.strip()]
+    if segments[:1] != ["tenant_id"]:
+        wanted = ", ".join(["tenant_id", *(part for part in segments if part != "tenant_id")])
+        raise ArgumentError(
+            f'{title}: segmentby="{segmentby}" does not start with tenant_id, so a tenant\'s '
+            f'query would decompress the batches of all tenants; write segmentby="{wanted}"'
+        )
+
+
+def _check_ages(title: str, after: str | None, drop_after: str) -> None:
+    if after is not None and days(after) >= days(drop_after):
+        raise ArgumentError(
+            f"{title}: columnstore after {after}, but its chunks are dropped after {drop_after} "
+            f'and would never be compressed; write after="7 days", or any age below {drop_after}'
+        )
+
+
+def _check_window(title: str, holder: str, drop_after: str, start_offset: str) -> None:
+    """What is dropped within the window of a refresh would be erased from the rollup, too."""
+    if days(drop_after) <= days(start_offset):
+        raise ArgumentError(
+            f"{title}: it is refreshed from {start_offset} ago, but {holder} keeps {drop_after} "
+            f"only, so a refresh would erase its history; write a retention of {holder} longer "
+            f"than {start_offset}, or a shorter start_offset in Refresh(…)"
+        )

@@ -1,0 +1,73 @@
+"""What happened in a tenant, by whom: the audit trail that the tenant itself reads."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import Index, PrimaryKeyConstraint, text
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Columnstore, Hypertable, Retention
+from models.base import (
+    EMPTY_OBJECT,
+    NOW,
+    TIMESERIES,
+    Base,
+    TenantSeries,
+    json_object,
+    not_empty,
+    one_of,
+)
+
+
+class AuditEvent(TenantSeries, Base):
+    """One thing done or refused. Append-only; events of the platform belong to its own tenant.
+
+    When it was recorded cannot be given by a tenant, so a backdated event shows.
+    """
+
+    __tablename__ = "audit_events"
+    __guarded_columns__ = ("recorded_at",)
+
+    ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it happened.")
+    id: Mapped[uuid.UUID] = mapped_column(comment="Given by the sender, the same at redelivery.")
+    action: Mapped[str] = mapped_column(comment="What was done, e.g. device.delete.")
+    outcome: Mapped[str] = mapped_column(server_default="success")
+    category: Mapped[str] = mapped_column(comment="Domain of the action, e.g. device.")
+    severity: Mapped[str] = mapped_column(server_default="info")
+    actor_type: Mapped[str] = mapped_column(server_default="system", comment="Who or what acted.")
+    actor_id: Mapped[str | None] = mapped_column(comment="User, API key, device or service.")
+    actor_name: Mapped[str | None] = mapped_column(comment="As it was called then.")
+    entity_type: Mapped[str | None] = mapped_column(comment="What it was done to.")
+    entity_id: Mapped[str | None]
+    entity_name: Mapped[str | None] = mapped_column(comment="As it was called then.")
+    message: Mapped[str | None] = mapped_column(comment="One sentence for people.")
+    source_service: Mapped[str | None]
+    ip_address: Mapped[str | None] = mapped_column(INET)
+    request_id: Mapped[str | None] = mapped_column(comment="Joins the events of one request.")
+    duration_ms: Mapped[float | None]
+    details: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Whatever else; values before and after."
+    )
+    recorded_at: Mapped[datetime.datetime] = mapped_column(
+        server_default=NOW, comment="When it was stored."
+    )
+
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "ts", "id"),
+        Index(None, "tenant_id", "entity_type", "entity_id", text("ts DESC")),
+        Index(None, "tenant_id", "actor_id", text("ts DESC")),
+        not_empty("action"),
+        one_of("outcome", ("success", "failure", "denied")),
+        one_of("severity", ("debug", "info", "warning", "error", "critical")),
+        one_of("actor_type", ("user", "api_key", "device", "operator", "system")),
+        json_object("details"),
+        Hypertable("ts", chunk_interval="7 days"),
+        Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="14 days"),
+        # Auditors ask about a year; shorter per tenant by maintenance, never below 90 days.
+        Retention("400 days"),
+        {"schema": TIMESERIES, "comment": "What was done or refused in a tenant, by whom."},
+    )

@@ -1,0 +1,76 @@
+"""Metrics of the platform's own services, the one hypertable without tenants."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from sqlalchemy import Computed, PrimaryKeyConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Columnstore, Grant, Hypertable, Refresh, Retention, Stored
+from models.base import (
+    EMPTY_OBJECT,
+    NOW,
+    TIMESERIES,
+    Base,
+    BigInt,
+    Private,
+    json_object,
+    not_empty,
+)
+from models.rollups import MEASURABLE, platform_rollup
+from models.series import check_series
+
+
+class SystemMetric(Private, Base):
+    """One value of a metric of a service; tenants have neither grant nor view."""
+
+    __tablename__ = "system_metrics"
+
+    ts: Mapped[datetime.datetime] = mapped_column(comment="When it was measured.")
+    metric_name: Mapped[str]
+    service: Mapped[str] = mapped_column(server_default="", comment="Empty: of the platform.")
+    labels_hash: Mapped[BigInt] = mapped_column(
+        Computed("jsonb_hash_extended(labels, 0)", persisted=True),
+        comment="Stands for labels in the key: no index takes them at any length.",
+    )
+    labels: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Name to value, e.g. of instance and queue."
+    )
+    value: Mapped[float]
+    ingested_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        PrimaryKeyConstraint("metric_name", "service", "labels_hash", "ts"),
+        not_empty("metric_name"),
+        json_object("labels"),
+        Hypertable("ts", chunk_interval="1 day"),
+        Columnstore(
+            segmentby="metric_name, service", orderby="labels_hash, ts DESC", after="1 day"
+        ),
+        Retention("30 days"),
+        Grant("insert", to="fleet_ingest"),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select", to="fleet_operator"),
+        {"schema": TIMESERIES, "comment": "Metrics of the platform's own services."},
+    )
+
+
+check_series(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
+
+platform_rollup(
+    "system_metrics_hourly",
+    f"""
+    SELECT metric_name, service, labels_hash, time_bucket('1 hour', ts) AS bucket,
+           min(labels::text)::jsonb AS labels,
+           avg(value) AS avg, min(value) AS min, max(value) AS max, count(*) AS count
+      FROM timeseries.system_metrics
+     WHERE {MEASURABLE.format("value")}
+     GROUP BY 1, 2, 3, 4
+    """,
+    refresh=Refresh("3 days", "1 hour", "30 minutes"),
+    columnstore=Stored("metric_name, service", "labels_hash, bucket DESC", "7 days"),
+    retention="1 year",
+    comment="Metrics of the platform's own services by hour.",
+)

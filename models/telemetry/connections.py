@@ -1,0 +1,52 @@
+"""When devices came and went."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from sqlalchemy import PrimaryKeyConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Columnstore, Hypertable, Retention
+from models.base import (
+    EMPTY_OBJECT,
+    TIMESERIES,
+    ZERO,
+    Base,
+    BigInt,
+    TenantSeries,
+    json_object,
+    not_empty,
+    one_of,
+)
+
+
+class DeviceConnectionEvent(TenantSeries, Base):
+    """One connection made or lost, as the broker saw it."""
+
+    __tablename__ = "device_connection_events"
+
+    ts: Mapped[datetime.datetime] = mapped_column(
+        sort_order=-19, comment="When it happened, as the broker says."
+    )
+    device_id: Mapped[str]
+    seq: Mapped[BigInt] = mapped_column(
+        server_default=ZERO, comment="Tells events of one moment apart."
+    )
+    event: Mapped[str] = mapped_column(comment="connection_lost: without a farewell.")
+    details: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Reason, address, protocol, as the broker gives them."
+    )
+
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "device_id", "ts", "seq"),
+        not_empty("device_id"),
+        one_of("event", ("connected", "disconnected", "connection_lost")),
+        json_object("details"),
+        Hypertable("ts", chunk_interval="7 days"),
+        # A device has a handful a week: batches of its own would hold next to nothing.
+        Columnstore(segmentby="tenant_id", orderby="device_id, ts DESC, seq", after="7 days"),
+        Retention("90 days"),
+        {"schema": TIMESERIES, "comment": "Connections of devices, made and lost."},
+    )

@@ -1,0 +1,73 @@
+"""Messages that could not be accepted, and how many by minute and reason."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import PrimaryKeyConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
+from models.base import NOW, TIMESERIES, Base, TenantSeries, json_value, not_empty
+from models.rollups import tenant_rollup
+
+
+class QuarantineEvent(TenantSeries, Base):
+    """One message as it came, with the reason; nothing that arrived is lost.
+
+    Those of unknown tenants belong to the platform. No field but the reason is checked: it must
+    take what every other table refused.
+    """
+
+    __tablename__ = "quarantine_events"
+    __app_privileges__ = "select"
+
+    ts: Mapped[datetime.datetime] = mapped_column(
+        sort_order=-19,
+        comment="When the broker received it: with id the same at redelivery.",
+    )
+    id: Mapped[uuid.UUID] = mapped_column(comment="Made of a hash of the message.")
+    reason: Mapped[str] = mapped_column(comment="A word, e.g. unknown_device.")
+    detail: Mapped[str | None] = mapped_column(comment="What was expected, what was found.")
+    topic: Mapped[str]
+    claimed_tenant: Mapped[str | None] = mapped_column(comment="As the message names it.")
+    device_id: Mapped[str | None] = mapped_column(comment="As the message names it.")
+    site_id: Mapped[str | None] = mapped_column(comment="As the message names it.")
+    msg_type: Mapped[str | None]
+    event_ts: Mapped[datetime.datetime | None] = mapped_column(
+        comment="When it was measured, as the device says."
+    )
+    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="The message, where JSON.")
+    payload_raw: Mapped[bytes | None] = mapped_column(
+        comment="The message, where it is no JSON that can be stored."
+    )
+    envelope_version: Mapped[str] = mapped_column(server_default="1")
+    ingested_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "ts", "id"),
+        not_empty("reason"),
+        json_value("payload"),
+        Hypertable("ts", chunk_interval="1 day"),
+        Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
+        Retention("30 days"),
+        {"schema": TIMESERIES, "comment": "Messages that could not be accepted, as they came."},
+    )
+
+
+tenant_rollup(
+    "quarantine_counters_minute",
+    """
+    SELECT tenant_id, left(reason, 200) AS reason, time_bucket('1 minute', ts) AS bucket,
+           count(*) AS count
+      FROM timeseries.quarantine_events
+     GROUP BY 1, 2, 3
+    """,
+    columns=("tenant_id", "reason", "bucket", "count"),
+    refresh=Refresh("1 day", "1 minute", "5 minutes"),
+    columnstore=Stored("tenant_id, reason", "bucket DESC", "7 days"),
+    retention="90 days",
+    comment="Messages that could not be accepted, by minute and reason.",
+)

@@ -1,0 +1,359 @@
+"""Hypertables and rollups: what the models declare, and that mistakes fail at import."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import uuid
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, MetaData, PrimaryKeyConstraint, Table
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Mapped, mapped_column, registry
+
+import models
+from ddl import Columnstore, Declared, Hypertable, Refresh, Retention, RowSecurity, Stored
+from models import rollups
+from models.base import OWN_TENANT, TIMESERIES, Base, TenantSeries
+from models.monitoring.checks import LATENCY_BOUNDS_MS, bucket_columns
+from models.rollups import tenant_rollup
+from models.series import days
+from tests.models.inventory import ROLLUPS, SERIES, TENANT_SERIES, assert_none, keys
+
+DECLARED = Declared.on(models.metadata)
+NOT_APPENDED_BY_TENANTS = {"quarantine_events", "notification_log"}
+
+# --- what stands there ---
+
+
+def time_column(name: str) -> str:
+    column: str = DECLARED.of("hypertable")[(TIMESERIES, name)].time_column
+    return column
+
+
+def test_the_hypertables_are_those_of_the_domain_model() -> None:
+    expected = {
+        "telemetry": ("device_id", "ts", "msg_type", "seq"),
+        "tag_values": ("tag_id", "ts"),
+        "device_health_telemetry": ("device_id", "ts"),
+        "device_connection_events": ("device_id", "ts", "seq"),
+        "quarantine_events": ("ts", "id"),
+        "health_checks": ("endpoint_id", "checked_at"),
+        "notification_log": ("ts", "id"),
+        "audit_events": ("ts", "id"),
+    }
+    found = {
+        table.name: tuple(column.name for column in table.primary_key.columns)
+        for table in TENANT_SERIES
+    }
+    assert found == {name: ("tenant_id", *key) for name, key in expected.items()}
+    assert {table.name for table in SERIES} - expected.keys() == {"system_metrics"}
+
+
+def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
+    """TimescaleDB tests the wrong column behind a dropped one, and partitions by time."""
+    findings = []
+    for table in TENANT_SERIES:
+        time = time_column(table.name)
+        first = [column.name for column in table.columns][:2]
+        if first != ["tenant_id", time]:
+            findings.append(f"{table.name}: columns start with {first}")
+        unique = {str(table.primary_key.name), *(str(i.name) for i in table.indexes if i.unique)}
+        for name, columns, _ in keys(table):
+            if columns[0] != "tenant_id" or (name in unique and time not in columns):
+                findings.append(f"{name}: {columns}")
+    assert_none(findings)
+
+
+def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None:
+    """What grows without end ends the server; compressing must come before dropping."""
+    findings = []
+    for key in [*DECLARED.of("hypertable"), *ROLLUPS]:
+        store = DECLARED.of("columnstore").get(key)
+        retention = DECLARED.of("retention").get(key)
+        if store is None or retention is None:
+            findings.append(f"{key}: columnstore {store}, retention {retention}")
+        elif days(store.after) >= days(retention.drop_after):
+            findings.append(f"{key}: compressed after {store.after}, {retention.drop_after} kept")
+    assert_none(findings)
+    assert {table.name for table in SERIES} == {key[1] for key in DECLARED.of("hypertable")}
+
+
+def test_batches_of_the_columnstore_hold_one_tenant() -> None:
+    """tenant_id first, or the tenant's query decompresses those of all others."""
+    assert_none(
+        [
+            f"{state.title()}: segmentby {state.segmentby}"
+            for key, state in DECLARED.of("columnstore").items()
+            if not key[1].startswith("system_metrics")
+            if state.segmentby.split(",")[0] != "tenant_id"
+        ]
+    )
+
+
+def test_the_columnstore_orders_by_the_rest_of_the_key() -> None:
+    """So that redelivery into compressed chunks finds its batch without reading the others."""
+    findings = []
+    for table in SERIES:
+        store = DECLARED.of("columnstore")[(TIMESERIES, table.name)]
+        arranged = {part.split()[0] for part in f"{store.segmentby},{store.orderby}".split(",")}
+        missing = {column.name for column in table.primary_key.columns} - arranged
+        if missing:
+            findings.append(f"{table.name}: {sorted(missing)} neither segment nor order")
+    assert_none(findings)
+
+
+def test_raw_data_outlives_the_window_of_every_refresh() -> None:
+    """A refresh erases from the rollup what the raw data no longer has."""
+    findings = []
+    for key, rollup in ROLLUPS.items():
+        window = days(DECLARED.of("refresh")[key].start_offset)
+        for source in re.findall(rf"\b{TIMESERIES}\.(\w+)", rollup.definition):
+            kept = DECLARED.of("retention")[(TIMESERIES, source)].drop_after
+            if days(kept) <= window:
+                findings.append(f"{key[1]}: window of {window} days, {source} keeps {kept}")
+    assert_none(findings)
+    assert len(ROLLUPS) == 8
+
+
+def test_tenants_have_a_view_and_nothing_behind_it() -> None:
+    """Grants on a hypertable are copied to its chunks, which no view filters."""
+    findings = []
+    grants = DECLARED.of("grant")
+    for name in [*(table.name for table in SERIES), *(key[1] for key in ROLLUPS)]:
+        behind = {(held.role, held.name) for held in grants[(TIMESERIES, name)].privileges}
+        allowed = {("fleet_operator", "select"), ("fleet_operator_read", "select")}
+        if any(table.name == name for table in SERIES):
+            allowed.add(("fleet_ingest", "insert"))
+        if behind != allowed:
+            findings.append(f"{TIMESERIES}.{name}: {sorted(behind)}")
+        view = DECLARED.of("view").get(("public", name))
+        if (view is None) is not name.startswith("system_metrics"):
+            findings.append(f"{name}: view {view}")
+    assert_none(findings)
+    schema = next(state for key, state in grants.items() if key[-1] == f"schema {TIMESERIES}")
+    assert "fleet_app" not in {held.role for held in schema.privileges}
+
+
+def test_views_are_for_reading_and_appending_only() -> None:
+    findings = []
+    series = {table.name: table for table in TENANT_SERIES}
+    rolled = [key[1] for key in ROLLUPS if not key[1].startswith("system_metrics")]
+    for name in [*series, *rolled]:
+        view = DECLARED.of("view")[("public", name)]
+        privileges = DECLARED.of("grant")[("public", name)].privileges
+        found = {(held.role, held.name) for held in privileges}
+        appended = name in series and name not in NOT_APPENDED_BY_TENANTS
+        expected = {("fleet_app", "select")} | ({("fleet_app", "insert")} if appended else set())
+        if found != expected:
+            findings.append(f"{name}: {sorted(found)}")
+        if (view.check_option == "cascaded") is not (name in series):
+            findings.append(f"{name}: check option {view.check_option}")
+        listed = view.definition.split("\n")[0].removeprefix("SELECT ").split(", ")
+        if name in series and listed != [column.name for column in series[name].columns]:
+            findings.append(f"{name}: the view lists {listed}")
+        if not view.definition.endswith(f"WHERE {OWN_TENANT}"):
+            findings.append(f"{name}: {view.definition}")
+    assert_none(findings)
+
+
+def test_a_tenant_cannot_say_when_an_audit_event_was_recorded() -> None:
+    privileges = DECLARED.of("grant")[("public", "audit_events")].privileges
+    given = {held.column for held in privileges if held.name == "insert"}
+    columns = set(models.metadata.tables["timeseries.audit_events"].columns.keys())
+    assert given == columns - {"recorded_at"}
+
+
+def test_ids_come_with_the_message() -> None:
+    """A default would give redelivery another id, and store it twice."""
+    assert_none(
+        [
+            f"{table.name}.{column.name} has default {column.server_default.arg}"  # type: ignore[union-attr]
+            for table in SERIES
+            for column in table.primary_key.columns
+            if column.server_default is not None and column.computed is None
+            if str(column.server_default.arg) not in ("0", "", "telemetry")  # type: ignore[union-attr]
+        ]
+    )
+
+
+def test_averages_leave_out_what_no_average_can_take() -> None:
+    """One such value would abort the refresh, and so the rollups of all tenants."""
+    limit = re.compile(r"1e100|avg\((rssi|signal_quality|battery_pct)\)")
+    assert_none(
+        [
+            f"{key[1]}: {line.strip()}"
+            for key, state in ROLLUPS.items()
+            for line in state.definition.splitlines()
+            if "avg(" in line and not limit.search(line) and "1e100" not in _where(state.definition)
+        ]
+    )
+
+
+def _where(definition: str) -> str:
+    return definition.partition(" WHERE ")[2] if "\n WHERE " in definition else ""
+
+
+def test_latency_buckets_touch_and_the_function_knows_all() -> None:
+    conditions = list(bucket_columns().values())
+    assert len(conditions) == len(LATENCY_BOUNDS_MS) + 1
+    for lower, upper in pairwise(conditions):
+        assert lower.rsplit(" ", 1)[1] == re.findall(r">= (\d+)", upper)[0]
+    body = next(
+        state.body
+        for state in DECLARED.of("function").values()
+        if state.name == "percentile_from_buckets"
+    )
+    assert f"cardinality(counts) = {len(conditions)}" in body
+    assert f"({len(conditions)}, {LATENCY_BOUNDS_MS[-1]}, NULL)" in body
+
+
+def test_telemetry_is_told_of_by_statement_never_by_row() -> None:
+    triggers = [s for k, s in DECLARED.of("trigger").items() if k[0] == TIMESERIES]
+    assert [(s.table, s.level, s.new_table) for s in triggers] == [("telemetry", "statement", None)]
+
+
+# --- mistakes ---
+
+STORE = {"segmentby": "tenant_id, device_id", "orderby": "ts DESC", "after": "7 days"}
+
+
+@pytest.fixture
+def base() -> type[Base]:
+    """A base of its own, so that what is wrong stays out of the models."""
+    own = registry(metadata=MetaData(), type_annotation_map=Base.type_annotation_map)
+    # What DeclarativeBase.__init_subclass__ looks for below the first base.
+    body = {"_sa_registry": own, "metadata": own.metadata, "__abstract__": True}
+    return type("OwnBase", (Base,), body)
+
+
+def series(base: type[Base], **changes: Any) -> None:
+    """Declare a hypertable that is right, but for ``changes``."""
+    parts: dict[str, Any] = {
+        "key": PrimaryKeyConstraint("tenant_id", "device_id", "ts"),
+        "hypertable": Hypertable("ts", chunk_interval="1 day"),
+        "columnstore": Columnstore(**STORE),
+        "retention": Retention("90 days"),
+        "more": None,
+        "options": {"schema": TIMESERIES, "comment": "Tried."},
+        "ts_order": -19,
+        "device": mapped_column(),
+    } | changes
+    names = ("key", "hypertable", "columnstore", "retention", "more", "options")
+    body = {
+        "__tablename__": f"tried_{uuid.uuid4().hex}",
+        "__annotations__": {"ts": Mapped[datetime.datetime], "device_id": Mapped[str]},
+        "__module__": __name__,
+        "ts": mapped_column(sort_order=parts["ts_order"]),
+        "device_id": parts["device"],
+        "__table_args__": tuple(parts[name] for name in names if parts[name] is not None),
+    }
+    type("Tried", (TenantSeries, base), body)
+
+
+def test_a_right_declaration_passes(base: type[Base]) -> None:
+    series(base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": None}, r'has no primary key.*write PrimaryKeyConstraint\("tenant_id", …, "ts"\)'),
+        (
+            {"key": PrimaryKeyConstraint("tenant_id", "device_id")},
+            r"lacks the time column ts.*over \(tenant_id, device_id, ts\)",
+        ),
+        (
+            {"key": PrimaryKeyConstraint("device_id", "tenant_id", "ts")},
+            r"primary key is \(device_id, tenant_id, ts\); it starts with tenant_id",
+        ),
+        ({"ts_order": 5}, "columns start with tenant_id, device_id.*give ts sort_order=-19"),
+        ({"options": {"comment": "Tried."}}, 'in schema public.*write {"schema": TIMESERIES}'),
+        ({"hypertable": None}, r'declares no hypertable; write Hypertable\("ts", '),
+        ({"columnstore": None}, r"declares no columnstore; write Columnstore\("),
+        ({"retention": None}, r"declares no retention; write Retention\("),
+        (
+            {"columnstore": Columnstore(**STORE | {"segmentby": "device_id"})},
+            'segmentby="device_id" does not start.*write segmentby="tenant_id, device_id"',
+        ),
+        (
+            {"columnstore": Columnstore(**STORE | {"segmentby": "device_id, tenant_id"})},
+            'write segmentby="tenant_id, device_id"',
+        ),
+        ({"retention": Retention("7 days")}, "would never be compressed; write after="),
+        ({"retention": Retention("a while")}, 'interval "a while": write a number and one of'),
+        ({"more": RowSecurity()}, r"leave RowSecurity\(\) out"),
+        (
+            {"device": mapped_column(ForeignKey("device_registry.device_id"))},
+            "has a foreign key.*leave it out",
+        ),
+    ],
+)
+def test_a_mistake_in_a_hypertable_says_what_to_write(
+    base: type[Base], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        series(base, **changes)
+
+
+def rollup(**changes: Any) -> None:
+    """Declare a rollup of telemetry that is right, but for ``changes``."""
+    given = {
+        "definition": "SELECT tenant_id, time_bucket('1 hour', ts) AS bucket"
+        " FROM timeseries.raw GROUP BY 1, 2",
+        "columns": ("tenant_id", "bucket"),
+        "refresh": Refresh("3 days", "1 hour", "1 hour"),
+        "columnstore": Stored("tenant_id", "bucket DESC", "30 days"),
+        "retention": "1 year",
+        "comment": "Tried.",
+    } | changes
+    tenant_rollup("tried", **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        (
+            {"refresh": Refresh("30 days", "1 hour", "1 hour")},
+            "refreshed from 30 days ago, but hypertable raw keeps 10 days only.*longer than 30",
+        ),
+        (
+            {"retention": "2 days", "columnstore": None},
+            "refreshed from 3 days ago, but rollup tried keeps 2 days only",
+        ),
+        ({"refresh": Refresh(None, "1 hour", "1 hour")}, 'write Refresh."3 days", …'),
+        (
+            {"columnstore": Stored("device_id", "bucket DESC", "30 days")},
+            'rollup tried: segmentby="device_id" does not start with tenant_id',
+        ),
+        (
+            {"columnstore": Stored("tenant_id", "bucket DESC", "1 day")},
+            r'columnstore after 1 day, but a refresh rewrites the last 3 days; write .*"3 days"',
+        ),
+        ({"retention": "20 days"}, "dropped after 20 days and would never be compressed"),
+        (
+            {"definition": "SELECT tenant_id FROM timeseries.raw GROUP BY 1"},
+            "time_bucket.* AS bucket and group by it",
+        ),
+    ],
+)
+def test_a_mistake_in_a_rollup_says_what_to_write(
+    base: type[Base], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str | None
+) -> None:
+    monkeypatch.setattr(rollups, "Base", base)
+    Table("raw", base.metadata, Retention("10 days"), schema=TIMESERIES)
+    if message is None:
+        rollup(**changes)
+        return
+    with pytest.raises(ArgumentError, match=message):
+        rollup(**changes)
+
+
+@pytest.mark.parametrize(
+    ("interval", "length"), [("36 hours", 1.5), ("1 year", 365), ("2 months", 60), ("1 week", 7)]
+)
+def test_intervals_have_a_length_in_days(interval: str, length: float) -> None:
+    assert days(interval) == length

@@ -26,7 +26,7 @@ down: $(INSTALLED) ## Stop the embedded server; the data stays
 destroy: $(INSTALLED) ## Remove the embedded server and its data, after asking
 	@$(BIN)/python -m operations destroy
 
-demo: $(INSTALLED) ## Two tenants with a few thousand devices, and what each of them sees
+demo: $(INSTALLED) ## Two tenants with devices and a week of telemetry, and what each of them sees
 	@$(BIN)/python -m operations demo
 
 check: $(INSTALLED) ## Look for drift between models and database

@@ -15,6 +15,8 @@ from database.edition import Edition
 from database.revisions import RevisionError, Revisions
 from ddl.sql import comment_on, literal
 
+_DIRECTIONS = "direction IN ('upgrade', 'downgrade', 'stamp', 'adopt')"
+
 schema_history = sa.Table(
     "schema_history",
     sa.MetaData(),
@@ -27,9 +29,7 @@ schema_history = sa.Table(
     sa.Column("applied_by", sa.Text, nullable=False),
     sa.Column("server_version", sa.Text, nullable=False),
     sa.Column("edition", sa.Text, nullable=False),
-    sa.CheckConstraint(
-        "direction IN ('upgrade', 'downgrade', 'stamp')", name="schema_history_direction_check"
-    ),
+    sa.CheckConstraint(_DIRECTIONS, name="schema_history_direction_check"),
 )
 
 
@@ -43,6 +43,15 @@ def creation() -> list[str]:
             "TABLE schema_history",
             "One row per revision applied or taken back; written by the migration runner.",
         ),
+    ]
+
+
+def renewal() -> list[str]:
+    """The statements that let a table of an older release record an adoption."""
+    name = "schema_history_direction_check"
+    return [
+        f"ALTER TABLE schema_history DROP CONSTRAINT IF EXISTS {name}",
+        f"ALTER TABLE schema_history ADD CONSTRAINT {name} CHECK ({_DIRECTIONS})",
     ]
 
 

@@ -24,11 +24,12 @@ from sqlalchemy.schema import CreateTable
 
 import ddl
 from database import history, preparation, privileges, roles
-from database.edition import Edition, detect
+from database.edition import Edition, available, detect
 from database.errors import FleetSchemaError
 from database.readiness import ensure_database, wait_until_ready
 from database.revisions import Revisions
 from database.settings import Settings, migration_url
+from ddl import ledger
 from ddl.sql import send
 
 LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough
@@ -73,6 +74,7 @@ class Runner:
         self.revisions = Revisions(ScriptDirectory.from_config(context.config))
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
+        self._steps = 0
 
     # --- both modes ---
 
@@ -81,7 +83,7 @@ class Runner:
         self.context.configure(
             target_metadata=self.metadata,
             autogenerate_plugins=["ddl"],
-            include_name=_is_ours,
+            include_name=is_ours,
             process_revision_directives=self.directives,
             on_version_apply=self.applied,
             transaction_per_migration=True,
@@ -117,6 +119,7 @@ class Runner:
         checksum = self.revisions.checksum(revision) if known else "unknown"
         statement = history.entry(revision, direction, checksum, self.edition, duration)
         ctx.execute(sa.text(statement.replace(":", r"\:")))
+        self._steps += 1
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
             mark = {"upgrade": "+", "downgrade": "-", "stamp": "="}[direction]
@@ -164,7 +167,7 @@ class Runner:
         given = self.context.config.attributes.get("connection")
         if isinstance(given, Connection):
             # Somebody else's connection and transaction: theirs to lock and to commit.
-            self.edition = detect(given)
+            self.edition = edition_of(given)
             self._run(given)
             return
         with self._engine(given) as engine:
@@ -173,7 +176,7 @@ class Runner:
             else:
                 with engine.connect() as connection:
                     preparation.use(connection, self.settings)
-                    self.edition = detect(connection)
+                    self.edition = edition_of(connection)
                     connection.commit()
                     self._run(connection)
 
@@ -235,7 +238,7 @@ class Runner:
         with preparation.exclusive(connection, LOCK_KEY, self.settings, self.say):
             if not self.goes_down:
                 preparation.prepare(connection, self.say)
-            self.edition = detect(connection)
+            self.edition = edition_of(connection)
             connection.commit()
             self._clock = time.monotonic()
             self._run(connection)
@@ -246,11 +249,19 @@ class Runner:
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)
+            self._say_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
             send(connection, privileges.removal())
             connection.commit()
             send(connection, roles.removal())
         connection.commit()
+
+    def _say_skipped(self, connection: Connection) -> None:
+        """What the database does without, after the revisions that would have made it."""
+        if (skipped := ledger.skipped(connection)) and self._steps:
+            self.say(f"  . edition {self.edition}: {skipped}")
+        if could := waiting(connection):
+            self.say(f"  ! {could}")
 
     def _run(self, connection: Connection) -> None:
         self._verify(connection)
@@ -264,7 +275,7 @@ class Runner:
         unknown = sorted(set(current) - self.revisions.files.keys())
         if unknown and (self.moves or self.compares):
             raise FleetSchemaError(
-                f"database {connection.engine.url.database}: expected a revision up to "
+                f"database {_name(connection)}: expected a revision up to "
                 f"{self.revisions.head or 'base'}, found {', '.join(unknown)}: the database is "
                 "ahead of this code; deploy the code that has that revision, or downgrade with it"
             )
@@ -277,6 +288,9 @@ class Runner:
             if not self._writes_revision():
                 self.revisions.verify()
             history.verify(connection, self.revisions, next(iter(current), None))
+            # Below the head the revisions come first, in the edition that they began in.
+            if self.compares and set(current) == {self.revisions.head} and waiting(connection):
+                raise FleetSchemaError(f"database {_name(connection)}: {waiting(connection)}")
         if connection.in_transaction() and not self._is_given(connection):
             connection.commit()
 
@@ -298,7 +312,28 @@ class Runner:
         )
 
 
-def _is_ours(name: str | None, type_: str, _parents: Any) -> bool:
+def edition_of(connection: Connection) -> Edition:
+    """The edition that revisions are for here: TimescaleDB counts once it is adopted."""
+    return Edition(ledger.lowered(connection, detect(connection)))
+
+
+def waiting(connection: Connection) -> str:
+    """What this server could do that the revisions had to leave out; empty if nothing."""
+    edition = available(connection)
+    count = len(ledger.adoptable(connection, edition))
+    if count == 0:
+        return ""
+    return (
+        f"this server has {edition}, but {count} hypertables, rollups and policies were set up "
+        "without it: run: python -m operations adopt"
+    )
+
+
+def _name(connection: Connection) -> str:
+    return str(connection.engine.url.database)
+
+
+def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
     """What the comparison may see: everything but the runner's own table."""
     return not (type_ == "table" and name == history.schema_history.name)
 

@@ -14,6 +14,7 @@ from database import history, roles
 from database.edition import Edition
 from database.errors import FleetSchemaError
 from database.settings import Settings
+from ddl import ledger
 from ddl.sql import ident, send
 
 POLL_SECONDS = 0.2
@@ -116,7 +117,8 @@ def prepare(connection: Connection, say: Callable[[str], None]) -> None:
         if not sa.inspect(connection).has_table(history.schema_history.name, schema="public"):
             for statement in history.creation():
                 send(connection, statement)
-    if editions.detect(connection) is Edition.POSTGRESQL:
+    # A database that was built without TimescaleDB gains it by `operations adopt`.
+    if editions.detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
         available = editions.available(connection)
         connection.commit()
         if available is not Edition.POSTGRESQL:

@@ -173,7 +173,7 @@ class _Access:
         if not self.write and self.role not in (held := self._held(connection)):
             # A login is granted one role only, and who may write may read.
             self.role = OPERATOR if OPERATOR in held else self.role
-        _bind(connection, self.role, None)
+        take_role(connection, self.role, None)
         try:
             connection.execute(_AUDIT, self.entry)
         except DBAPIError as error:
@@ -188,7 +188,7 @@ class _Access:
         """Open the transaction itself."""
         if not self.write:
             connection.execute(_READ_ONLY)
-        _bind(connection, self.role, self.tenant)
+        take_role(connection, self.role, self.tenant)
 
     @staticmethod
     def _held(connection: Connection) -> set[str]:
@@ -199,11 +199,14 @@ class _Access:
 def _enter_tenant(connection: Connection, tenant: UUID) -> None:
     # In place, on a Connection that lives as long as the block: the pool keeps the driver's.
     connection.execution_options(schema_translate_map=TENANT_SCHEMAS)
-    _bind(connection, APP, tenant)
+    take_role(connection, APP, tenant)
 
 
-def _bind(connection: Connection, role: str, tenant: UUID | None) -> None:
-    """Take the role and the tenant until the transaction ends."""
+def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
+    """Take the role and the tenant until the transaction ends.
+
+    Raises TenancyError: the login may not, there is no such role, or the engine is in AUTOCOMMIT.
+    """
     driver = connection.connection.driver_connection
     if getattr(driver, "autocommit", False):
         raise TenancyError(

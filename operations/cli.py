@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError
-from operations.commands import admin, demo, login, revision, server, tenant
+from operations.commands import admin, adopt, demo, login, maintain, revision, server, tenant
 from operations.tenants import words
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.add_typer(login.app, name="login")
 app.add_typer(admin.app, name="admin")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(revision.app, name="revision")
+app.add_typer(maintain.app)
+app.add_typer(adopt.app)
 app.add_typer(demo.app)
 
 

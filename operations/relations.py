@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 import models
 from database.tenancy import OPERATOR
 from ddl.sql import DEFAULT_SCHEMA, ident, qualified
+from models.base import TIMESERIES
 
 MEMBERS = "tenant_members"
 
@@ -24,7 +25,17 @@ class Relation:
     children: frozenset[int]
     """The oids of the tables that refer to it by foreign key; itself left out."""
     deletable: bool
-    """Whether fleet_operator may delete from it and sees its rows."""
+    """Whether who has to delete from it may, and sees its rows: see ``by_owner``."""
+
+    @property
+    def by_owner(self) -> bool:
+        """Whether the owner empties it, and not fleet_operator.
+
+        A hypertable can have no row security besides columnstore and rollups, so a grant to
+        delete would reach the history of every tenant; no role is given it. The owner has no
+        policy in his way there, and is let in nowhere else.
+        """
+        return self.schema == TIMESERIES
 
     @property
     def name(self) -> str:
@@ -45,12 +56,14 @@ _RELATIONS = sa.text("""
            array(SELECT DISTINCT k.conrelid::bigint FROM pg_constraint k
                   WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid)
                AS children,
-           has_table_privilege(o.oid, c.oid, 'DELETE')
+           CASE WHEN n.nspname = :timeseries THEN
+               pg_has_role(current_user, c.relowner, 'USAGE') AND NOT c.relforcerowsecurity
+           ELSE has_table_privilege(o.oid, c.oid, 'DELETE')
                AND has_column_privilege(o.oid, c.oid, 'tenant_id', 'SELECT')
                AND (NOT c.relrowsecurity OR EXISTS (
                     SELECT FROM pg_policy p
                      WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'd')
-                       AND p.polroles && ARRAY[o.oid, 0::oid])) AS deletable
+                       AND p.polroles && ARRAY[o.oid, 0::oid])) END AS deletable
       FROM pg_class c
       JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
@@ -68,7 +81,8 @@ def tenant_relations(connection: Connection) -> list[Relation]:
     Read from the catalog, so that a table which the models do not know is found as well.
     """
     schemas = {table.schema or DEFAULT_SCHEMA for table in models.metadata.tables.values()}
-    rows = connection.execute(_RELATIONS, {"operator": OPERATOR, "schemas": sorted(schemas)})
+    values = {"operator": OPERATOR, "timeseries": TIMESERIES, "schemas": sorted(schemas)}
+    rows = connection.execute(_RELATIONS, values)
     return [
         Relation(row.oid, row.schema, row.table, frozenset(row.children), row.deletable)
         for row in rows

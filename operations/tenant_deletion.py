@@ -12,10 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from database.ingest_steps import BATCH_LOCK
 from database.tenancy import OPERATOR, operator_transaction
 from models.base import PLATFORM_TENANT_ID
+from operations import series
 from operations.accounts import operator_name
+from operations.lock import alone
 from operations.relations import MEMBERS, Group, deletion_order, tenant_relations
+from operations.series import Series
 from operations.tenants import Tenant, TenantError, find, words
 
 LOCK_TIMEOUT = "30s"
@@ -73,9 +77,11 @@ def delete(
     """Delete a tenant with all its rows; run again, it goes on where another run was stopped.
 
     First the tenant is marked as deleted, so that nobody signs in any more. Then its rows go,
-    each relation in a transaction of its own, by plain equality on tenant_id. The members and
-    the tenant itself go last and together: until then they tell a new run what it is about.
-    Accounts belong to no tenant; they stay.
+    each relation in a transaction of its own, by plain equality on tenant_id; hypertables and
+    rollups by the owner, a chunk at a time. No rollup is refreshed: where raw data is gone, that
+    would erase the history of every tenant. The members and the tenant itself go last and
+    together: until then they tell a new run what it is about. Accounts belong to no tenant;
+    they stay.
 
     Args:
         engine: of the database's owner.
@@ -84,46 +90,36 @@ def delete(
 
     Raises:
         TenantError: no such tenant, the platform, a deletion of it that runs elsewhere, a
-            relation that fleet_operator cannot empty, or a statement that the server refused.
+            relation that cannot be emptied, or a statement that the server refused.
     """
     tenant = require(engine, slug)
-    with engine.connect() as connection, _alone(connection, tenant):
+    busy = TenantError(
+        f"the tenant {tenant.slug} is being deleted by another session: wait for that one; "
+        "should it stop halfway, run the command again"
+    )
+    what = f"delete tenant {tenant.tenant_id}"
+    with engine.connect() as connection, alone(connection, what, busy):
         with connection.begin():
             groups = _order(connection)
+            listed = [one for one in series.all_series(connection) if one.of_tenants]
         deletion = _Deletion(engine, connection, tenant, actor or operator_name(), on_step)
-        return deletion.run(groups)
+        return deletion.run(listed, groups)
 
 
 def _order(connection: Connection) -> list[Group]:
     relations = tenant_relations(connection)
-    helpless = [relation.name for relation in relations if not relation.deletable]
+    helpless = [one.name for one in relations if not one.deletable and not one.by_owner]
     if helpless:
         raise TenantError(
             f"{OPERATOR} cannot delete from {', '.join(helpless)} (no grant, or row security "
             "without a policy for it), so nothing was deleted: add operator_access() to the model"
         )
-    return deletion_order(relations)
-
-
-@contextmanager
-def _alone(connection: Connection, tenant: Tenant) -> Iterator[None]:
-    """Hold the right to delete this tenant; it ends with the session, however that ends."""
-    key = {"key": f"delete tenant {tenant.tenant_id}"}
-    take = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
-    with connection.begin():
-        got = connection.scalar(take, key)
-    if not got:
+    if foreign := [one.name for one in relations if not one.deletable]:
         raise TenantError(
-            f"the tenant {tenant.slug} is being deleted by another session: wait for that one; "
-            "should it stop halfway, run the command again"
+            f"the connected role does not own {', '.join(foreign)}, which only its owner can "
+            "empty, so nothing was deleted: set MIGRATION_DATABASE_URL to the owner's"
         )
-    try:
-        yield
-    finally:
-        if not connection.closed and not connection.invalidated:
-            connection.rollback()
-            connection.execute(sa.text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))"), key)
-            connection.commit()
+    return deletion_order([one for one in relations if not one.by_owner])
 
 
 class _Deletion:
@@ -144,23 +140,28 @@ class _Deletion:
         self.on_step = on_step
         self.rows: Counter[str] = Counter()
 
-    def run(self, groups: list[Group]) -> Deleted:
-        """Mark, empty one group after the other, finish."""
+    def run(self, listed: list[Series], groups: list[Group]) -> Deleted:
+        """Mark, empty raw data, rollups, then one group after the other, finish."""
         with self._audited("tenant.delete") as connection:
             self._mark(connection)
         members = [number for number, group in enumerate(groups) if _holds_members(group)]
-        alone = groups[: members[0]] if members else groups
-        steps = len(alone) + 1
-        for number, group in enumerate(alone, start=1):
+        single = groups[: members[0]] if members else groups
+        steps = 1 + len(listed) + len(single) + 1
+        with self._step("batches on their way", 1, steps):
+            self._let_batches_end()
+        for number, one in enumerate(listed, start=2):
+            with self._step(one.name, number, steps):
+                self._empty_series(one)
+        for number, group in enumerate(single, start=len(listed) + 2):
             with self._step(_names(group), number, steps), self.connection.begin():
                 self.connection.execute(_ENTER, {"role": OPERATOR, "wait": LOCK_TIMEOUT})
                 self._empty(self.connection, group)
-        last = _names([relation for group in groups[len(alone) :] for relation in group])
+        last = _names([relation for group in groups[len(single) :] for relation in group])
         with (
             self._step(f"{last}, tenants" if last else "tenants", steps, steps),
             self._audited("tenant.delete.finish") as connection,
         ):
-            left_over = self._finish(connection, groups)
+            left_over = self._finish(connection, listed, groups)
         return Deleted(self.tenant.tenant_id, self.tenant.slug, dict(self.rows), left_over)
 
     @contextmanager
@@ -199,6 +200,21 @@ class _Deletion:
             " deleted_at = coalesce(deleted_at, now()) WHERE tenant_id = :tenant",
         )
 
+    def _let_batches_end(self) -> None:
+        """A batch of telemetry that began before the mark may still be on its way in."""
+        alone = f"SELECT pg_advisory_xact_lock({BATCH_LOCK.format(':tenant')})"
+        with self.connection.begin():
+            self.connection.execute(_WAIT, {"wait": LOCK_TIMEOUT})
+            self.connection.execute(sa.text(alone), {"tenant": str(self.tenant.tenant_id)})
+
+    def _empty_series(self, one: Series) -> None:
+        """As the owner, on the connection of this run, a transaction per chunk."""
+        for rows in series.empty(
+            self.connection, one, self.tenant.tenant_id, lock_timeout=LOCK_TIMEOUT
+        ):
+            if rows:
+                self.rows[one.name] += rows
+
     def _empty(self, connection: Connection, group: Group) -> None:
         """Delete the tenant's rows from each relation of the group, in one statement."""
         values = {"tenant": self.tenant.tenant_id}
@@ -216,7 +232,9 @@ class _Deletion:
             if count:
                 self.rows[relation.name] += count
 
-    def _finish(self, connection: Connection, groups: list[Group]) -> list[str]:
+    def _finish(
+        self, connection: Connection, listed: list[Series], groups: list[Group]
+    ) -> list[str]:
         """The tenant, its members, and what was written in the meantime; all or nothing."""
         # Foreign keys need KEY SHARE on this row: from here on nobody inserts for the tenant.
         connection.execute(
@@ -224,6 +242,9 @@ class _Deletion:
             {"tenant": self.tenant.tenant_id},
         )
         left_over = list(connection.scalars(_LEFT_OVER, {"tenant": self.tenant.tenant_id}))
+        # Hypertables have no foreign keys: what was ingested or refreshed meanwhile goes now.
+        for one in listed:
+            self._empty_series(one)
         for group in groups:
             self._empty(connection, group)
         self._one_row(connection, "DELETE FROM public.tenants WHERE tenant_id = :tenant")
@@ -239,6 +260,7 @@ class _Deletion:
             )
 
 
+_WAIT = sa.text("SELECT set_config('lock_timeout', :wait, true)")
 _ENTER = sa.text("""
     SELECT set_config('role', :role, true), set_config('lock_timeout', :wait, true),
            set_config('statement_timeout', '0', true)

@@ -15,8 +15,10 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 import models
-from database.edition import Edition, ServerInfo, server_info
+from database.edition import ServerInfo, server_info
 from database.settings import PROJECT_ROOT, Settings, embedded_server, migration_url
+from ddl import Declared, ledger
+from models.base import TIMESERIES
 from operations import reference
 from operations.owner import owner_engine
 
@@ -32,6 +34,10 @@ class Summary:
     """Domain to number of tables that exist."""
     isolated: dict[str, int]
     """Domain to number of those with row security forced."""
+    hypertables: dict[str, int]
+    """Domain to number of hypertables, which a tenant view isolates instead."""
+    skipped: str
+    """What the server's edition cannot do; empty where it can do all."""
 
 
 def alembic_config() -> Config:
@@ -91,27 +97,35 @@ def report_reference(console: Console, applied: list[reference.Applied]) -> None
 
 
 _TABLES = sa.text("""
-SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS isolated
+SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname AS name,
+       c.relrowsecurity AND c.relforcerowsecurity AS isolated
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p')
+ WHERE n.nspname = ANY (:schemas) AND c.relkind IN ('r', 'p')
 """)
 
 
 def summarize(engine: Engine, url: str) -> Summary:
     """Read what there is from the catalog."""
     with engine.connect() as connection:
-        found = connection.execute(_TABLES).all()
-        domains = {row.relname: models.DOMAINS.get(row.relname) for row in found}
+        found = connection.execute(_TABLES, {"schemas": ["public", TIMESERIES]}).all()
+        domains = {row.name: models.DOMAINS.get(row.name) for row in found}
+        series = Declared.on(models.metadata).of("hypertable")
         return Summary(
             server=server_info(connection),
             url=url,
             revision=MigrationContext.configure(connection).get_current_revision(),
             tables=dict(Counter(domain for domain in domains.values() if domain)),
             isolated=dict(
+                Counter(domain for row in found if row.isolated and (domain := domains[row.name]))
+            ),
+            hypertables=dict(
                 Counter(
-                    domain for row in found if row.isolated and (domain := domains[row.relname])
+                    domain
+                    for name, domain in domains.items()
+                    if domain and tuple(name.split(".")) in series
                 )
             ),
+            skipped=ledger.skipped(connection),
         )
 
 
@@ -123,19 +137,17 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(f"PostgreSQL {server.version}{timescaledb} (edition {server.edition})")
     console.print(f"URL        {summary.url}", soft_wrap=True, highlight=False)
     console.print(f"Revision   {summary.revision}", highlight=False)
-    table = Table("Domain", "Tables", "Row security", box=None, pad_edge=False)
+    table = Table("Domain", "Tables", "Row security", "Time series", box=None, pad_edge=False)
+    counts = (summary.tables, summary.isolated, summary.hypertables)
     for domain in sorted(summary.tables):
-        table.add_row(domain, str(summary.tables[domain]), str(summary.isolated.get(domain, 0)))
-    table.add_row("all", str(sum(summary.tables.values())), str(sum(summary.isolated.values())))
+        table.add_row(domain, *(str(count.get(domain, 0)) for count in counts))
+    table.add_row("all", *(str(sum(count.values())) for count in counts))
     console.print(table)
-    console.print(f"Skipped    {_skipped(server.edition)}")
+    if summary.skipped:
+        console.print(f"Skipped    {summary.skipped}", soft_wrap=True, highlight=False)
     console.print(
         "Next       make demo (two tenants, thousands of devices), make test, make help; "
         "python -m operations admin create --email you@example.com",
         soft_wrap=True,
         highlight=False,
     )
-
-
-def _skipped(edition: Edition) -> str:
-    return f"nothing: edition {edition} has all that these tables need"

@@ -1,4 +1,4 @@
-"""``operations demo``: two tenants with thousands of devices, and what each connection sees."""
+"""``operations demo``: two tenants with thousands of devices and a week of telemetry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from operations import demo as making
 from operations import demo_views as views
+from operations.commands import demo_telemetry
 from operations.commands.tenant import deletion_progress
 from operations.demo_data import TENANTS
 from operations.owner import owner_engine
@@ -25,15 +26,21 @@ console = Console()
 @app.command()
 def demo(
     devices: int = typer.Option(3000, "--devices", min=len(TENANTS), help="In both tenants."),
+    reporting: int = typer.Option(
+        300, "--reporting", min=0, help="Devices of each tenant that send telemetry; 0 is none."
+    ),
+    days: int = typer.Option(7, "--days", min=1, max=90, help="Of telemetry, up to midnight UTC."),
     remove: bool = typer.Option(False, "--remove", help="Delete the two tenants again."),
 ) -> None:
-    """Make two tenants with devices, then show what each of them sees, and cannot do."""
+    """Make two tenants with devices and telemetry, then show what each sees, and cannot do."""
     with owner_engine() as engine:
         if remove:
             _remove(engine)
             return
         made = _make(engine, devices)
         _show_sights(engine, made)
+        if reporting:
+            demo_telemetry.show(engine, made, devices=reporting, days=days, console=console)
         _show_attempts(engine, intruder=made[-1], victim=made[0])
 
 

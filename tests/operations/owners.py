@@ -43,13 +43,14 @@ def _handed_over(name: str) -> str:
         DECLARE thing record;
         BEGIN
           FOR thing IN SELECT c.oid::regclass AS name FROM pg_class c
-                        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP
+                        WHERE relnamespace IN ('public'::regnamespace, 'timeseries'::regnamespace)
+                          AND relkind IN ('r', 'v') LOOP
             EXECUTE format('ALTER TABLE %s OWNER TO {name}', thing.name);
           END LOOP;
+          ALTER SCHEMA timeseries OWNER TO {name};
           FOR thing IN SELECT p.oid::regprocedure AS name FROM pg_proc p
                         WHERE pronamespace = 'public'::regnamespace LOOP
             EXECUTE format('ALTER FUNCTION %s OWNER TO {name}', thing.name);
           END LOOP;
-          ALTER VIEW organizations OWNER TO {name};
         END $$
     """

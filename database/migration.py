@@ -133,7 +133,7 @@ class Runner:
     # --- offline ---
 
     def offline(self) -> None:
-        """Write the whole deploy as SQL: roles, history, revisions, database privileges."""
+        """Write the whole deploy as SQL: extension, roles, history, revisions, privileges."""
         self.revisions.verify()
         wanted = self.context.get_x_argument(as_dictionary=True).get("edition")
         self.edition = preparation.parse_edition(wanted)
@@ -149,6 +149,7 @@ class Runner:
         preamble = [
             "SET search_path = public",
             f"SET lock_timeout = '{round(self.settings.migration_lock_timeout * 1000)}ms'",
+            *preparation.extension(self.edition),
             *history.creation(),
             *roles.creation(),
         ]

@@ -158,6 +158,34 @@ def _check_rights(connection: Connection) -> None:
         )
 
 
+def extension(edition: Edition) -> list[str]:
+    """The statements by which a script makes sure that a database has ``edition``."""
+    if edition is Edition.POSTGRESQL:
+        return []
+    wrong = (
+        f"RAISE EXCEPTION 'this script is for edition {edition}, which this server does not have'"
+        " USING HINT = 'Write the script for what it has: alembic -x edition=postgresql (or"
+        " timescaledb-apache) upgrade head --sql'"
+    )
+    statements = [
+        f"""DO $edition$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
+        {wrong};
+    END IF;
+END $edition$""",
+        "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",
+    ]
+    if edition is Edition.COMMUNITY:
+        statements.append(
+            f"""DO $edition$ BEGIN
+    IF current_setting('timescaledb.license') = 'apache' THEN
+        {wrong};
+    END IF;
+END $edition$"""
+        )
+    return statements
+
+
 def parse_edition(text: str | None) -> Edition:
     """The edition that ``-x edition=…`` names; TimescaleDB Community where it says none.
 

@@ -13,7 +13,9 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 import models
+from database.edition import detect
 from database.revisions import Revisions
+from models.base import TIMESERIES
 from tests.alembic_project import alembic, config_for, engine_of
 from tests.conftest import MakeDatabase
 from tests.servers import DatabaseServer
@@ -60,7 +62,9 @@ def test_upgrade_then_models_match(url: str) -> None:
         command.upgrade(config, "head")
         command.check(config)
         with engine.connect() as connection:
-            existing = set(sa.inspect(connection).get_table_names(schema="public"))
+            found = sa.inspect(connection)
+            existing = set(found.get_table_names(schema="public"))
+            existing |= {f"{TIMESERIES}.{name}" for name in found.get_table_names(TIMESERIES)}
         assert set(models.metadata.tables) <= existing
 
 
@@ -100,6 +104,26 @@ def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
         same(look(), levels[-1])
 
 
+def test_script_for_another_edition_is_refused(
+    embedded_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
+) -> None:
+    """Before it changes anything, with the option that would make it fit."""
+    url = make_database(embedded_server)
+    path = tmp_path / "up.sql"
+    path.write_text(alembic("upgrade", "head", "--sql", url=None).stdout, encoding="utf-8")
+    target = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    result = subprocess.run(
+        [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", path, target],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert "this script is for edition timescaledb-community" in result.stderr
+    assert "alembic -x edition=postgresql" in result.stderr
+    with engine_of(url) as engine, engine.connect() as connection:
+        assert not any(snapshot(connection, runner_tables=True)["relation"])
+
+
 def test_script_gives_the_same_catalog(
     any_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
 ) -> None:
@@ -109,12 +133,11 @@ def test_script_gives_the_same_catalog(
         command.upgrade(config_for(engine), "head")
         with engine.begin() as connection:
             expected = snapshot(connection, runner_tables=True)
-            extension = connection.scalar(
-                sa.text("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'")
-            )
+            edition = f"edition={detect(connection)}"
     up, down = tmp_path / "up.sql", tmp_path / "down.sql"
-    up.write_text(alembic("upgrade", "head", "--sql", url=None).stdout, encoding="utf-8")
-    down.write_text(alembic("downgrade", "head:base", "--sql", url=None).stdout, encoding="utf-8")
+    for path, *words in ((up, "upgrade", "head"), (down, "downgrade", "head:base")):
+        script = alembic("-x", edition, *words, "--sql", url=None).stdout
+        path.write_text(script, encoding="utf-8")
 
     def apply(path: Path) -> None:
         target = sa.make_url(offline).set(drivername="postgresql")
@@ -126,9 +149,6 @@ def test_script_gives_the_same_catalog(
         )  # fmt: skip
 
     with engine_of(offline) as engine:
-        if extension:
-            with engine.begin() as connection:
-                connection.execute(sa.text("CREATE EXTENSION timescaledb SCHEMA public"))
         for path in (up, down, up):
             apply(path)
         with engine.begin() as connection:

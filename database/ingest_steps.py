@@ -42,7 +42,7 @@ _SHARE = f"""
       FROM (SELECT unnest(%(tenants)s::text[]) AS tenant ORDER BY 1) AS named
 """
 _KNOWN = """
-    SELECT t.tenant_id, d.device_id, d.site_id
+    SELECT t.tenant_id::text, d.device_id, d.site_id::text
       FROM public.tenants t
       LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
                    FROM unnest(%(owners)s::text[]::uuid[], %(devices)s::text[])

@@ -6,6 +6,7 @@ import json.encoder
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -59,10 +60,16 @@ def in_utc(value: object) -> datetime | None:
 
 def uuid_text(value: object) -> str | None:
     """The UUID in its usual form, or None."""
+    return _uuid_text(value) if isinstance(value, UUID | str) else None
+
+
+@lru_cache(maxsize=10_000)
+def _uuid_text(value: UUID | str) -> str | None:
+    """Remembered, since the same tenants come again and again."""
     if isinstance(value, UUID):
         return str(value)
     try:
-        return str(UUID(value)) if isinstance(value, str) else None
+        return str(UUID(value))
     except ValueError:
         return None
 

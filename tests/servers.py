@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import URL, NullPool, create_engine
 
@@ -20,7 +20,7 @@ from database.readiness import wait_until_ready
 from database.urls import parse_url
 
 IMAGE = "timescale/timescaledb:2.28.3-pg17"
-TIMESCALEDB = {
+TIMESCALEDB: dict[str, Any] = {
     "shared_preload_libraries": "timescaledb",
     "timescaledb.telemetry_level": "off",
     # Jobs of a few hundred short-lived databases would only get in the way of the tests.
@@ -78,14 +78,14 @@ def running_timescaledb() -> Iterator[DatabaseServer]:
     Raises NoServer where there is none, and FleetSchemaError where the one named is unusable.
     """
     if named := os.environ.get("TEST_DATABASE_URL"):
-        server = ExternalServer(parse_url(named, "TEST_DATABASE_URL"))
-        wait_until_ready(server.base.set(database="postgres"))
-        if _available(server) is Edition.POSTGRESQL:
+        external = ExternalServer(parse_url(named, "TEST_DATABASE_URL"))
+        wait_until_ready(external.base.set(database="postgres"))
+        if _available(external) is Edition.POSTGRESQL:
             raise FleetSchemaError("TEST_DATABASE_URL names a server without TimescaleDB")
-        yield server
+        yield external
     elif _docker_answers():
-        with _container() as server:
-            yield server
+        with _container() as container:
+            yield container
     elif programs := machine_programs("timescaledb"):
         with TemporaryServer(programs, **TIMESCALEDB) as server:
             yield server

@@ -605,6 +605,6 @@ def test_more_late_points_than_the_server_decompresses_by_default(community: Eng
 
 def test_json_stays_readable() -> None:
     batch = Batch([message(1, metrics={"ü": "\\"})], NOW)
-    batch.answers([(ONE, "d1", None)])
+    batch.answers([(str(ONE), "d1", None)])
     (line,) = b"".join(batch.encoded()).decode().splitlines()
     assert json.loads(line.split("\t")[-1].replace("\\\\", "\\")) == {"ü": "\\"}

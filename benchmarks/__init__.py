@@ -1,0 +1,1 @@
+"""How much isolation, compression and rollups cost, and what they save: ratios, never seconds."""

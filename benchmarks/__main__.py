@@ -1,0 +1,92 @@
+"""``python -m benchmarks``: measure, print the table, write the plot."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import growth, ingest, place, queries, report, storage
+from benchmarks.fleet import Readings
+from benchmarks.measure import Ratio
+from database.errors import FleetSchemaError
+from tests.servers import DatabaseServer
+
+console = Console()
+RESULTS = Path("benchmarks/results")
+EVERY = datetime.timedelta(minutes=5)
+
+
+def main(
+    url: str | None = typer.Option(None, help="Server; fleetschema_benchmark_* come and go there."),
+    tenants: int = typer.Option(200, min=2),
+    devices: int = typer.Option(5, min=3, help="Of each tenant."),
+    days: int = typer.Option(30, min=10, help="Of readings, one every 5 minutes."),
+    rounds: int = typer.Option(9, min=3),
+    only: str = typer.Option("", help="Comma-separated: ingest, queries, storage, growth."),
+    to: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = RESULTS,
+) -> None:
+    """Measure ratios side by side, on at least 5 million rows unless told otherwise."""
+    try:
+        with place.server(url) as server:
+            _measure(server, tenants, devices, days, rounds, set(only.split(",")) - {""}, to)
+    except FleetSchemaError as error:
+        console.print(f"Error: {error}", style="red", soft_wrap=True, highlight=False)
+        sys.exit(1)
+
+
+def _measure(
+    server: DatabaseServer,
+    tenants: int,
+    devices: int,
+    days: int,
+    rounds: int,
+    only: set[str],
+    to: Path,
+) -> None:
+    readings = Readings(tenants, devices, EVERY, days)
+    few = min(20, tenants)
+    parts: dict[str, Callable[[place.Place], Iterator[Ratio]]] = {
+        "ingest": lambda at: ingest.run(at, tenants=tenants, devices=devices, rounds=rounds),
+        "queries": lambda at: queries.run(at, readings, rounds=rounds),
+        "storage": lambda at: storage.run(at, tenants=few, devices=devices),
+    }
+    known = {*parts, "growth"}
+    if unknown := only - known:
+        raise place.BenchmarkError(
+            f"--only: expected some of {', '.join(sorted(known))}, found {', '.join(unknown)}"
+        )
+    ratios: list[Ratio] = []
+    described = ""
+    for name, part in parts.items():
+        if only and name not in only:
+            continue
+        with place.place(server, name) as at:
+            described = at.server
+            ratios += _said(part(at))
+    if not only or "growth" in only:
+        ratios += _said(growth.run(server, rounds=rounds))
+    to.mkdir(parents=True, exist_ok=True)
+    title = f"{described or 'growth'}; {readings.rows:,} rows of {tenants} tenants"
+    console.rule(title)
+    report.print_table(console, ratios)
+    (to / "table.md").write_text(report.markdown(ratios), encoding="utf-8")
+    report.plot(ratios, title, to / "ratios.svg")
+    console.print(f"Wrote {to / 'table.md'} and {to / 'ratios.svg'}", highlight=False)
+
+
+def _said(found: Iterator[Ratio]) -> list[Ratio]:
+    """Each ratio as soon as it is known: the whole takes minutes."""
+    ratios = []
+    for ratio in found:
+        console.print("  ".join(report.cells(ratio)), soft_wrap=True, highlight=False)
+        ratios.append(ratio)
+    return ratios
+
+
+typer.run(main)

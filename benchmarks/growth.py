@@ -1,0 +1,84 @@
+"""What a tenant's query and the look for drift cost when tenants and chunks become many."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+from alembic import command
+
+from benchmarks import fleet
+from benchmarks.fleet import Readings
+from benchmarks.measure import Ratio, milliseconds, paired
+from benchmarks.place import Place, place
+from benchmarks.queries import QUERIES
+from tests.alembic_project import config_for
+from tests.servers import DatabaseServer
+
+HOUR = datetime.timedelta(hours=1)
+
+
+def run(on: DatabaseServer, *, rounds: int) -> Iterator[Ratio]:
+    """A small database and a large one, each filled alike for a tenant."""
+    shapes = {
+        "1 to 1,000 tenants": (Readings(1, 10, HOUR, 10), Readings(1000, 10, HOUR, 10)),
+        "10 to 1,000 chunks": (Readings(5, 10, HOUR, 10), Readings(5, 10, HOUR, 1000)),
+    }
+    for name, (few, many) in shapes.items():
+        with ExitStack() as stack:
+            small = stack.enter_context(place(on, "small"))
+            large = stack.enter_context(place(on, "large"))
+            for where, readings in ((small, few), (large, many)):
+                with where.connect() as connection:
+                    fleet.register(connection, readings.tenants, readings.devices)
+                    fleet.fill(connection, readings)
+                    connection.execute("VACUUM ANALYZE timeseries.telemetry")
+            yield _day(small, large, name, "rows", rounds)
+            if "chunks" in name:
+                yield _check(small, large, name, max(3, rounds // 3))
+            for where in (small, large):
+                with where.connect() as connection:
+                    fleet.compress(connection)
+            yield _day(small, large, name, "columnstore", rounds)
+
+
+def _day(small: Place, large: Place, name: str, store: str, rounds: int) -> Ratio:
+    values = {"day": fleet.START + datetime.timedelta(days=5)}
+    query = QUERIES["a day's aggregate"].format("telemetry")
+    tenant = fleet.tenant(0)
+    with (
+        small.connect("fleet_app", tenant) as one,
+        large.connect("fleet_app", tenant) as other,
+    ):
+
+        def ask(who: psycopg.Connection) -> None:
+            for _ in range(10):
+                who.execute(query, values).fetchall()
+
+        pairs = paired(lambda _: ask(other), lambda _: ask(one), rounds)
+    return Ratio(
+        "growth",
+        f"a tenant's day, {name}, on {store}",
+        [many / few for many, few in pairs],
+        1.5,
+        at_least=False,
+        detail=f"10 times: {milliseconds(pairs)}",
+    )
+
+
+def _check(small: Place, large: Place, name: str, rounds: int) -> Ratio:
+    pairs = paired(
+        lambda _: command.check(config_for(large.engine)),
+        lambda _: command.check(config_for(small.engine)),
+        rounds,
+    )
+    return Ratio(
+        "growth",
+        f"alembic check, {name}",
+        [many / few for many, few in pairs],
+        1.2,
+        at_least=False,
+        detail=milliseconds(pairs),
+    )

@@ -1,0 +1,89 @@
+"""Where the benchmarks run: a database of their own on a server with TimescaleDB Community."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy import Engine
+from sqlalchemy_utils import create_database, drop_database
+
+from database.edition import Edition, server_info
+from database.embedded import TemporaryServer
+from database.errors import FleetSchemaError
+from database.urls import parse_url
+from tests.alembic_project import config_for
+from tests.servers import TIMESCALEDB, DatabaseServer, ExternalServer, machine_programs
+
+# What a small server for such data would have; durable, as the servers of users are.
+_SETTINGS: dict[str, Any] = {"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "8GB"}
+
+
+class BenchmarkError(FleetSchemaError):
+    """The benchmarks cannot run; says why."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One migrated database without rows."""
+
+    engine: Engine
+    server: str
+    """Edition and versions, for the report."""
+
+    def connect(self, role: str | None = None, tenant: str | None = None) -> psycopg.Connection:
+        """A plain connection; with ``role`` a transaction as it, bound to ``tenant``."""
+        url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        # As behind a pooler: nothing is prepared.
+        connection = psycopg.connect(url, autocommit=role is None, prepare_threshold=None)
+        if role is not None:
+            connection.execute(
+                "SELECT set_config('role', %s, false), set_config('app.tenant_id', %s, false)",
+                (role, tenant or ""),
+            )
+        return connection
+
+
+@contextmanager
+def server(url: str | None) -> Iterator[DatabaseServer]:
+    """The server named, or a temporary one from this machine's programs.
+
+    Raises:
+        BenchmarkError: there is no TimescaleDB.
+    """
+    if url is not None:
+        yield ExternalServer(parse_url(url))
+    elif programs := machine_programs("timescaledb"):
+        with TemporaryServer(programs, durable=True, **TIMESCALEDB, **_SETTINGS) as temporary:
+            yield temporary
+    else:
+        raise BenchmarkError(
+            "this machine's PostgreSQL programs have no TimescaleDB: install it, or name a server "
+            "that has it: make bench url=postgresql://…"
+        )
+
+
+@contextmanager
+def place(on: DatabaseServer, name: str) -> Iterator[Place]:
+    """A new database at the head; it is dropped afterwards.
+
+    Raises:
+        BenchmarkError: the server has not the Community edition.
+    """
+    url = on.url(f"fleetschema_benchmark_{name}")
+    with ExitStack() as stack:
+        create_database(url, template="template0")
+        stack.callback(drop_database, url)
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        stack.callback(engine.dispose)
+        command.upgrade(config_for(engine), "head")
+        with engine.connect() as connection:
+            info = server_info(connection)
+        if info.edition is not Edition.COMMUNITY:
+            raise BenchmarkError(f"expected TimescaleDB Community, found edition {info.edition}")
+        yield Place(engine, f"PostgreSQL {info.version}, TimescaleDB {info.timescaledb}")

@@ -1,0 +1,73 @@
+"""A table for the terminal, the same for the documentation, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import Ratio
+
+_VERDICT = {True: "met", False: "MISSED", None: ""}
+
+
+def cells(ratio: Ratio) -> tuple[str, ...]:
+    """What is shown of one ratio."""
+    sign = "≥" if ratio.at_least else "≤"
+    target = "" if ratio.target is None else f"{sign} {ratio.target:g}"
+    spread = f"{min(ratio.rounds):.2f} to {max(ratio.rounds):.2f}"
+    shown = f"{ratio.value:.2f}"
+    return (ratio.group, ratio.name, shown, spread, target, _VERDICT[ratio.met], ratio.detail)
+
+
+_HEADS = ("Group", "What", "Ratio", "Rounds", "Target", "", "Detail")
+
+
+def print_table(console: Console, ratios: Sequence[Ratio]) -> None:
+    """The table for people at a terminal."""
+    table = Table(*_HEADS, box=None, pad_edge=False)
+    for ratio in ratios:
+        table.add_row(*cells(ratio))
+    console.print(table)
+
+
+def markdown(ratios: Sequence[Ratio]) -> str:
+    """The table as docs/performance.md has it."""
+    lines = ["| " + " | ".join(_HEADS) + " |", "|" + "---|" * len(_HEADS)]
+    lines += ["| " + " | ".join(cells(ratio)) + " |" for ratio in ratios]
+    return "\n".join(lines) + "\n"
+
+
+def plot(ratios: Sequence[Ratio], server: str, path: Path) -> None:
+    """Bars of ratio over target, longer is better; the line is the target."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    # The same measurements give the same file.
+    mpl.rcParams["svg.hashsalt"] = "fleetschema"
+    judged = [ratio for ratio in ratios if ratio.target]
+    scores = [
+        r.value / (r.target or 1) if r.at_least else (r.target or 1) / r.value for r in judged
+    ]
+    figure, axes = plt.subplots(figsize=(10, 0.42 * len(judged) + 1.4))
+    colours = ["tab:green" if ratio.met else "tab:red" for ratio in judged]
+    names = [f"{ratio.group}: {ratio.name}" for ratio in judged]
+    axes.barh(names, scores, color=colours)
+    for number, ratio in enumerate(judged):
+        sign = "≥" if ratio.at_least else "≤"
+        text = f" {ratio.value:.2f} ({sign} {ratio.target:g})"
+        axes.text(scores[number], number, text, va="center", fontsize=8)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, max([2.0, *scores]) * 3)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel("times better than the target (the line)", fontsize=8)
+    axes.set_title(server, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

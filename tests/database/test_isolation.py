@@ -173,14 +173,7 @@ def test_nothing_behind_the_views_is_reached(engine: Engine, as_one: Ask) -> Non
     """Hypertables, chunks compressed or not, materialized rollups, and what TimescaleDB hides."""
     with engine.connect() as connection:
         behind = (
-            connection.exec_driver_sql(
-                "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c"
-                " JOIN pg_namespace n ON n.oid = c.relnamespace"
-                f" WHERE c.relkind IN ('r', 'p', 'v', 'm') AND (n.nspname = '{TIMESERIES}' OR n.nspname = '_timescaledb_internal'"
-                "      AND c.relname ~ '^(_hyper|compress_hyper|_materialized|_compressed|_partial"
-                "|_direct)')",
-                execution_options={"no_parameters": True},
-            )
+            connection.exec_driver_sql(_BEHIND, execution_options={"no_parameters": True})
             .scalars()
             .all()
         )
@@ -200,6 +193,15 @@ def test_nothing_behind_the_views_is_reached(engine: Engine, as_one: Ask) -> Non
         if as_one(statement) != -1
     ]
     assert through == []
+
+
+_BEHIND = f"""
+    SELECT format('%I.%I', n.nspname, c.relname)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'm')
+       AND (n.nspname = '{TIMESERIES}' OR n.nspname = '_timescaledb_internal' AND c.relname ~
+            '^(_hyper|compress_hyper|_materialized|_compressed|_partial|_direct)')
+"""
 
 
 @pytest.mark.timescaledb

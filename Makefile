@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo check revision upgrade downgrade seal test lint format
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade seal test lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ destroy: $(INSTALLED) ## Remove the embedded server and its data, after asking
 
 demo: $(INSTALLED) ## Two tenants with devices and a week of telemetry, and what each of them sees
 	@$(BIN)/python -m operations demo
+
+maintain: $(INSTALLED) ## Delete what is older than it is kept for
+	@$(BIN)/python -m operations maintain
 
 check: $(INSTALLED) ## Look for drift between models and database
 	@$(BIN)/alembic check
@@ -56,3 +59,7 @@ lint: $(INSTALLED) ## Check style, types and the SQL of the revisions
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
+
+bench: $(INSTALLED) ## Measure ratios on millions of rows: make bench [url=postgresql://…]
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks $(if $(url),--url '$(url)') $(BENCH_ARGS)

@@ -6,14 +6,13 @@ import datetime
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import psycopg
 from alembic import command
 
 from benchmarks import fleet
 from benchmarks.fleet import Readings
-from benchmarks.measure import Ratio, milliseconds, paired
+from benchmarks.measure import Ratio, milliseconds, paired, repeats
 from benchmarks.place import Place, place
-from benchmarks.queries import QUERIES
+from benchmarks.queries import QUERIES, asking
 from tests.alembic_project import config_for
 from tests.servers import DatabaseServer
 
@@ -37,7 +36,7 @@ def run(on: DatabaseServer, *, rounds: int) -> Iterator[Ratio]:
                     connection.execute("VACUUM ANALYZE timeseries.telemetry")
             yield _day(small, large, name, "rows", rounds)
             if "chunks" in name:
-                yield _check(small, large, name, max(3, rounds // 3))
+                yield _check(small, large, name, max(5, rounds // 2))
             for where in (small, large):
                 with where.connect() as connection:
                     fleet.compress(connection)
@@ -52,19 +51,17 @@ def _day(small: Place, large: Place, name: str, store: str, rounds: int) -> Rati
         small.connect("fleet_app", tenant) as one,
         large.connect("fleet_app", tenant) as other,
     ):
-
-        def ask(who: psycopg.Connection) -> None:
-            for _ in range(10):
-                who.execute(query, values).fetchall()
-
-        pairs = paired(lambda _: ask(other), lambda _: ask(one), rounds)
+        times = repeats(asking(one, query, values))
+        pairs = paired(
+            asking(other, query, values, times), asking(one, query, values, times), rounds
+        )
     return Ratio(
         "growth",
         f"a tenant's day, {name}, on {store}",
         [many / few for many, few in pairs],
         1.5,
         at_least=False,
-        detail=f"10 times: {milliseconds(pairs)}",
+        detail=f"{times} times: {milliseconds(pairs)}",
     )
 
 

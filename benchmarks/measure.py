@@ -64,6 +64,12 @@ def paired(one: Action, other: Action, rounds: int) -> list[tuple[float, float]]
     return found
 
 
+def repeats(action: Action, wanted: float = 0.1) -> int:
+    """How often a round must do something short, so that it takes ``wanted`` seconds."""
+    seconds(action, 0)
+    return max(1, round(wanted / seconds(action, 0)))
+
+
 def milliseconds(pairs: Sequence[tuple[float, float]]) -> str:
     """The medians of both, for people."""
     one, other = (1000 * statistics.median(values) for values in zip(*pairs, strict=True))

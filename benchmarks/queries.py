@@ -9,7 +9,7 @@ import psycopg
 
 from benchmarks import fleet
 from benchmarks.fleet import Readings
-from benchmarks.measure import Ratio, milliseconds, paired
+from benchmarks.measure import Action, Ratio, milliseconds, paired, repeats
 from benchmarks.place import Place
 
 QUERIES = {
@@ -61,14 +61,9 @@ def _queries(
                 app.execute(bound, values).fetchall() == connection.execute(free, values).fetchall()
             )
 
-            def ask(who: psycopg.Connection, what: str) -> None:
-                for _ in range(5):
-                    who.execute(what, values).fetchall()
-
+            times = repeats(asking(connection, free, values))
             pairs = paired(
-                lambda _, bound=bound: ask(app, bound),  # type: ignore[misc]
-                lambda _, free=free: ask(connection, free),  # type: ignore[misc]
-                rounds,
+                asking(app, bound, values, times), asking(connection, free, values, times), rounds
             )
             yield Ratio(
                 f"tenant : owner, on {store}",
@@ -76,8 +71,20 @@ def _queries(
                 [one / other for one, other in pairs],
                 1.25,
                 at_least=False,
-                detail=f"5 times: {milliseconds(pairs)}",
+                detail=f"{times} times: {milliseconds(pairs)}",
             )
+
+
+def asking(
+    who: psycopg.Connection, query: str, values: dict[str, datetime.datetime], times: int = 1
+) -> Action:
+    """The work of a round: the query, ``times`` times."""
+
+    def ask(_: int) -> None:
+        for _ in range(times):
+            who.execute(query, values).fetchall()
+
+    return ask
 
 
 _RAW = """

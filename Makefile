@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade seal test lint format bench
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade seal docs test lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ downgrade: $(INSTALLED) ## Take back the last revision
 
 seal: $(INSTALLED) ## Record the newest revision's checksum after editing it
 	@$(BIN)/python -m operations revision seal
+
+docs: $(INSTALLED) ## Write docs/schema from the database
+	@$(BIN)/python -m operations docs
 
 test: $(INSTALLED) ## Run the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -9,7 +9,17 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError
-from operations.commands import admin, adopt, demo, login, maintain, revision, server, tenant
+from operations.commands import (
+    admin,
+    adopt,
+    demo,
+    docs,
+    login,
+    maintain,
+    revision,
+    server,
+    tenant,
+)
 from operations.tenants import words
 
 app = typer.Typer(
@@ -26,6 +36,7 @@ app.add_typer(revision.app, name="revision")
 app.add_typer(maintain.app)
 app.add_typer(adopt.app)
 app.add_typer(demo.app)
+app.add_typer(docs.app)
 
 
 def main() -> None:

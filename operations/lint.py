@@ -34,8 +34,14 @@ _FORBIDDEN = {
 }
 
 
+_ACCEPTED = re.compile(r"^ *# accept ([a-z-]+)(?:: *(.*))?$", re.M)
+"""A line of a revision that takes one complaint back, with the reason."""
+
+
 def lint(revisions: Revisions) -> list[str]:
     """Complaints about the revisions, a line each: file, line, what is wrong.
+
+    A revision may say ``# accept ban-drop-column: nothing reads it since release 7``.
 
     Raises:
         FleetSchemaError: squawk is not installed.
@@ -43,8 +49,24 @@ def lint(revisions: Revisions) -> list[str]:
     found = []
     for revision, path in revisions.files.items():
         found += _source(path)
-        found += _sql(revision, path)
+        found += _without_accepted(path, _sql(revision, path))
     return found
+
+
+def _without_accepted(path: Path, complaints: list[str]) -> list[str]:
+    """Complaints that the revision does not accept, and acceptances that are wrong themselves."""
+    text = path.read_text(encoding="utf-8")
+    found = []
+    for match in _ACCEPTED.finditer(text):
+        rule, reason = match[1], match[2]
+        kept = [line for line in complaints if f" {rule} " not in line]
+        where = f"{path.name}:{text.count(chr(10), 0, match.start()) + 1}"
+        if not reason:
+            found.append(f"{where}: accepts {rule} without a reason: # accept {rule}: why")
+        elif len(kept) == len(complaints):
+            found.append(f"{where}: accepts {rule}, which nothing here breaks: remove the line")
+        complaints = kept
+    return complaints + found
 
 
 def _source(path: Path) -> list[str]:
@@ -60,9 +82,25 @@ def _source(path: Path) -> list[str]:
                 found.append(f"{path.name}:{node.lineno}: imports {top}: {_FORBIDDEN[top]}")
         if isinstance(node, ast.Attribute) and node.attr in ("get_bind", "scalar", "scalars"):
             found.append(f"{path.name}:{node.lineno}: {node.attr} reads the database: --sql cannot")
+        if isinstance(node, ast.Call) and (why := _never_executed(node)):
+            found.append(f"{path.name}:{node.lineno}: {why}")
         if isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _is_empty(node):
             found.append(f"{path.name}:{node.lineno}: downgrade() does nothing")
     return found
+
+
+def _never_executed(call: ast.Call) -> str | None:
+    """Why a statement given to op.execute() has no place in a revision; None if it has."""
+    named = isinstance(call.func, ast.Attribute) and call.func.attr == "execute"
+    given = call.args[0] if named and call.args else None
+    if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
+        return None
+    word = given.value.split(maxsplit=1)[0].upper().rstrip(";") if given.value.strip() else ""
+    if word in ("BEGIN", "COMMIT", "ROLLBACK", "START"):
+        return f"{word} ends the transaction in which the runner records this revision: remove it"
+    if word == "TRUNCATE":
+        return "TRUNCATE empties a table, and no downgrade brings its rows back"
+    return None
 
 
 def _is_empty(function: ast.FunctionDef) -> bool:

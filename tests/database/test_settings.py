@@ -15,6 +15,7 @@ from sqlalchemy import URL, NullPool, make_url
 from database import settings as settings_module
 from database.engine import make_async_engine, make_engine
 from database.settings import (
+    PROJECT_ROOT,
     ConfigurationError,
     Settings,
     application_url,
@@ -303,3 +304,9 @@ def test_engine_prepares_nothing(embedded_server: object) -> None:
         count = connection.exec_driver_sql("select count(*) from pg_prepared_statements").scalar()
         assert count == 0
     engine.dispose()
+
+
+def test_the_example_lists_every_setting() -> None:
+    example = (PROJECT_ROOT / ".env.example").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^# ([A-Z_]+)=", example, flags=re.MULTILINE))
+    assert listed == {name.upper() for name in Settings.model_fields}

@@ -7,7 +7,9 @@ from collections import Counter
 
 import pytest
 
-from models.base import Base
+from ddl import Declared
+from models.base import TIMESERIES, Base
+from models.series import days
 from operations.reference.permissions import ACTIONS, PERMISSIONS
 from operations.reference.plans import PLANS
 from operations.reference.retired import RETIRED
@@ -311,3 +313,10 @@ def test_nothing_retired_is_still_in_the_reference():
     }
     assert RETIRED.keys() == present.keys() <= Base.metadata.tables.keys()
     assert [name for name in RETIRED if present[name] & set(RETIRED[name])] == []
+
+
+def test_raw_data_outlives_the_longest_plan() -> None:
+    """What a plan sells must still be there on its last day."""
+    declared = Declared.on(Base.metadata).of("retention")
+    kept = days(declared[TIMESERIES, "telemetry"].drop_after)
+    assert kept > max(plan["limits"]["data_retention_days"] for plan in PLANS)

@@ -1,0 +1,248 @@
+"""What a database says about itself, joined with what the models say about their tables."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Table
+
+import models
+from ddl import catalog
+from ddl.base import Key
+from ddl.catalog import Catalog
+from ddl.constraint import ConstraintState
+from ddl.policy import PolicyState
+from ddl.sql import DEFAULT_SCHEMA, unquoted
+from ddl.table import ColumnState
+from ddl.trigger import TriggerState
+from models.base import TIMESERIES
+
+SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
+
+BOOKKEEPING = {
+    "alembic_version": "Alembic's own: the revision that the database is at.",
+    "schema_history": "One row per revision applied or taken back: when, by whom, how long, from "
+    "which file; written by the migration runner, and kept by `downgrade base`.",
+    "timeseries_ledger": "On a server without TimescaleDB Community: hypertables, policies and "
+    "rollups that wait for it. Not there where nothing waits.",
+}
+"""Tables of the tools. They belong to the owner, and no role of the project touches them."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a view or rollup."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A reference to another table, column by column."""
+
+    name: str
+    table: Key
+    columns: tuple[str, ...]
+    target: Key
+    target_columns: tuple[str, ...]
+    action: str
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """Without tenant_id, unless that is all there is."""
+        return tuple(name for name in self.columns if name != "tenant_id") or self.columns
+
+
+_REFERENCE = re.compile(
+    r"FOREIGN KEY \((?P<columns>.*?)\) REFERENCES (?P<target>[^(]+)\((?P<others>.*?)\)(?P<rest>.*)"
+)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(unquoted(name.strip()) for name in text.split(","))
+
+
+@dataclass
+class Facts:
+    """Everything that the pages tell; relations are named by (schema, name)."""
+
+    catalog: Catalog
+    view_columns: dict[Key, list[Column]] = field(default_factory=dict)
+
+    # --- of the models ---
+
+    @cached_property
+    def modules(self) -> dict[Key, str]:
+        """Table to the module that declares it."""
+        found: dict[Key, str] = {}
+        for mapper in models.Base.registry.mappers:
+            if isinstance(mapper.local_table, Table):
+                table = mapper.local_table
+                found[(table.schema or DEFAULT_SCHEMA, table.name)] = mapper.class_.__module__
+        return found
+
+    @cached_property
+    def domains(self) -> dict[Key, str]:
+        """Table, rollup or view to its domain; bookkeeping has none."""
+        found = {key: module.split(".")[1] for key, module in self.modules.items()}
+        for key in sorted([*self.catalog.of("rollup"), *self.catalog.of("view")]):
+            source = next((source for source in self.sources(key) if source in found), None)
+            if source is not None:
+                found.setdefault(key, found[source])
+        return found
+
+    def scope(self, key: Key) -> str:
+        """``tenant``, ``global`` or ``private``; empty for bookkeeping."""
+        name = key[1] if key[0] == DEFAULT_SCHEMA else ".".join(key)
+        return models.SCOPES.get(name, "")
+
+    @cached_property
+    def order(self) -> dict[Key, int]:
+        """Table to its place, behind the tables that it refers to."""
+        listed = models.metadata.sorted_tables
+        return {(t.schema or DEFAULT_SCHEMA, t.name): place for place, t in enumerate(listed)}
+
+    @staticmethod
+    def docstring(module: str) -> str:
+        """What a module says of itself, first paragraph."""
+        text = sys.modules[module].__doc__ or ""
+        return " ".join(text.strip().split("\n\n")[0].split())
+
+    # --- of the catalog ---
+
+    @cached_property
+    def tables(self) -> list[Key]:
+        """The tables of the models that exist."""
+        return sorted(key for key in self.catalog.of("table") if key in self.modules)
+
+    @cached_property
+    def strangers(self) -> list[Key]:
+        """Tables that neither the models nor the tools know."""
+        known = self.modules.keys() | {(DEFAULT_SCHEMA, name) for name in BOOKKEEPING}
+        return sorted(self.catalog.of("table").keys() - known)
+
+    @cached_property
+    def _columns(self) -> dict[Key, list[ColumnState]]:
+        found: dict[Key, list[ColumnState]] = {}
+        for state in self.catalog.of("column").values():
+            found.setdefault((state.schema, state.table), []).append(state)
+        return found
+
+    def columns(self, table: Key) -> list[ColumnState]:
+        """The columns of a table in their order."""
+        return self._columns.get(table, [])
+
+    def constraints(self, table: Key, kind: str) -> list[ConstraintState]:
+        """Those whose definition starts with ``kind``, by name."""
+        return [
+            state
+            for key, state in sorted(self.catalog.of("constraint").items())
+            if key[:2] == table and state.definition.startswith(kind)
+        ]
+
+    def keys(self, table: Key) -> list[tuple[str, ...]]:
+        """The columns of the primary key and of unique constraints."""
+        found = self.constraints(table, "PRIMARY KEY") + self.constraints(table, "UNIQUE")
+        return [_names(state.definition.split("(", 1)[1].split(")")[0]) for state in found]
+
+    @cached_property
+    def foreign_keys(self) -> list[ForeignKey]:
+        """All of them, by table and name."""
+        found = []
+        for key, state in sorted(self.catalog.of("constraint").items()):
+            match = _REFERENCE.match(state.definition)
+            if match is None:
+                continue
+            schema, _, name = match["target"].rpartition(".")
+            target = (unquoted(schema) or DEFAULT_SCHEMA, unquoted(name))
+            columns, others = _names(match["columns"]), _names(match["others"])
+            rest = match["rest"].strip()
+            found.append(ForeignKey(state.name, key[:2], columns, target, others, rest))
+        return found
+
+    def references(self, table: Key) -> list[ForeignKey]:
+        """The foreign keys of a table."""
+        return [key for key in self.foreign_keys if key.table == table]
+
+    def referring(self, table: Key) -> list[Key]:
+        """Other tables that refer to it."""
+        found = {key.table for key in self.foreign_keys if key.target == table}
+        return sorted(found - {table})
+
+    def on(self, kind: str, relation: Key) -> list[TriggerState | PolicyState]:
+        """Triggers or policies of a relation by name."""
+        states = sorted(self.catalog.of(kind).items())
+        return [state for key, state in states if key[:2] == relation]
+
+    def sources(self, relation: Key) -> list[Key]:
+        """The tables, rollups and views that a view or rollup reads, as they are mentioned."""
+        state = self.catalog.of("rollup").get(relation) or self.catalog.of("view")[relation]
+        known = {
+            *self.catalog.of("table"),
+            *self.catalog.of("rollup"),
+            *self.catalog.of("view"),
+        } - {relation}
+        mentioned = re.findall(r"\b(\w+)\.(\w+)\b(?!\()", state.definition)
+        return [pair for pair in dict.fromkeys(mentioned) if pair in known]
+
+    def rollups_of(self, table: Key) -> list[Key]:
+        """The rollups over a hypertable, and those over them."""
+        found: list[Key] = []
+        for key in sorted(self.catalog.of("rollup")):
+            if table in self.sources(key):
+                found += [key, *self.rollups_of(key)]
+        return found
+
+    def tenant_view(self, relation: Key) -> Key | None:
+        """The view in public through which tenants reach a hypertable or rollup."""
+        view = (DEFAULT_SCHEMA, relation[1])
+        return view if relation[0] == TIMESERIES and view in self.catalog.of("view") else None
+
+    def own_views(self, tables: Iterable[Key]) -> list[Key]:
+        """Views, other than tenant views, that read one of ``tables`` first."""
+        wanted = set(tables)
+        views = [key for key in sorted(self.catalog.of("view")) if not self.is_tenant_view(key)]
+        return [key for key in views if next(iter(self.sources(key)), None) in wanted]
+
+    def is_tenant_view(self, view: Key) -> bool:
+        """True for a view of the same name as what it shows."""
+        behind = (TIMESERIES, view[1])
+        return behind in self.catalog.of("table") or behind in self.catalog.of("rollup")
+
+    def grants(self, relation: Key) -> dict[str, dict[str, set[str]]]:
+        """Role to privilege to columns; all columns are an empty set."""
+        state = self.catalog.of("grant").get(relation)
+        found: dict[str, dict[str, set[str]]] = {}
+        for held in state.privileges if state else ():
+            columns = found.setdefault(held.role, {}).setdefault(held.name, set())
+            if held.column:
+                columns.add(held.column)
+        return found
+
+
+_VIEW_COLUMNS = sa.text("""
+SELECT n.nspname AS schema, c.relname AS view, a.attname AS name,
+       format_type(a.atttypid, a.atttypmod) AS type
+  FROM pg_attribute a
+  JOIN pg_class c ON c.oid = a.attrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND c.relkind = 'v' AND a.attnum > 0
+   AND NOT a.attisdropped
+ ORDER BY n.nspname, c.relname, a.attnum
+""")
+
+
+def read(connection: Connection) -> Facts:
+    """Read the catalog; the names in expressions come out qualified."""
+    connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
+    facts = Facts(catalog.read(connection, SCHEMAS))
+    for row in connection.execute(_VIEW_COLUMNS, {"schemas": list(SCHEMAS)}):
+        columns = facts.view_columns.setdefault((row.schema, row.view), [])
+        columns.append(Column(row.name, row.type))
+    return facts

@@ -1,0 +1,95 @@
+"""The sections of a domain: the files of its models, small ones joined to what they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddl.base import Key
+from operations.documentation.facts import Facts
+from operations.documentation.spelling import words
+
+LARGEST = 8
+"""Tables in one diagram; with more, lines cross and text gets small."""
+
+SMALL = 3
+"""Sections with fewer tables look for a neighbour."""
+
+JOINED = 6
+"""Tables that sections may have together when they join."""
+
+
+@dataclass
+class Section:
+    """Tables that are read together, and the modules that declare them, in the same order."""
+
+    modules: list[str]
+    tables: list[Key]
+
+    @property
+    def title(self) -> str:
+        """The names of the modules' files in words."""
+        names = list(dict.fromkeys(name.split(".")[-1].replace("_", " ") for name in self.modules))
+        return words(names).capitalize()
+
+
+def sections(facts: Facts, domain: str) -> list[Section]:
+    """The tables of ``domain`` in sections of at most LARGEST, what others hang on first."""
+    found: dict[str, Section] = {}
+    for table in sorted(facts.tables, key=lambda key: facts.order[key]):
+        module = facts.modules[table]
+        if module.split(".")[1] == domain:
+            found.setdefault(module, Section([module], [])).tables.append(table)
+    listed = _joined(facts, list(found.values()))
+    for section in listed:
+        section.tables.sort(key=lambda key: _rank(facts, key))
+        section.modules = list(dict.fromkeys(facts.modules[key] for key in section.tables))
+    listed.sort(key=lambda section: _rank(facts, section.tables[0]))
+    return [part for section in listed for part in _parted(facts, section)]
+
+
+def _rank(facts: Facts, table: Key) -> tuple[int, int]:
+    return -len(facts.referring(table)), facts.order[table]
+
+
+def _joined(facts: Facts, listed: list[Section]) -> list[Section]:
+    """Each small section goes to the neighbour that it has most references to or from."""
+    settled: list[Section] = []
+    while waiting := [s for s in listed if len(s.tables) < SMALL and s not in settled]:
+        smallest = min(waiting, key=lambda section: (len(section.tables), section.modules))
+        neighbours = [
+            (weight, -len(other.tables), other.modules, other)
+            for other in listed
+            if other is not smallest and len(other.tables) + len(smallest.tables) <= JOINED
+            if (weight := _references(facts, smallest, other))
+        ]
+        if not neighbours:
+            settled.append(smallest)
+            continue
+        other = max(neighbours, key=lambda entry: entry[:3])[3]
+        listed = [section for section in listed if section not in (smallest, other)]
+        listed.append(
+            Section([*other.modules, *smallest.modules], [*other.tables, *smallest.tables])
+        )
+    return listed
+
+
+def _references(facts: Facts, one: Section, other: Section) -> int:
+    pairs = {(a, b) for a in one.tables for b in other.tables}
+    return sum(
+        (key.table, key.target) in pairs or (key.target, key.table) in pairs
+        for key in facts.foreign_keys
+        if key.columns != ("tenant_id",)
+    )
+
+
+def _parted(facts: Facts, section: Section) -> list[Section]:
+    """Parts of equal size where it is too large, each with the modules of its own tables."""
+    if len(section.tables) <= LARGEST:
+        return [section]
+    parts = -(-len(section.tables) // LARGEST)
+    size = -(-len(section.tables) // parts)
+    found = []
+    for start in range(0, len(section.tables), size):
+        tables = section.tables[start : start + size]
+        found.append(Section(list(dict.fromkeys(facts.modules[key] for key in tables)), tables))
+    return found

@@ -1,0 +1,57 @@
+"""The page that leads to all others."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from operations.documentation.domain_page import counted
+from operations.documentation.facts import BOOKKEEPING, Facts
+from operations.documentation.markdown import code, count, page, prose, table
+
+_REST = """\
+- [Isolation inventory](isolation.md): every table and view with the rows that each role reaches.
+- [Functions](functions.md): what services call, and what triggers do.
+- [Revisions](revisions.md): how the schema came to be, one line each."""
+
+
+def index_page(facts: Facts) -> str:
+    """The page."""
+    domains = sorted({facts.domains[key] for key in facts.tables})
+    rows = [
+        (
+            f"[{domain.capitalize()}]({domain}.md)",
+            counted(facts, domain),
+            prose(facts.docstring(f"models.{domain}")),
+        )
+        for domain in domains
+    ]
+    kept = [(code(name), text) for name, text in BOOKKEEPING.items()]
+    parts = [
+        _summary(facts, len(domains)),
+        table(("Domain", "Has", "About"), rows),
+        _REST,
+        "## Bookkeeping",
+        "Tables of the tools, which no model declares:",
+        table(("Table", "Holds"), kept),
+    ]
+    if facts.strangers:
+        names = [".".join(key) for key in facts.strangers]
+        comments = [prose(facts.catalog.of("table")[key].comment) for key in facts.strangers]
+        found = [(code(name), text) for name, text in zip(names, comments, strict=True)]
+        parts += ["## Unknown to the models", table(("Table", "Holds"), found)]
+    return page("The schema", parts)
+
+
+def _summary(facts: Facts, domains: int) -> str:
+    catalog = facts.catalog
+    scopes = Counter(facts.scope(key) for key in facts.tables)
+    indexes = len(catalog.of("index"))
+    own = [count(len(catalog.of(kind)), kind) for kind in ("view", "function", "trigger", "policy")]
+    return (
+        f"{count(len(facts.tables), 'table')} in {count(domains, 'domain')}: {scopes['tenant']} "
+        f"hold the rows of tenants, {scopes['global']} are read by all of them, "
+        f"{scopes['private']} only by the roles named. {len(catalog.of('hypertable'))} are "
+        f"hypertables, with {count(len(catalog.of('rollup')), 'rollup')}. Beside them "
+        f"{', '.join(own)}, {count(indexes, 'index')} and "
+        f"{count(len(facts.foreign_keys), 'foreign key')}."
+    )

@@ -1,0 +1,214 @@
+"""The isolation inventory: which rows each role sees of which table, and what it may do there."""
+
+from __future__ import annotations
+
+import models
+from ddl.base import Key
+from ddl.policy import PolicyState
+from models.base import OWN_TENANT
+from operations.documentation.facts import BOOKKEEPING, Facts
+from operations.documentation.markdown import code, link, page, prose, table
+from operations.documentation.spelling import expression
+
+_LETTERS = {
+    "select": "S",
+    "insert": "I",
+    "update": "U",
+    "delete": "D",
+    "truncate": "T",
+    "references": "R",
+    "trigger": "G",
+    "maintain": "M",
+}
+_STANDARD = {
+    "tenant_isolation": ("fleet_app", "all", OWN_TENANT, OWN_TENANT),
+    "operator_all": ("fleet_operator", "all", "true", "true"),
+    "operator_read": ("fleet_operator_read", "select", "true", ""),
+}
+_LEGEND = """\
+Read from the grants and policies of the database. In the tables below **S**, **I**, **U** and **D**
+are SELECT, INSERT, UPDATE and DELETE; a letter with a star (`U*`) is a privilege on
+[some columns](#some-columns-only) only. Before them stands which rows a role reaches:
+
+- **own**: those of the tenant of its transaction, by row security (`tenant_id = (SELECT
+  current_tenant())`) or by the condition of a tenant view;
+- **all**: those of every tenant, or of a table that belongs to no tenant;
+- **as its tables**: a view with the rights of whoever asks shows what its tables show him;
+- **some**: those that a [policy of its own](#further-policies) names.
+
+An empty cell is no privilege at all. The owner of the tables is bound by row security, too."""
+
+
+def isolation_page(facts: Facts) -> str:
+    """The page."""
+    parts = [_LEGEND, _roles()]
+    for domain in sorted(set(facts.domains.values())):
+        parts += [f"## {domain.capitalize()}", _access(facts, domain)]
+    if facts.strangers:
+        parts += ["## Unknown to the models", _listed(facts, facts.strangers)]
+    names = ", ".join(code(name) for name in BOOKKEEPING)
+    parts += [
+        "## Bookkeeping",
+        f"{names}: the owner's alone. No role of the project has a privilege on them.",
+        "## Standard policies",
+        _standard(facts),
+        "## Further policies",
+        _further(facts),
+        "## Some columns only",
+        _columns(facts),
+        "## Schemas",
+        _schemas(facts),
+    ]
+    return page("Isolation inventory", parts)
+
+
+def _roles() -> str:
+    rows = [(code(role.name), prose(role.comment)) for role in models.ROLES]
+    return table(("Role", "For"), rows)
+
+
+def _access(facts: Facts, domain: str) -> str:
+    keys = [key for key, found in facts.domains.items() if found == domain]
+    exist = {*facts.catalog.of("table"), *facts.catalog.of("rollup"), *facts.catalog.of("view")}
+    return _listed(facts, sorted((k for k in keys if k in exist), key=lambda k: (k[1], k[0])))
+
+
+def _listed(facts: Facts, keys: list[Key]) -> str:
+    names = [role.name for role in models.ROLES]
+    rows = []
+    for key in keys:
+        name = key[1] if key[0] == "public" else ".".join(key)
+        page = f"{facts.domains[key]}.md" if key in facts.domains else ""
+        label = link(name, page, key[1]) if page else code(name)
+        cells = [_cell(facts, key, role) for role in names]
+        others = sorted(facts.grants(key).keys() - set(names))
+        rows.append((label, _scope(facts, key), *cells, ", ".join(map(code, others))))
+    return table(("Table", "Scope", *(code(name) for name in names), "Others"), rows)
+
+
+def _scope(facts: Facts, key: Key) -> str:
+    if key in facts.catalog.of("rollup"):
+        return "rollup"
+    if key in facts.catalog.of("view"):
+        return "tenant view" if facts.is_tenant_view(key) else "view"
+    scope = facts.scope(key)
+    return f"{scope} series" if key in facts.catalog.of("hypertable") else scope
+
+
+def _cell(facts: Facts, key: Key, role: str) -> str:
+    """``own S I U*``; privileges that reach the same rows together."""
+    found: dict[str, list[str]] = {}
+    held = facts.grants(key).get(role, {})
+    for privilege, letter in _LETTERS.items():
+        if privilege in held:
+            star = "\\*" if held[privilege] else ""
+            found.setdefault(_rows(facts, key, role, privilege), []).append(f"{letter}{star}")
+    return ", ".join(f"{rows} {' '.join(letters)}".strip() for rows, letters in found.items())
+
+
+def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
+    """Which rows: by the policies of the role for this command, else by what the relation is."""
+    if key in facts.catalog.of("view"):
+        state = facts.catalog.of("view")[key]
+        text = expression(state.definition).replace(f"{key[1]}.", "")
+        if state.security_invoker:
+            return "as its tables"
+        return "own" if OWN_TENANT in text else "all"
+    if key not in facts.catalog.of("row security"):
+        return "all"
+    permitting = []
+    for policy in facts.on("policy", key):
+        assert isinstance(policy, PolicyState)
+        if role in policy.to and policy.command in ("all", privilege):
+            condition = policy.check if privilege == "insert" else policy.using
+            narrowed = not policy.permissive or policy.check not in (policy.using, None)
+            spelled = expression(condition or policy.using or "true")
+            permitting.append("some" if narrowed and spelled != OWN_TENANT else spelled)
+    kinds = {
+        "own" if text == OWN_TENANT else "all" if text == "true" else "some" for text in permitting
+    }
+    if not kinds:
+        return "no rows"
+    return kinds.pop() if len(kinds) == 1 else "some"
+
+
+def _standard(facts: Facts) -> str:
+    rows = []
+    for name, (role, command, using, check) in _STANDARD.items():
+        on = [state for state in facts.catalog.of("policy").values() if _is_standard(state)]
+        number = sum(state.name == name for state in on)
+        rows.append((code(name), code(role), command, code(using), code(check), str(number)))
+    head = ("Policy", "Role", "Command", "Rows", "Rows written", "Tables")
+    secured = facts.catalog.of("row security").values()
+    forced = sum(state.enable and state.force for state in secured)
+    text = f"Row security is on and forced for {forced} tables."
+    return f"{text}\n\n{table(head, rows)}"
+
+
+def _is_standard(state: PolicyState) -> bool:
+    found = (state.command, expression(state.using or ""), expression(state.check or ""))
+    standard = _STANDARD.get(state.name)
+    return (
+        standard is not None
+        and state.permissive
+        and (state.to, *found)
+        == (
+            (standard[0],),
+            *standard[1:],
+        )
+    )
+
+
+def _further(facts: Facts) -> str:
+    rows = [
+        (
+            code(state.table),
+            code(state.name) + ("" if state.permissive else " (restrictive)"),
+            ", ".join(code(role) for role in state.to),
+            state.command,
+            code(expression(state.using or "")),
+            code(expression(state.check or "")),
+        )
+        for _, state in sorted(facts.catalog.of("policy").items())
+        if not _is_standard(state)
+    ]
+    text = (
+        "Beside the standard ones. A restrictive policy narrows what the others of the same role "
+        "allow; all others widen it."
+    )
+    found = table(("Table", "Policy", "Role", "Command", "Rows", "Rows written"), rows)
+    return f"{text}\n\n{found}" if rows else "None."
+
+
+def _columns(facts: Facts) -> str:
+    """Grants on columns: the columns that are left out, where those are fewer."""
+    rows = []
+    for key in sorted(facts.catalog.of("grant")):
+        every = [column.name for column in facts.columns(key)] or [
+            column.name for column in facts.view_columns.get(key, [])
+        ]
+        for role, held in sorted(facts.grants(key).items()):
+            parts = []
+            for privilege in _LETTERS:
+                if columns := held.get(privilege):
+                    parts.append(f"{privilege} {_spelled(columns, every)}")
+            if parts:
+                rows.append((code(key[1]), code(role), "; ".join(parts)))
+    return table(("Table", "Role", "Columns"), rows) or "None."
+
+
+def _spelled(columns: set[str], every: list[str]) -> str:
+    rest = [name for name in every if name not in columns]
+    if len(rest) < len(columns):
+        return f"all but {', '.join(map(code, rest))}"
+    return ", ".join(code(name) for name in every if name in columns)
+
+
+def _schemas(facts: Facts) -> str:
+    rows = []
+    for key, state in sorted(facts.catalog.of("grant").items()):
+        if key[1].startswith("schema "):
+            held = sorted({(found.name, found.role) for found in state.privileges})
+            names = ", ".join(f"{name} to {code(role)}" for name, role in held)
+            rows.append((code(key[0]), names))
+    return table(("Schema", "Granted"), rows)

@@ -1,0 +1,65 @@
+"""Markdown as GitHub shows it: tables that nothing inside can break, links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+GENERATED = "<!-- Written by `make docs` from the catalog of a migrated database: not by hand. -->"
+"""The first line of every page: what may be overwritten, and removed when it is of no use."""
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole page; empty parts are left out."""
+    return "\n\n".join([GENERATED, f"# {title}", *(part for part in parts if part)]) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, or nothing where there are no rows; columns that are empty throughout go."""
+    listed = [list(row) for row in rows]
+    if not listed:
+        return ""
+    used = [place for place in range(len(head)) if any(row[place] for row in listed)]
+    lines = [[head[place] for place in used], ["---"] * len(used)]
+    lines += [[cell(row[place]) for place in used] for row in listed]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Text in a table: one line, and no bar that would end the cell."""
+    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|")
+
+
+def code(text: str) -> str:
+    """Text between as many backquotes as it takes."""
+    if not text:
+        return ""
+    ticks = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
+    space = " " if text[0] == "`" or text[-1] == "`" else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
+
+
+def prose(text: str | None) -> str:
+    """A comment of the database: what GitHub would take for formatting is shown as it is."""
+    escaped = re.sub(r"(?<!\w)([*_<])|([*_<])(?!\w)", lambda m: "\\" + m[0], text or "")
+    return escaped.replace("[", r"\[")
+
+
+def anchor(heading: str) -> str:
+    """What GitHub makes of a heading for links."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def link(text: str, page: str, heading: str) -> str:
+    """A link to a heading of a page; of this page where ``page`` is empty."""
+    return f"[{text}]({page}#{anchor(heading)})"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 table``, ``2 tables``."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Of the words used here."""
+    return {"policy": "policies", "index": "indexes", "refresh": "refreshes"}.get(noun, f"{noun}s")

@@ -138,7 +138,8 @@ WITH relations AS (
       JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     UNION ALL
     SELECT 'pg_proc'::regclass, p.oid, 'function',
-           ARRAY[n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)]
+           -- Of names alone the array would be one of names, which end after 63 bytes.
+           ARRAY[n.nspname::text, p.proname::text, pg_get_function_identity_arguments(p.oid)]
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = ANY (CAST(:schemas AS name[]))
 ), found AS (

@@ -10,9 +10,11 @@ from sqlalchemy import Table
 
 from ddl import check_policies
 from models import (
+    alert,
     auth,
     billing,
     connectivity,
+    dashboard,
     device,
     functions,
     monitoring,
@@ -32,9 +34,11 @@ __all__ = [
     "SCOPES",
     "SYSTEM_USER_ID",
     "Base",
+    "alert",
     "auth",
     "billing",
     "connectivity",
+    "dashboard",
     "device",
     "functions",
     "metadata",

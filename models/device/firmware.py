@@ -8,6 +8,7 @@ import uuid
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ddl import Function, Trigger
 from models.base import (
     ZERO,
     Base,
@@ -17,6 +18,51 @@ from models.base import (
     not_empty,
     one_of,
     tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+from models.life_cycles import life_cycle
+from models.notices import notices
+
+CAMPAIGN_STEPS = {
+    "created": ("running", "aborted"),
+    "running": ("paused", "completed", "aborted"),
+    "paused": ("running", "aborted"),
+}
+DEVICE_STEPS = {
+    "pending": ("downloading", "skipped", "failed"),
+    "downloading": ("installing", "failed", "skipped"),
+    "installing": ("success", "failed"),
+    "failed": ("pending",),
+}
+
+# Counted where it happens, by one UPDATE of the campaign's row: devices that report at the same
+# moment wait for each other there, so no failure is overlooked.
+Function(
+    "count_ota_progress",
+    returns="trigger",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        begin
+          update public.ota_campaigns c
+             set succeeded = c.succeeded + (new.status = 'success')::integer,
+                 failed = c.failed + (new.status = 'failed')::integer
+                        - (old.status = 'failed')::integer
+           where c.tenant_id = new.tenant_id and c.id = new.campaign_id;
+          update public.ota_campaigns c set status = 'aborted', completed_at = now()
+           where c.tenant_id = new.tenant_id and c.id = new.campaign_id
+             and c.status in ('running', 'paused')
+             and c.failed > c.abort_threshold * c.total_devices;
+          update public.ota_campaigns c set status = 'completed', completed_at = now()
+           where c.tenant_id = new.tenant_id and c.id = new.campaign_id and c.status = 'running'
+             and not exists (select from public.ota_device_status d
+                              where d.tenant_id = c.tenant_id and d.campaign_id = c.id
+                                and d.status in ('pending', 'downloading', 'installing'));
+          return null;
+        end
+    """,
+    comment="Trigger: counts of a rollout; too many failures abort it, the last device ends it.",
+    metadata=Base.metadata,
 )
 
 
@@ -96,6 +142,8 @@ class OtaCampaign(TenantScoped, Identified, Timestamped, Base):
             " AND succeeded + failed <= total_devices",
             name="counts",
         ),
+        life_cycle("ota_campaigns", CAMPAIGN_STEPS),
+        *notices("ota_campaigns", "status"),
         {"comment": "Rollouts of firmware."},
     )
 
@@ -127,5 +175,86 @@ class OtaDeviceStatus(TenantScoped, Timestamped, Base):
         ),
         one_of("status", ("pending", "downloading", "installing", "success", "failed", "skipped")),
         CheckConstraint("progress_pct BETWEEN 0 AND 100", name="progress_pct"),
+        life_cycle("ota_device_status", DEVICE_STEPS),
+        Trigger(
+            "ota_progress_is_counted",
+            timing="after",
+            events="update of status",
+            when="old.status IS DISTINCT FROM new.status",
+            function="count_ota_progress()",
+        ),
         {"comment": "Rollouts per device."},
     )
+
+
+Function(
+    "start_campaign",
+    "campaign uuid",
+    returns="integer",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        declare
+          tenant uuid := public.current_tenant();
+          devices integer;
+        begin
+          perform from public.ota_campaigns
+            where tenant_id = tenant and id = campaign and status = 'created' for no key update;
+          if not found then
+            return null;
+          end if;
+          insert into public.ota_device_status (tenant_id, campaign_id, device_id)
+          select tenant, campaign, m.device_id
+            from public.ota_campaigns c
+            join public.device_group_members m
+              on m.tenant_id = c.tenant_id and m.group_id = c.target_group_id
+           where c.tenant_id = tenant and c.id = campaign
+          on conflict do nothing;
+          get diagnostics devices = row_count;
+          update public.ota_campaigns
+             set status = 'running', started_at = now(), total_devices = devices
+           where tenant_id = tenant and id = campaign;
+          return devices;
+        end
+    """,
+    grants={"fleet_app": "execute"},
+    comment="Begin a rollout to the members of its group: how many, NULL if it had begun before.",
+    metadata=Base.metadata,
+)
+
+Function(
+    "next_ota_devices",
+    "campaign uuid",
+    returns="SETOF text",
+    body="""
+        BEGIN ATOMIC
+          WITH room AS (
+            SELECT c.tenant_id, c.id, greatest(0, CASE
+                     -- A canary: the first step proves it, then all the others.
+                     WHEN c.rollout_strategy = 'canary' AND c.succeeded >= c.rollout_rate
+                     THEN c.total_devices
+                     ELSE c.rollout_rate - (
+                       SELECT count(*) FROM ota_device_status b
+                        WHERE b.tenant_id = c.tenant_id AND b.campaign_id = c.id
+                          AND b.status IN ('downloading', 'installing')) END) AS devices
+              FROM ota_campaigns c
+             WHERE c.tenant_id = current_tenant() AND c.id = campaign AND c.status = 'running'
+          ), turn AS MATERIALIZED (
+            SELECT p.tenant_id, p.campaign_id, p.device_id FROM ota_device_status p
+             WHERE p.tenant_id = current_tenant() AND p.campaign_id = campaign
+               AND p.status = 'pending'
+             ORDER BY p.device_id LIMIT coalesce((SELECT devices FROM room), 0)
+               FOR NO KEY UPDATE SKIP LOCKED
+          )
+          UPDATE ota_device_status d SET status = 'downloading', started_at = now()
+            FROM turn
+           WHERE d.tenant_id = turn.tenant_id AND d.campaign_id = turn.campaign_id
+             AND d.device_id = turn.device_id
+          RETURNING d.device_id;
+        END
+    """,
+    grants={"fleet_app": "execute"},
+    comment="The devices whose turn it is, as many as the rollout rate leaves room for; none "
+    "unless the campaign is running.",
+    metadata=Base.metadata,
+)

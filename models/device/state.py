@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ddl import Function, Trigger
 from models.base import (
     EMPTY_OBJECT,
     NOW,
@@ -18,6 +19,42 @@ from models.base import (
     json_object,
     one_of,
     tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+from models.notices import notices
+
+Function(
+    "keep_device_state",
+    returns="trigger",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        begin
+          if new.status is distinct from old.status then
+            new.last_state_change_at := now();
+          end if;
+          if new.desired_state is distinct from old.desired_state then
+            new.desired_version := old.desired_version + 1;
+            new.shadow_updated_at := now();
+          elsif new.desired_version <> old.desired_version then
+            raise exception 'desired_version of device % is given by the database', new.device_id
+              using errcode = 'check_violation', table = tg_table_name, column = 'desired_version',
+                    hint = 'Change desired_state; the version follows.';
+          end if;
+          if new.reported_version < old.reported_version then
+            raise exception 'device % reported version % after version %', new.device_id,
+                new.reported_version, old.reported_version
+              using errcode = 'check_violation', table = tg_table_name, column = 'reported_version',
+                    hint = 'A report that comes late is dropped: use report_state().';
+          end if;
+          if new.reported_state is distinct from old.reported_state then
+            new.shadow_updated_at := now();
+          end if;
+          return new;
+        end
+    """,
+    comment="Trigger: versions and moments of a device's twin.",
+    metadata=Base.metadata,
 )
 
 
@@ -67,5 +104,50 @@ class DeviceState(TenantScoped, Timestamped, Base):
         json_object("desired_state"),
         json_object("reported_state"),
         CheckConstraint("desired_version >= 0 AND reported_version >= 0", name="versions"),
+        Trigger(
+            "device_state_is_kept",
+            timing="before",
+            events="update",
+            function="keep_device_state()",
+        ),
+        *notices("device_state", "status, desired_version, reported_version"),
         {"comment": "Current status and twin of each device, one row."},
     )
+
+
+Function(
+    "set_desired_state",
+    "device text, wanted jsonb, seen_version integer DEFAULT NULL",
+    returns="integer",
+    body="""
+        BEGIN ATOMIC
+          UPDATE device_state SET desired_state = desired_state || wanted
+           WHERE tenant_id = current_tenant() AND device_id = device
+             AND (seen_version IS NULL OR desired_version = seen_version)
+          RETURNING desired_version;
+        END
+    """,
+    grants={"fleet_app": "execute"},
+    comment="Merge what a device should do into its twin: the new version, or NULL where somebody "
+    "else changed it since seen_version.",
+    metadata=Base.metadata,
+)
+
+Function(
+    "report_state",
+    "device text, report jsonb, of_version integer",
+    returns="boolean",
+    body="""
+        BEGIN ATOMIC
+          UPDATE device_state
+             SET reported_state = reported_state || report, reported_version = of_version
+           WHERE tenant_id = current_tenant() AND device_id = device
+             AND reported_version <= of_version AND of_version <= desired_version
+          RETURNING true;
+        END
+    """,
+    grants={"fleet_app": "execute"},
+    comment="Merge what a device says it does into its twin; NULL for a report that comes after a "
+    "newer one, or of a version that nobody wanted.",
+    metadata=Base.metadata,
+)

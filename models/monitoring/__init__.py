@@ -1,5 +1,5 @@
-"""Service monitoring: projects, and the checks of their endpoints."""
+"""Service monitoring: projects, their endpoints, the checks of these, and incidents."""
 
-from models.monitoring import checks, projects
+from models.monitoring import checks, dependencies, endpoints, health, incidents, projects
 
-__all__ = ["checks", "projects"]
+__all__ = ["checks", "dependencies", "endpoints", "health", "incidents", "projects"]

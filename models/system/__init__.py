@@ -1,5 +1,5 @@
 """What the platform keeps about its own running: audit trails and metrics."""
 
-from models.system import audit, metrics, operators
+from models.system import audit, jobs, metrics, operators, platform
 
-__all__ = ["audit", "metrics", "operators"]
+__all__ = ["audit", "jobs", "metrics", "operators", "platform"]

@@ -220,3 +220,21 @@ def test_altered_policy_reads_a_view_that_is_made_in_the_same_revision(engine: E
     before = declare("true", "SELECT 1 AS a")
     after = declare("EXISTS (SELECT FROM v)", "SELECT 2 AS b")
     Case(before, after).walk(engine)
+
+
+def test_functions_with_long_signatures_come_after_what_they_call(engine: Engine) -> None:
+    """Identities of functions hold more than the 63 bytes of a name."""
+    arguments = ", ".join(f"argument_number_{number} integer DEFAULT 0" for number in range(8))
+
+    def declare(metadata: MetaData) -> None:
+        Table("t", metadata, Column("id", Integer, primary_key=True))
+        for name, called in (("z_called", "0"), ("a_calls", "z_called(argument_number_0 => 1)")):
+            Function(
+                name,
+                arguments,
+                returns="bigint",
+                body=f"BEGIN ATOMIC SELECT count(*) + {called} FROM t; END",
+                metadata=metadata,
+            )
+
+    Case(nothing, declare).walk(engine)

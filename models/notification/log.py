@@ -8,12 +8,12 @@ import uuid
 from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Retention
+from ddl import Columnstore, Grant, Hypertable, Retention
 from models.base import TIMESERIES, Base, BigInt, TenantSeries
 
 
 class NotificationLog(TenantSeries, Base):
-    """One attempt to deliver a notification, written by whoever delivers."""
+    """One attempt to deliver a notification, written with the outcome of its job."""
 
     __tablename__ = "notification_log"
     __app_privileges__ = "select"
@@ -38,5 +38,7 @@ class NotificationLog(TenantSeries, Base):
         Hypertable("ts", chunk_interval="7 days"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
         Retention("90 days"),
+        # finish_notification_job() writes it, in the transaction that ends the attempt.
+        Grant("insert", to="fleet_operator"),
         {"schema": TIMESERIES, "comment": "Attempts to deliver notifications."},
     )

@@ -1,4 +1,4 @@
-"""Industrial data collection: units in which things are measured."""
+"""Units in which things are measured."""
 
 from __future__ import annotations
 

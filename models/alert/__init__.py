@@ -1,0 +1,28 @@
+"""Alerts: rules, what they raised, silence for maintenance, escalation and people on call."""
+
+from models.alert import duty, raising
+from models.alert.alerts import Alert, AlertEvent
+from models.alert.digest import AlertDigestSettings
+from models.alert.escalation import EscalationLevel, EscalationPolicy
+from models.alert.maintenance import AlertMaintenanceTarget, AlertMaintenanceWindow
+from models.alert.oncall import OncallLayer, OncallOverride, OncallResponder, OncallSchedule
+from models.alert.rules import AlertRule, AlertRuleCondition, AlertRuleTarget
+
+__all__ = [
+    "Alert",
+    "AlertDigestSettings",
+    "AlertEvent",
+    "AlertMaintenanceTarget",
+    "AlertMaintenanceWindow",
+    "AlertRule",
+    "AlertRuleCondition",
+    "AlertRuleTarget",
+    "EscalationLevel",
+    "EscalationPolicy",
+    "OncallLayer",
+    "OncallOverride",
+    "OncallResponder",
+    "OncallSchedule",
+    "duty",
+    "raising",
+]

@@ -1,0 +1,36 @@
+"""Who wants a summary of alerts by mail, and how often."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, TenantScoped, Timestamped, one_of, tenant_reference
+
+
+class AlertDigestSettings(TenantScoped, Timestamped, Base):
+    """How often a member gets the summary."""
+
+    __tablename__ = "alert_digest_settings"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    frequency: Mapped[str] = mapped_column(server_default="daily")
+    email: Mapped[str | None] = mapped_column(comment="NULL: the address of the account.")
+    last_sent_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (
+        tenant_reference("user_id", "tenant_members", on_delete="cascade"),
+        # The worker asks over all tenants whose turn it is.
+        Index(
+            None,
+            "frequency",
+            text("last_sent_at NULLS FIRST"),
+            postgresql_where=text("frequency <> 'disabled'"),
+        ),
+        one_of("frequency", ("daily", "weekly", "disabled")),
+        CheckConstraint("position('@' in email) > 1", name="email"),
+        {"comment": "Summaries of alerts by mail, per member."},
+    )

@@ -1,0 +1,177 @@
+"""MQTT: brokers that are connected to, what is subscribed there, and what its messages mean."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Trigger
+from models.base import (
+    FALSE,
+    NOW,
+    TRUE,
+    ZERO,
+    Base,
+    BigInt,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    json_value,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.notices import notices
+
+PAYLOAD_FORMATS = ("json", "raw", "sparkplug")
+
+
+def quality_of_service() -> CheckConstraint:
+    """At most once, at least once, exactly once."""
+    return CheckConstraint("qos BETWEEN 0 AND 2", name="qos")
+
+
+class MqttConnection(TenantScoped, Timestamped, Base):
+    """The broker behind a connection of type mqtt."""
+
+    __tablename__ = "mqtt_connections"
+    __guarded_columns__ = ("is_system",)
+
+    connection_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    broker_type: Mapped[str] = mapped_column(
+        server_default="external", comment="internal: the platform's own."
+    )
+    broker_host: Mapped[str]
+    broker_port: Mapped[int] = mapped_column(server_default=text("1883"))
+    protocol: Mapped[str] = mapped_column(server_default="mqtt", comment="What its messages are.")
+    use_tls: Mapped[bool] = mapped_column(server_default=FALSE)
+    tls_verify_cert: Mapped[bool] = mapped_column(server_default=TRUE)
+    tls_ca_cert: Mapped[str | None] = mapped_column(comment="PEM; certificates are public.")
+    tls_client_cert: Mapped[str | None] = mapped_column(comment="PEM.")
+    username: Mapped[str | None]
+    secret_ref: Mapped[str | None] = mapped_column(
+        comment="Where the secret store has password and client key."
+    )
+    client_id_prefix: Mapped[str] = mapped_column(server_default="fleet")
+    keep_alive_s: Mapped[int] = mapped_column(server_default=text("60"))
+    clean_session: Mapped[bool] = mapped_column(server_default=TRUE)
+    reconnect_period_ms: Mapped[int] = mapped_column(server_default=text("5000"))
+    connect_timeout_ms: Mapped[int] = mapped_column(server_default=text("30000"))
+    is_system: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="Made by the platform; tenants cannot change it."
+    )
+
+    __table_args__ = (
+        tenant_reference("connection_id", "connections", "id", on_delete="cascade"),
+        one_of("broker_type", ("internal", "external")),
+        one_of("protocol", ("mqtt", "sparkplug")),
+        not_empty("broker_host"),
+        CheckConstraint("broker_port BETWEEN 1 AND 65535", name="broker_port"),
+        CheckConstraint("keep_alive_s >= 0", name="keep_alive_s"),
+        CheckConstraint("reconnect_period_ms > 0", name="reconnect_period_ms"),
+        CheckConstraint("connect_timeout_ms > 0", name="connect_timeout_ms"),
+        CheckConstraint("use_tls OR tls_client_cert IS NULL", name="tls"),
+        Trigger(
+            "system_brokers_stay",
+            timing="before",
+            events="update or delete",
+            when="old.is_system",
+            function="refuse_system_row()",
+        ),
+        *notices("connections", "broker_host, broker_port, protocol, use_tls, secret_ref"),
+        {"comment": "Brokers behind connections of type mqtt."},
+    )
+
+
+class MqttSubscription(TenantScoped, Identified, Timestamped, Base):
+    """A topic that is listened to, and where its messages keep value, time and quality."""
+
+    __tablename__ = "mqtt_subscriptions"
+
+    connection_id: Mapped[uuid.UUID]
+    topic: Mapped[str] = mapped_column(comment="With + and # as MQTT has them.")
+    qos: Mapped[int] = mapped_column(server_default=ZERO)
+    tag_prefix: Mapped[str | None] = mapped_column(comment="Put before the names of its tags.")
+    payload_format: Mapped[str] = mapped_column(server_default="json")
+    value_path: Mapped[str | None] = mapped_column(comment="Path in a JSON payload.")
+    timestamp_path: Mapped[str | None]
+    quality_path: Mapped[str | None]
+    enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+    message_buffer_size: Mapped[int] = mapped_column(
+        server_default=text("100"), comment="Messages kept for people to look at."
+    )
+
+    __table_args__ = (
+        tenant_reference("connection_id", "connections", "id", on_delete="cascade"),
+        UniqueConstraint("tenant_id", "connection_id", "topic"),
+        not_empty("topic"),
+        quality_of_service(),
+        one_of("payload_format", PAYLOAD_FORMATS),
+        CheckConstraint("message_buffer_size BETWEEN 0 AND 10000", name="message_buffer_size"),
+        *notices("connections", "topic, qos, payload_format, enabled"),
+        {"comment": "Topics that are subscribed."},
+    )
+
+
+class MqttMessage(TenantScoped, Identified, Base):
+    """One of the last messages of a subscription, for people who write mappings."""
+
+    __tablename__ = "mqtt_message_buffer"
+    __app_privileges__ = "select, insert, delete"
+
+    subscription_id: Mapped[uuid.UUID]
+    topic: Mapped[str]
+    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="Where it is JSON.")
+    payload_raw: Mapped[bytes | None] = mapped_column(comment="Where it is not.")
+    qos: Mapped[int] = mapped_column(server_default=ZERO)
+    retained: Mapped[bool] = mapped_column(server_default=FALSE)
+    received_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        tenant_reference("subscription_id", "mqtt_subscriptions", "id", on_delete="cascade"),
+        Index(None, "tenant_id", "subscription_id", text("received_at DESC")),
+        quality_of_service(),
+        json_value("payload"),
+        CheckConstraint("num_nonnulls(payload, payload_raw) = 1", name="one_payload"),
+        {"comment": "The last messages of each subscription."},
+    )
+
+
+class MqttFieldMapping(TenantScoped, Identified, Timestamped, Base):
+    """A field of a payload that becomes a tag."""
+
+    __tablename__ = "mqtt_field_mappings"
+
+    subscription_id: Mapped[uuid.UUID]
+    topic: Mapped[str] = mapped_column(comment="Of the messages that it is for.")
+    field_path: Mapped[str]
+    tag_name: Mapped[str]
+    tag_id: Mapped[BigInt | None] = mapped_column(comment="NULL: not made yet.")
+    data_type: Mapped[str]
+    enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+    type_strictness: Mapped[str] = mapped_column(
+        server_default="strict", comment="coerce: convert what can be converted without loss."
+    )
+    on_failure: Mapped[str] = mapped_column(
+        server_default="skip", comment="What to store where the field cannot be read."
+    )
+    default_value: Mapped[str | None]
+    value_expression: Mapped[str | None] = mapped_column(comment="Applied to the value.")
+
+    __table_args__ = (
+        tenant_reference("subscription_id", "mqtt_subscriptions", "id", on_delete="cascade"),
+        tenant_reference("tag_id", "tag_metadata", on_delete="cascade"),
+        UniqueConstraint("tenant_id", "subscription_id", "tag_name"),
+        UniqueConstraint("tenant_id", "tag_id"),
+        not_empty("field_path"),
+        not_empty("tag_name"),
+        one_of("data_type", ("real", "int", "text", "bool", "json")),
+        one_of("type_strictness", ("strict", "coerce")),
+        one_of("on_failure", ("skip", "default")),
+        CheckConstraint("on_failure <> 'default' OR default_value IS NOT NULL", name="default"),
+        {"comment": "Fields of payloads and the tags that they become."},
+    )

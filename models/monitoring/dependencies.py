@@ -1,0 +1,183 @@
+"""What endpoints need of each other, and certificates that run out."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Trigger
+from models.base import (
+    NOW,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+from models.life_cycles import life_cycle
+
+
+class EndpointDependency(TenantScoped, Timestamped, Base):
+    """One endpoint needs another, or may fall back on it."""
+
+    __tablename__ = "endpoint_dependencies"
+
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    depends_on_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(server_default="primary", comment="What it is used as.")
+    criticality: Mapped[str] = mapped_column(server_default="medium")
+    weight: Mapped[float] = mapped_column(
+        server_default=text("1"), comment="Its share in the health of endpoint_id."
+    )
+    fallback_for: Mapped[uuid.UUID | None] = mapped_column(
+        comment="Which dependency it stands in for; NULL: for the endpoint itself."
+    )
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        tenant_reference("depends_on_id", "endpoints", "id", on_delete="cascade"),
+        tenant_reference("fallback_for", "endpoints", "id", on_delete="set null"),
+        Index(None, "tenant_id", "depends_on_id"),
+        Index(None, "tenant_id", "fallback_for"),
+        one_of("role", ("primary", "cache", "search", "fallback", "optional")),
+        one_of("criticality", ("critical", "high", "medium", "low")),
+        CheckConstraint("weight > 0 AND weight <= 100", name="weight"),
+        CheckConstraint("endpoint_id <> depends_on_id", name="not_itself"),
+        CheckConstraint("role = 'fallback' OR fallback_for IS NULL", name="fallback"),
+        # Whoever adds an edge holds the tenant's row, so two edges that would close a ring
+        # between them come one after the other, and the second sees the first.
+        Function(
+            "refuse_dependency_ring",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body="""
+                begin
+                  perform from public.tenants where tenant_id = new.tenant_id for no key update;
+                  if exists (
+                    with recursive reached (id) as (
+                      select new.depends_on_id
+                      union
+                      select d.depends_on_id from reached r
+                        join public.endpoint_dependencies d
+                          on d.tenant_id = new.tenant_id and d.endpoint_id = r.id)
+                    select from reached where id = new.endpoint_id)
+                  then
+                    raise exception 'endpoint % would depend on itself through %',
+                        new.endpoint_id, new.depends_on_id
+                      using errcode = 'check_violation', table = tg_table_name,
+                            hint = 'Remove the dependency in the other direction first.';
+                  end if;
+                  return null;
+                end
+            """,
+            comment="Trigger: no endpoint depends on itself, not even through others.",
+        ),
+        Trigger(
+            "dependencies_form_no_ring",
+            timing="after",
+            events="insert or update of endpoint_id, depends_on_id",
+            function="refuse_dependency_ring()",
+        ),
+        {"comment": "Which endpoints need which others."},
+    )
+
+
+class DependencySuggestion(TenantScoped, Identified, Timestamped, Base):
+    """A dependency that was guessed, for a person to say yes or no."""
+
+    __tablename__ = "dependency_suggestions"
+
+    endpoint_id: Mapped[uuid.UUID]
+    depends_on_id: Mapped[uuid.UUID]
+    confidence: Mapped[float] = mapped_column(comment="0 to 1.")
+    reason: Mapped[str] = mapped_column(comment="What it was guessed from.")
+    status: Mapped[str] = mapped_column(server_default="pending")
+    decided_by: Mapped[uuid.UUID | None]
+    decided_at: Mapped[datetime.datetime | None]
+    expires_at: Mapped[datetime.datetime] = mapped_column(
+        server_default=text("(now() + '30 days'::interval)")
+    )
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        tenant_reference("depends_on_id", "endpoints", "id", on_delete="cascade"),
+        tenant_reference("decided_by", "tenant_members", "user_id", on_delete="set null"),
+        Index(
+            "uq_dependency_suggestions_pending",
+            "tenant_id",
+            "endpoint_id",
+            "depends_on_id",
+            unique=True,
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(None, "tenant_id", "endpoint_id"),
+        Index(None, "tenant_id", "depends_on_id"),
+        Index(None, "tenant_id", "decided_by"),
+        Index(None, "expires_at", postgresql_where=text("status = 'pending'")),
+        one_of("status", ("pending", "approved", "rejected", "expired")),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
+        CheckConstraint("endpoint_id <> depends_on_id", name="not_itself"),
+        CheckConstraint(
+            "(status IN ('approved', 'rejected')) = (decided_at IS NOT NULL)", name="decided_at"
+        ),
+        not_empty("reason"),
+        life_cycle("dependency_suggestions", {"pending": ("approved", "rejected", "expired")}),
+        Function(
+            "approve_suggestion",
+            "suggestion uuid, by_user uuid",
+            returns="boolean",
+            body="""
+                BEGIN ATOMIC
+                  WITH approved AS (
+                    UPDATE dependency_suggestions
+                       SET status = 'approved', decided_by = by_user, decided_at = now()
+                     WHERE tenant_id = current_tenant() AND id = suggestion AND status = 'pending'
+                       AND expires_at > now()
+                    RETURNING tenant_id, endpoint_id, depends_on_id
+                  ), made AS (
+                    INSERT INTO endpoint_dependencies (tenant_id, endpoint_id, depends_on_id)
+                    SELECT tenant_id, endpoint_id, depends_on_id FROM approved
+                    ON CONFLICT DO NOTHING
+                  )
+                  SELECT true FROM approved;
+                END
+            """,
+            grants={"fleet_app": "execute"},
+            comment="Make a suggested dependency; NULL if it is not pending any more.",
+        ),
+        {"comment": "Dependencies that were guessed."},
+    )
+
+
+class EndpointCertificate(TenantScoped, Timestamped, Base):
+    """The certificate that an endpoint showed last."""
+
+    __tablename__ = "endpoint_certificates"
+
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    subject: Mapped[str]
+    issuer: Mapped[str]
+    serial_number: Mapped[str | None]
+    fingerprint_sha256: Mapped[str] = mapped_column(comment="Lower-case hex.")
+    not_before: Mapped[datetime.datetime]
+    not_after: Mapped[datetime.datetime]
+    last_seen_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+    last_alerted_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="Told 30, 14 and 7 days before it runs out, then every day."
+    )
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        # What runs out soon is asked over all tenants.
+        Index(None, "not_after"),
+        CheckConstraint("not_after > not_before", name="validity"),
+        CheckConstraint("fingerprint_sha256 ~ '^[0-9a-f]{64}$'", name="fingerprint_sha256"),
+        {"comment": "Certificates of endpoints."},
+    )

@@ -1,0 +1,226 @@
+"""Endpoints that are checked, and how they are doing."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Trigger
+from models.base import (
+    EMPTY_OBJECT,
+    FALSE,
+    NOW,
+    TRUE,
+    ZERO,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    json_object,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+from models.notices import notices
+from models.secrets import no_secrets
+
+STATUSES = ("healthy", "degraded", "down", "unknown")
+
+
+class Endpoint(TenantScoped, Identified, Timestamped, Base):
+    """A service that is asked at intervals whether it is there."""
+
+    __tablename__ = "endpoints"
+
+    project_id: Mapped[uuid.UUID]
+    name: Mapped[str]
+    url: Mapped[str] = mapped_column(comment="Without credentials.")
+    service_type: Mapped[str] = mapped_column(server_default="http")
+    interval_seconds: Mapped[int] = mapped_column(server_default=text("60"))
+    timeout_seconds: Mapped[int] = mapped_column(
+        server_default=text("30"), comment="Shorter than the interval: checks never overlap."
+    )
+    expected_status: Mapped[int | None] = mapped_column(
+        server_default=text("200"), comment="Of HTTP; NULL: any answer will do."
+    )
+    auth_type: Mapped[str] = mapped_column(
+        server_default="none", comment="How endpoint_credentials are sent."
+    )
+    options: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Method, headers, query; no secrets."
+    )
+    enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+
+    __table_args__ = (
+        tenant_reference("project_id", "projects", "id"),
+        UniqueConstraint("tenant_id", "project_id", "name"),
+        not_empty("name"),
+        not_empty("url"),
+        one_of(
+            "service_type",
+            (
+                "http",
+                "graphql",
+                "grpc",
+                "websocket",
+                "postgresql",
+                "mysql",
+                "redis",
+                "elasticsearch",
+                "custom",
+            ),
+        ),
+        one_of("auth_type", ("none", "basic", "bearer", "api_key", "oauth", "headers")),
+        CheckConstraint("interval_seconds BETWEEN 10 AND 3600", name="check_interval"),
+        CheckConstraint(
+            "timeout_seconds > 0 AND timeout_seconds < interval_seconds", name="timeout"
+        ),
+        CheckConstraint("url !~ '://[^/?#@]*:[^/?#@]+@'", name="url_without_password"),
+        json_object("options"),
+        no_secrets("options"),
+        Trigger(
+            "endpoints_have_a_status",
+            timing="after",
+            events="insert",
+            function="give_endpoint_status()",
+        ),
+        *notices("endpoints", "url, service_type, interval_seconds, timeout_seconds, enabled"),
+        {"comment": "Services that are checked."},
+    )
+
+
+class EndpointCredential(TenantScoped, Timestamped, Base):
+    """Where the secret store has what an endpoint wants to see."""
+
+    __tablename__ = "endpoint_credentials"
+
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    username: Mapped[str | None]
+    header_name: Mapped[str | None] = mapped_column(comment="For an API key.")
+    secret_ref: Mapped[str]
+    rotated_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        not_empty("secret_ref"),
+        {"comment": "References to the credentials of endpoints."},
+    )
+
+
+class EndpointAlertPolicy(TenantScoped, Timestamped, Base):
+    """When a failing endpoint is told of; without a row, the defaults below hold."""
+
+    __tablename__ = "endpoint_alert_policies"
+
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    failure_threshold: Mapped[int] = mapped_column(
+        server_default=text("3"), comment="Failures in a row that make an incident."
+    )
+    first_failure_warning: Mapped[bool] = mapped_column(server_default=FALSE)
+    recovery_notification: Mapped[bool] = mapped_column(server_default=TRUE)
+    repeat_interval_minutes: Mapped[int | None] = mapped_column(comment="NULL: told once.")
+    cooldown_minutes: Mapped[int] = mapped_column(
+        server_default=ZERO, comment="After a recovery nothing is told for so long."
+    )
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        CheckConstraint("failure_threshold BETWEEN 1 AND 100", name="failure_threshold"),
+        CheckConstraint("repeat_interval_minutes > 0", name="repeat_interval"),
+        CheckConstraint("cooldown_minutes >= 0", name="cooldown"),
+        {"comment": "When failures of endpoints are told."},
+    )
+
+
+class EndpointStatus(TenantScoped, Timestamped, Base):
+    """How an endpoint is doing, and when it is asked again."""
+
+    __tablename__ = "endpoint_status"
+    __app_privileges__ = "select, insert, update"
+
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    direct_status: Mapped[str] = mapped_column(
+        server_default="unknown", comment="By its own checks."
+    )
+    computed_status: Mapped[str] = mapped_column(
+        server_default="unknown", comment="With what it depends on."
+    )
+    mode: Mapped[str] = mapped_column(
+        server_default="optimal", comment="By health_pct: from 95, from 60, from 40, below."
+    )
+    health_pct: Mapped[float] = mapped_column(server_default=text("100"))
+    consecutive_failures: Mapped[int] = mapped_column(server_default=ZERO)
+    last_checked_at: Mapped[datetime.datetime | None]
+    last_error: Mapped[str | None]
+    next_check_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+    checked_by: Mapped[str | None] = mapped_column(comment="Who took the check that is due.")
+    active_fallback_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The endpoint that stands in for it."
+    )
+
+    __table_args__ = (
+        tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
+        tenant_reference("active_fallback_id", "endpoints", "id", on_delete="set null"),
+        Index(None, "tenant_id", "active_fallback_id"),
+        Index(None, "next_check_at"),
+        one_of("direct_status", STATUSES),
+        one_of("computed_status", STATUSES),
+        one_of("mode", ("optimal", "degraded", "critical", "down")),
+        CheckConstraint("health_pct BETWEEN 0 AND 100", name="health_pct"),
+        CheckConstraint("consecutive_failures >= 0", name="consecutive_failures"),
+        *notices("endpoint_status", "direct_status, computed_status, mode"),
+        {"comment": "How endpoints are doing."},
+    )
+
+
+Function(
+    "take_due_checks",
+    "worker text, most integer DEFAULT 100",
+    returns="SETOF endpoints",
+    body="""
+        BEGIN ATOMIC
+          WITH due AS (
+            SELECT s.tenant_id, s.endpoint_id, e.interval_seconds
+              FROM endpoint_status s
+              JOIN endpoints e ON e.tenant_id = s.tenant_id AND e.id = s.endpoint_id
+             WHERE s.next_check_at <= now() AND e.enabled
+             ORDER BY s.next_check_at LIMIT most
+               FOR NO KEY UPDATE OF s SKIP LOCKED
+          ), taken AS (
+            UPDATE endpoint_status s
+               SET next_check_at = now() + make_interval(secs => due.interval_seconds),
+                   checked_by = worker
+              FROM due
+             WHERE s.tenant_id = due.tenant_id AND s.endpoint_id = due.endpoint_id
+            RETURNING s.tenant_id, s.endpoint_id
+          )
+          SELECT e.* FROM endpoints e
+            JOIN taken ON taken.tenant_id = e.tenant_id AND taken.endpoint_id = e.id;
+        END
+    """,
+    grants={"fleet_operator": "execute"},
+    comment="Endpoints whose check is due, each for one worker; their next check is an interval "
+    "away whatever becomes of this one.",
+    metadata=Base.metadata,
+)
+
+Function(
+    "give_endpoint_status",
+    returns="trigger",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        begin
+          insert into public.endpoint_status (tenant_id, endpoint_id)
+          values (new.tenant_id, new.id);
+          return null;
+        end
+    """,
+    comment="Trigger: every endpoint has a status from its beginning.",
+    metadata=Base.metadata,
+)

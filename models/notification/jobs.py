@@ -1,0 +1,155 @@
+"""The queue of notifications to deliver."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ddl import Function, Trigger
+from models.base import (
+    EMPTY_OBJECT,
+    NOW,
+    ZERO,
+    Base,
+    BigInt,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    json_object,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.functions import PLPGSQL_SETTINGS
+from models.notification.channels import EVENTS
+
+_ANNOUNCE = """
+    begin
+      if tg_op = 'INSERT' then
+        perform pg_notify('notification_jobs', n.tenant_id::text)
+           from (select distinct tenant_id from new_rows where status = 'pending') as n;
+      else
+        perform pg_notify('notification_jobs', c.tenant_id::text)
+           from (select distinct n.tenant_id
+                   from new_rows n
+                   join old_rows o on o.tenant_id = n.tenant_id and o.id = n.id
+                  where n.status = 'pending'
+                    and (n.status, n.next_run_at) is distinct from (o.status, o.next_run_at)) as c;
+      end if;
+      return null;
+    end
+"""
+
+
+class NotificationJob(TenantScoped, Identified, Timestamped, Base):
+    """One notification to one channel; attempts are counted here and kept in notification_log."""
+
+    __tablename__ = "notification_jobs"
+    __app_privileges__ = "select, insert, update"
+
+    channel_id: Mapped[uuid.UUID]
+    rule_id: Mapped[uuid.UUID | None] = mapped_column(comment="The routing rule that asked for it.")
+    alert_id: Mapped[BigInt | None] = mapped_column(comment="What it is about: an alert,")
+    incident_id: Mapped[uuid.UUID | None] = mapped_column(comment="or an incident (incidents.id).")
+    event: Mapped[str]
+    occurrence: Mapped[int] = mapped_column(
+        server_default=ZERO,
+        comment="Tells apart what may be said again: the level of an escalation, the number of "
+        "a reminder.",
+    )
+    user_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="For this member alone, e.g. who is on call; NULL: whom the channel reaches."
+    )
+    payload: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="What the message is made from."
+    )
+    status: Mapped[str] = mapped_column(
+        server_default="pending",
+        comment="failed: given up after max_attempts, kept until somebody sets it to pending; "
+        "canceled: not wanted any more, or not delivered before expires_at.",
+    )
+    attempts: Mapped[int] = mapped_column(server_default=ZERO)
+    max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
+    next_run_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime.datetime] = mapped_column(
+        server_default=text("now() + interval '1 day'"), comment="Old news is not delivered."
+    )
+    worker: Mapped[str | None] = mapped_column(comment="Who has taken it,")
+    locked_until: Mapped[datetime.datetime | None] = mapped_column(
+        comment="and until when it must have finished or prolonged; then others take it."
+    )
+    finished_at: Mapped[datetime.datetime | None]
+    last_error: Mapped[str | None] = mapped_column(comment="As the receiver put it.")
+
+    __table_args__ = (
+        tenant_reference("incident_id", "incidents", "id", on_delete="cascade"),
+        tenant_reference("channel_id", "notification_channels", "id", on_delete="cascade"),
+        tenant_reference("rule_id", "notification_routing_rules", "id", on_delete="set null"),
+        tenant_reference("alert_id", "fleet_alert", "id", on_delete="cascade"),
+        tenant_reference("user_id", "tenant_members", on_delete="cascade"),
+        UniqueConstraint(
+            "tenant_id",
+            "alert_id",
+            "incident_id",
+            "channel_id",
+            "event",
+            "occurrence",
+            "user_id",
+            name="uq_notification_jobs_once",
+            postgresql_nulls_not_distinct=True,
+        ),
+        Index(None, "tenant_id", "incident_id"),
+        Index(None, "tenant_id", "channel_id"),
+        Index(None, "tenant_id", "rule_id", text("created_at DESC")),
+        Index(None, "tenant_id", "user_id"),
+        Index(None, "tenant_id", "status", text("created_at DESC")),
+        # The worker asks over all tenants what is due.
+        Index(None, "next_run_at", postgresql_where=text("status IN ('pending', 'processing')")),
+        one_of("event", EVENTS),
+        one_of("status", ("pending", "processing", "completed", "failed", "canceled")),
+        CheckConstraint("num_nonnulls(alert_id, incident_id) = 1", name="one_source"),
+        CheckConstraint("occurrence >= 0", name="occurrence"),
+        CheckConstraint("attempts >= 0 AND max_attempts > 0", name="attempts"),
+        CheckConstraint(
+            "CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL"
+            " ELSE locked_until IS NULL END",
+            name="taken",
+        ),
+        CheckConstraint(
+            "(status IN ('completed', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
+            name="finished_at",
+        ),
+        json_object("payload"),
+        not_empty("worker"),
+        Function(
+            "announce_notification_jobs",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body=_ANNOUNCE,
+            comment="Trigger: NOTIFY notification_jobs with the id of each tenant that has "
+            "something new to deliver, once a statement.",
+        ),
+        Trigger(
+            "announce_new",
+            timing="after",
+            events="insert",
+            level="statement",
+            new_table="new_rows",
+            function="announce_notification_jobs()",
+        ),
+        Trigger(
+            "announce_changed",
+            timing="after",
+            events="update",
+            level="statement",
+            old_table="old_rows",
+            new_table="new_rows",
+            function="announce_notification_jobs()",
+        ),
+        {"comment": "Notifications to deliver; the unique key says each of them once."},
+    )

@@ -1,0 +1,108 @@
+"""Messages handed on to other systems, and those that could not be."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import (
+    EMPTY_OBJECT,
+    TRUE,
+    Base,
+    Identified,
+    TenantScoped,
+    Timestamped,
+    json_object,
+    json_value,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.secrets import no_secrets
+
+DESTINATIONS = ("webhook", "mqtt_republish", "postgresql")
+
+# What is special in a regular expression loses its meaning, then the wildcards of MQTT get
+# theirs: + is one level, a final /# any number of them, none included.
+_PATTERN = (
+    "'^' || regexp_replace(replace(regexp_replace(topic_filter,"
+    r" '([.^$*()\[\]{}|?\\])', '\\\1', 'g'), '+', '[^/]*'), '(^|/)#$',"
+    r" CASE WHEN topic_filter = '#' THEN '.*' ELSE '(/.*)?' END) || '$'"
+)
+
+
+class MessageRoute(TenantScoped, Identified, Timestamped, Base):
+    """Messages of some topics go to one more destination."""
+
+    __tablename__ = "message_routes"
+
+    name: Mapped[str]
+    topic_filter: Mapped[str] = mapped_column(comment="As MQTT has it, with + and #.")
+    topic_pattern: Mapped[str] = mapped_column(
+        Computed(_PATTERN, persisted=True), comment="topic_filter as a regular expression."
+    )
+    payload_filter: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Only messages that contain this (@>); NULL: all."
+    )
+    destination_type: Mapped[str]
+    destination_config: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Address and the like, without secrets."
+    )
+    secret_ref: Mapped[str | None] = mapped_column(comment="Name in the secret store.")
+    is_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
+
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        Index("ix_message_routes_enabled", "tenant_id", postgresql_where=text("is_enabled")),
+        not_empty("name"),
+        CheckConstraint(
+            r"topic_filter ~ '^(([^/+#]*|\+)/)*([^/+#]*|\+|#)$'"
+            " AND length(topic_filter) BETWEEN 1 AND 1024",
+            name="topic_filter",
+        ),
+        json_object("payload_filter"),
+        one_of("destination_type", DESTINATIONS),
+        json_object("destination_config"),
+        no_secrets("destination_config"),
+        not_empty("secret_ref"),
+        {"comment": "Which messages are handed on to other systems."},
+    )
+
+
+class DeadLetterMessage(TenantScoped, Identified, Timestamped, Base):
+    """A message that could not be handed on, kept to be sent again or discarded."""
+
+    __tablename__ = "dead_letter_messages"
+
+    route_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL once the route is gone.")
+    original_topic: Mapped[str]
+    payload: Mapped[dict[str, Any]] = mapped_column(comment="The message, any JSON.")
+    destination_type: Mapped[str] = mapped_column(comment="As of the route then.")
+    destination_config: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="As of the route then."
+    )
+    error_message: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("1"))
+    status: Mapped[str] = mapped_column(server_default="failed")
+    replayed_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (
+        tenant_reference("route_id", "message_routes", "id", on_delete="set null"),
+        Index(None, "tenant_id", "route_id"),
+        Index(None, "tenant_id", "status", text("created_at DESC")),
+        # What is old is deleted over all tenants.
+        Index(None, "created_at"),
+        not_empty("original_topic"),
+        json_value("payload"),
+        one_of("destination_type", DESTINATIONS),
+        json_object("destination_config"),
+        no_secrets("destination_config"),
+        CheckConstraint("attempts > 0", name="attempts"),
+        one_of("status", ("failed", "replayed", "discarded")),
+        CheckConstraint("(status = 'replayed') = (replayed_at IS NOT NULL)", name="replayed_at"),
+        {"comment": "Messages that a route could not hand on."},
+    )

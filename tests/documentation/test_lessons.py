@@ -1,0 +1,62 @@
+"""docs/lessons.md and docs/mapping.md are complete, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+
+import models
+from ddl import Declared
+from tests.alembic_project import ROOT
+
+# How many mistakes were collected of each of the three systems.
+LESSONS = {"O": 59, "D": 27, "P": 13}
+
+
+def text(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_lesson_says_what_prevents_it() -> None:
+    entries = dict(
+        re.findall(
+            r"^- \*\*([ODP]-\d+)\*\*(.*?)(?=^- \*\*|^#|\Z)",
+            text("lessons.md"),
+            flags=re.MULTILINE | re.DOTALL,
+        )
+    )
+    wanted = {f"{system}-{n}" for system, last in LESSONS.items() for n in range(1, last + 1)}
+    assert wanted - entries.keys() == set()
+    assert {name for name, said in entries.items() if "*Prevented by*" not in said} == set()
+
+
+def test_tests_that_lessons_name_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", text("lessons.md")))
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"\b(test_\w+)", path.read_text(encoding="utf-8") + path.name)
+    }
+    assert named
+    assert named - written == set()
+
+
+def rows() -> list[list[str]]:
+    """Cells of the mapping: system, theirs, ours."""
+    lines = [line for line in text("mapping.md").splitlines() if line.startswith("| S")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_what_replaced_a_table_or_column_exists() -> None:
+    """`table` and `table.column` in the last cell of docs/mapping.md are names of ours."""
+    known = {table.name: set(table.columns.keys()) for table in models.metadata.tables.values()}
+    for kind in ("rollup", "view"):
+        for _, name in Declared.on(models.metadata).of(kind):
+            known.setdefault(name, set())
+    wrong = []
+    assert len(rows()) > 40
+    for cells in rows():
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)`", cells[2]):
+            table, _, column = name.partition(".")
+            if table not in known or (column and column not in known[table]):
+                wrong.append(name)
+    assert wrong == []

@@ -1,0 +1,109 @@
+"""Every block of docs/recipes.md runs, as the role that it names, and answers what it says."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from models.roles import ROLE_NAMES
+from tests.alembic_project import ROOT, engine_of
+
+RECIPES = ROOT / "docs" / "recipes.md"
+OWNER = uuid.UUID(int=0x0E)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One block of SQL."""
+
+    title: str
+    role: str
+    sql: str
+    answer: str | None
+    """What the last statement returns: lines of values with " | " between them."""
+
+
+def chapters() -> dict[str, list[Recipe]]:
+    """Heading of a chapter to its recipes; each chapter runs in a database of its own."""
+    found: dict[str, list[Recipe]] = {}
+    for chapter in re.split(r"^## ", RECIPES.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading, _, body = chapter.partition("\n")
+        recipes = found.setdefault(heading.strip(), [])
+        for section in re.split(r"^### ", body, flags=re.MULTILINE)[1:]:
+            title, _, text = section.partition("\n")
+            role = "fleet_app"
+            for match in re.finditer(
+                r"^Role: `?(\w+)`?|^```sql\n(.*?)^```(?:\n\n?```text\n(.*?)^```)?",
+                text,
+                flags=re.MULTILINE | re.DOTALL,
+            ):
+                if match[1]:
+                    role = match[1]
+                else:
+                    recipes.append(Recipe(title.strip(), role, match[2], match[3]))
+    return found
+
+
+def test_there_are_recipes() -> None:
+    found = chapters()
+    assert len(found) >= 5
+    assert sum(map(len, found.values())) >= 30
+    roles = {recipe.role for recipes in found.values() for recipe in recipes}
+    assert roles <= set(ROLE_NAMES)
+
+
+@pytest.mark.parametrize("chapter", chapters() if RECIPES.exists() else [])
+def test_recipes(chapter: str, seeded_database: str) -> None:
+    with engine_of(seeded_database) as engine:
+        with engine.begin() as connection:
+            tenant = _provision(connection)
+        for recipe in chapters()[chapter]:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"SET LOCAL ROLE {recipe.role}")
+                bound = sa.text("SELECT set_config('app.tenant_id', :tenant, true)")
+                connection.execute(bound, {"tenant": str(tenant)})
+                answer = _run(connection, recipe)
+            if recipe.answer is not None:
+                assert answer == recipe.answer.strip().splitlines(), recipe.title
+
+
+def _provision(connection: Connection) -> uuid.UUID:
+    """The tenant acme of the recipes, whose owner is ann@acme.example."""
+    connection.exec_driver_sql(
+        f"INSERT INTO users (id, email, display_name) VALUES ('{OWNER}', 'ann@acme.example', 'Ann')"
+    )
+    connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
+    made: uuid.UUID = connection.exec_driver_sql(
+        f"SELECT provision_tenant('acme', 'Acme Industrial', '{OWNER}', 'growth')"
+    ).scalar_one()
+    connection.exec_driver_sql("RESET ROLE")
+    return made
+
+
+def _run(connection: Connection, recipe: Recipe) -> list[str]:
+    """Run all statements; the rows of the last one that has any."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    cursor = driver.execute(recipe.sql)
+    rows: list[str] = []
+    while True:
+        if cursor.description:
+            rows = [" | ".join(map(_shown, row)) for row in cursor.fetchall()]
+        if not cursor.nextset():
+            return rows
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_the_file_is_where_the_readme_says() -> None:
+    assert Path("docs/recipes.md").name in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,19 @@
+"""A migrated database with two tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.alembic_project import engine_of
+from tests.models.alerting import populate
+
+
+@pytest.fixture
+def fleet(migrated_database: str) -> Iterator[Engine]:
+    """Two tenants, Acme and Globex, with members and devices."""
+    with engine_of(migrated_database) as engine:
+        populate(engine)
+        yield engine

@@ -1,6 +1,6 @@
 """notifications
 
-Revision 0031, after 0030. Read it before it is released:
+Revision 0032, after 0031. Read it before it is released:
 - a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
   a busy table in one step, and the code of the previous release must work after it;
 - data is changed as fleet_operator: forced row security hides every row from the owner;
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0031"
-down_revision = "0030"
+revision = "0032"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 

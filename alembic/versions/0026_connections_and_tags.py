@@ -1,6 +1,6 @@
 """connections and tags
 
-Revision 0025, after 0024. Read it before it is released:
+Revision 0026, after 0025. Read it before it is released:
 - a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
   a busy table in one step, and the code of the previous release must work after it;
 - data is changed as fleet_operator: forced row security hides every row from the owner;
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
@@ -143,6 +143,18 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column(
+            "created_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("host <> ''", name=op.f("ck_eip_device_cache_host_not_empty")),
         sa.CheckConstraint(
             "max_cip_connections > 0", name=op.f("ck_eip_device_cache_max_cip_connections")
@@ -218,6 +230,18 @@ def upgrade() -> None:
         sa.Column("instance_id", sa.Integer(), nullable=True),
         sa.Column(
             "cached_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
             sa.TIMESTAMP(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
@@ -474,6 +498,8 @@ def upgrade() -> None:
         function="refuse_system_row()",
         when="old.is_system_connection",
     )
+    op.create_trigger("set_updated_at", "eip_device_cache", function="set_updated_at()")
+    op.create_trigger("set_updated_at", "eip_tag_cache", function="set_updated_at()")
     op.create_trigger("set_updated_at", "poll_groups", function="set_updated_at()")
     op.create_trigger(
         "notify_tags_of_delete",

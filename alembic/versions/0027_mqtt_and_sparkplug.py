@@ -1,6 +1,6 @@
 """mqtt and sparkplug
 
-Revision 0026, after 0025. Read it before it is released:
+Revision 0027, after 0026. Read it before it is released:
 - a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
   a busy table in one step, and the code of the previous release must work after it;
 - data is changed as fleet_operator: forced row security hides every row from the owner;
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0026"
-down_revision = "0025"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
@@ -187,7 +187,7 @@ def upgrade() -> None:
             "payload_template",
             sa.Text(),
             nullable=True,
-            comment="With tokens that mqtt_publisher_tag_refs explains.",
+            comment="With placeholders that mqtt_publisher_tag_refs explains.",
         ),
         sa.Column("qos", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("retain", sa.Boolean(), server_default=sa.text("false"), nullable=False),
@@ -314,6 +314,7 @@ def upgrade() -> None:
             "birth_payload",
             postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
             nullable=False,
+            comment="As it was born last.",
         ),
         sa.Column(
             "metrics",
@@ -387,7 +388,7 @@ def upgrade() -> None:
             "group_id",
             "edge_node_id",
             "device_id",
-            name=op.f("uq_sparkplug_discovery_connection_id_group_id_edge_node_id_device_id"),
+            name="uq_sparkplug_discovery_node",
             postgresql_nulls_not_distinct=True,
         ),
         comment="Sparkplug nodes and devices that were heard.",
@@ -590,7 +591,9 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuid7()"), nullable=False),
         sa.Column("publisher_id", sa.Uuid(), nullable=False),
-        sa.Column("token_key", sa.Text(), nullable=False),
+        sa.Column(
+            "placeholder", sa.Text(), nullable=False, comment="As it stands in the template."
+        ),
         sa.Column("tag_id", sa.BigInteger(), nullable=True, comment="NULL once the tag is gone."),
         sa.Column(
             "created_at",
@@ -598,8 +601,14 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column(
+            "updated_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint(
-            "token_key <> ''", name=op.f("ck_mqtt_publisher_tag_refs_token_key_not_empty")
+            "placeholder <> ''", name=op.f("ck_mqtt_publisher_tag_refs_placeholder_not_empty")
         ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "publisher_id"],
@@ -620,10 +629,10 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "tenant_id",
             "publisher_id",
-            "token_key",
-            name=op.f("uq_mqtt_publisher_tag_refs_publisher_id_token_key"),
+            "placeholder",
+            name=op.f("uq_mqtt_publisher_tag_refs_publisher_id_placeholder"),
         ),
-        comment="Tokens of payload templates.",
+        comment="Placeholders of payload templates.",
     )
     op.create_table(
         "sparkplug_configs",
@@ -704,6 +713,18 @@ def upgrade() -> None:
         ),
         sa.Column(
             "last_seen",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
             sa.TIMESTAMP(timezone=True),
             server_default=sa.text("now()"),
             nullable=False,
@@ -845,8 +866,10 @@ def upgrade() -> None:
         when="old.is_system",
     )
     op.create_trigger("set_updated_at", "mqtt_credential_groups", function="set_updated_at()")
+    op.create_trigger("set_updated_at", "mqtt_device_topics", function="set_updated_at()")
     op.create_trigger("set_updated_at", "mqtt_devices", function="set_updated_at()")
     op.create_trigger("set_updated_at", "mqtt_field_mappings", function="set_updated_at()")
+    op.create_trigger("set_updated_at", "mqtt_publisher_tag_refs", function="set_updated_at()")
     op.create_trigger(
         "notify_connections_of_delete",
         "mqtt_publishers",

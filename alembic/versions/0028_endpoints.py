@@ -1,6 +1,6 @@
 """endpoints
 
-Revision 0027, after 0026. Read it before it is released:
+Revision 0028, after 0027. Read it before it is released:
 - a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
   a busy table in one step, and the code of the previous release must work after it;
 - data is changed as fleet_operator: forced row security hides every row from the owner;
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0027"
-down_revision = "0026"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """alerts
 
-Revision 0030, after 0029. Read it before it is released:
+Revision 0031, after 0030. Read it before it is released:
 - a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
   a busy table in one step, and the code of the previous release must work after it;
 - data is changed as fleet_operator: forced row security hides every row from the owner;
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0030"
-down_revision = "0029"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
@@ -1522,7 +1522,7 @@ def upgrade() -> None:
     op.grant(
         "incident_alerts",
         {
-            "fleet_app": "delete, insert, select, update",
+            "fleet_app": "delete, insert, select",
             "fleet_operator": "delete, insert, select, update",
             "fleet_operator_read": "select",
         },

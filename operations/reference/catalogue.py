@@ -11,9 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Table
 
 from models.base import PLATFORM_TENANT_ID, Base
+from operations.reference.collection import (
+    POLL_GROUPS,
+    SYSTEM_CONNECTION,
+    SYSTEM_TAG_UNITS,
+    SYSTEM_TAGS,
+)
 from operations.reference.permissions import ACTIONS, PERMISSIONS
 from operations.reference.plans import PLANS
-from operations.reference.platform import SETTINGS, SYSTEM_USER, TENANT
+from operations.reference.platform import SETTINGS, SYSTEM_SETTINGS, SYSTEM_USER, TENANT
 from operations.reference.retired import RETIRED
 from operations.reference.roles import ROLE_TEMPLATE_PERMISSIONS, ROLE_TEMPLATES
 from operations.reference.rows import delete, put, take_others
@@ -43,6 +49,7 @@ def write(connection: Connection) -> Counter[str]:
     changed["account_tiers"] += put(connection, TABLES["account_tiers"], TIERS, once=_PRICES)
     changed["device_plans"] += put(connection, TABLES["device_plans"], PLANS, once=_PRICES)
     _write_platform(connection, changed)
+    _write_collection(connection, changed)
     _write_templates(connection, changed)
     for name, retired in RETIRED.items():
         if retired:
@@ -70,9 +77,27 @@ def _write_platform(connection: Connection, changed: Counter[str]) -> None:
         connection, TABLES["users"], [SYSTEM_USER], once=("email", "display_name")
     )
     changed["tenants"] += put(connection, TABLES["tenants"], [TENANT], once=("slug", "name"))
+    changed["system_settings"] += put(
+        connection, TABLES["system_settings"], SYSTEM_SETTINGS, once=("value",)
+    )
     changed["tenant_settings"] += put(
         connection, TABLES["tenant_settings"], SETTINGS, once=("value",)
     )
+
+
+def _write_collection(connection: Connection, changed: Counter[str]) -> None:
+    """Polling rates, and the System connection with its tags."""
+    connections, tags, units = (
+        TABLES[name] for name in ("connections", "tag_metadata", "units_of_measure")
+    )
+    changed["poll_groups"] += put(connection, TABLES["poll_groups"], POLL_GROUPS)
+    changed[connections.name] += put(connection, connections, [SYSTEM_CONNECTION])
+    ids = {row.name: row.id for row in connection.execute(sa.select(units.c.name, units.c.id))}
+    rows = [
+        tag | {"unit_id": ids.get(SYSTEM_TAG_UNITS.get(tag["tag_name"], ""))} for tag in SYSTEM_TAGS
+    ]
+    key = ["tenant_id", "connection_id", "tag_path", "driver_type"]
+    changed[tags.name] += put(connection, tags, rows, key=key)
 
 
 def _write_templates(connection: Connection, changed: Counter[str]) -> None:

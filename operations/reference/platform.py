@@ -33,6 +33,21 @@ _SETTINGS: dict[str, Any] = {
     "monitoring.notify_recovery": True,
 }
 
+# What protects the platform, and what all services agree on.
+_SYSTEM_SETTINGS: dict[str, tuple[Any, str]] = {
+    "ingest.max_payload_bytes": (16384, "Longer messages are quarantined."),
+    "ingest.rate_limit_burst": (50, "Messages that a device may send at once."),
+    "ingest.rate_limit_per_second": (10, "Messages of a device per second, for long."),
+    "mqtt.require_auth": (True, "The broker lets nobody in without a credential."),
+    "sessions.retention_days": (60, "Ended sessions are kept so long."),
+}
+
+SYSTEM_SETTINGS: list[dict[str, Any]] = [
+    {"key": key, "value": value, "description": description}
+    for key, (value, description) in _SYSTEM_SETTINGS.items()
+]
+"""Rows of system_settings."""
+
 SETTINGS: list[dict[str, Any]] = [
     {"tenant_id": PLATFORM_TENANT_ID, "key": key, "value": value}
     for key, value in _SETTINGS.items()

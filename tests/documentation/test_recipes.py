@@ -25,8 +25,8 @@ class Recipe:
     title: str
     role: str
     sql: str
-    answer: str | None
-    """What the last statement returns: lines of values with " | " between them."""
+    answer: list[str]
+    """Rows of the last statement, as in ``Result: true, 2``; empty where none are shown."""
 
 
 def chapters() -> dict[str, list[Recipe]]:
@@ -39,14 +39,15 @@ def chapters() -> dict[str, list[Recipe]]:
             title, _, text = section.partition("\n")
             role = "fleet_app"
             for match in re.finditer(
-                r"^Role: `?(\w+)`?|^```sql\n(.*?)^```(?:\n\n?```text\n(.*?)^```)?",
+                r"^Role: `?(\w+)`?|^```sql\n(.*?)^```\n((?:\n?Result: .*\n?)*)",
                 text,
                 flags=re.MULTILINE | re.DOTALL,
             ):
                 if match[1]:
                     role = match[1]
                 else:
-                    recipes.append(Recipe(title.strip(), role, match[2], match[3]))
+                    answer = re.findall(r"^Result: (.*)$", match[3], flags=re.MULTILINE)
+                    recipes.append(Recipe(title.strip(), role, match[2], answer))
     return found
 
 
@@ -69,8 +70,8 @@ def test_recipes(chapter: str, seeded_database: str) -> None:
                 bound = sa.text("SELECT set_config('app.tenant_id', :tenant, true)")
                 connection.execute(bound, {"tenant": str(tenant)})
                 answer = _run(connection, recipe)
-            if recipe.answer is not None:
-                assert answer == recipe.answer.strip().splitlines(), recipe.title
+            if recipe.answer:
+                assert answer == recipe.answer, recipe.title
 
 
 def _provision(connection: Connection) -> uuid.UUID:
@@ -94,14 +95,14 @@ def _run(connection: Connection, recipe: Recipe) -> list[str]:
     rows: list[str] = []
     while True:
         if cursor.description:
-            rows = [" | ".join(map(_shown, row)) for row in cursor.fetchall()]
+            rows = [", ".join(map(_shown, row)) for row in cursor.fetchall()]
         if not cursor.nextset():
             return rows
 
 
 def _shown(value: object) -> str:
     if value is None:
-        return ""
+        return "NULL"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

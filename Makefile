@@ -50,8 +50,8 @@ seal: $(INSTALLED) ## Record the newest revision's checksum after editing it
 docs: $(INSTALLED) ## Write docs/schema from the database
 	@$(BIN)/python -m operations docs
 
-test: $(INSTALLED) ## Run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_ARGS='-k ingest -n 0']
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## Check style, types and the SQL of the revisions
 	@$(BIN)/ruff check .

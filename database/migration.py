@@ -74,7 +74,7 @@ class Runner:
         self.revisions = Revisions(ScriptDirectory.from_config(context.config))
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
-        self._steps = 0
+        self._left_out = ""
 
     # --- both modes ---
 
@@ -119,7 +119,6 @@ class Runner:
         checksum = self.revisions.checksum(revision) if known else "unknown"
         statement = history.entry(revision, direction, checksum, self.edition, duration)
         ctx.execute(sa.text(statement.replace(":", r"\:")))
-        self._steps += 1
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
             mark = {"upgrade": "+", "downgrade": "-", "stamp": "="}[direction]
@@ -240,6 +239,7 @@ class Runner:
             if not self.goes_down:
                 preparation.prepare(connection, self.say)
             self.edition = edition_of(connection)
+            self._left_out = ledger.skipped(connection)
             connection.commit()
             self._clock = time.monotonic()
             self._run(connection)
@@ -258,8 +258,8 @@ class Runner:
         connection.commit()
 
     def _say_skipped(self, connection: Connection) -> None:
-        """What the database does without, after the revisions that would have made it."""
-        if (skipped := ledger.skipped(connection)) and self._steps:
+        """What the database does without, once: after the revisions that would have made it."""
+        if (skipped := ledger.skipped(connection)) and skipped != self._left_out:
             self.say(f"  . edition {self.edition}: {skipped}")
         if could := waiting(connection):
             self.say(f"  ! {could}")

@@ -37,6 +37,7 @@ Function(
     body="""
         declare
           parent uuid := new.parent_folder_id;
+          owner uuid;
         begin
           perform from public.tenant_members
             where tenant_id = new.tenant_id and user_id = new.user_id for no key update;
@@ -50,10 +51,18 @@ Function(
               ' where tenant_id = $1 and id = $2', tg_table_name)
               into parent using new.tenant_id, parent;
           end loop;
+          execute format('select user_id from public.%I where tenant_id = $1 and id = $2',
+            tg_table_name) into owner using new.tenant_id, new.parent_folder_id;
+          if owner <> new.user_id then
+            raise exception 'folder % of % lies in a folder of another person', new.id,
+                tg_table_name
+              using errcode = 'check_violation', table = tg_table_name,
+                    column = 'parent_folder_id', hint = 'Choose a folder of the same person.';
+          end if;
           return new;
         end
     """,
-    comment="Trigger: no folder lies within itself.",
+    comment="Trigger: no folder lies within itself, nor in a folder of another person.",
     metadata=Base.metadata,
 )
 
@@ -62,7 +71,7 @@ def _no_rings(table: str) -> Trigger:
     return Trigger(
         f"{table}_form_no_ring",
         timing="after",
-        events="insert or update of parent_folder_id",
+        events="insert or update of parent_folder_id, user_id",
         when="new.parent_folder_id IS NOT NULL",
         function="refuse_folder_ring()",
     )

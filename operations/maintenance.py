@@ -26,7 +26,7 @@ from ddl.edition import COMMUNITY, detect
 from ddl.timeseries import noted
 from models.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
-from operations import jobs, series
+from operations import jobs, series, sweeping
 from operations.lock import alone
 from operations.owner import acting_as
 from operations.series import Series
@@ -94,6 +94,8 @@ def maintain(engine: Engine, *, dry_run: bool = False, on_removal: Progress = si
             run.look_around()
         run.retain_for_everybody()
         run.retain_for_tenants()
+        run.sweep()
+        run.log()
         return run.report
 
 
@@ -239,6 +241,30 @@ class _Run:
                 "tenant's rows are kept: run: alembic upgrade head, as the owner"
             )
             return []
+
+    # --- ordinary tables ---
+
+    def sweep(self) -> None:
+        """Queues, caches and trails, which would grow for ever."""
+        for relation, (_, why) in sweeping.SWEPT.items():
+            with self._kept_on_error(relation):
+                rows, transactions = 0, 0
+                if self.report.dry_run:
+                    rows = sweeping.count(self.engine, relation)
+                else:
+                    for number in sweeping.sweep(self.engine, relation):
+                        rows, transactions = rows + number, transactions + 1
+                self._removed(Removal(relation, None, rows, transactions, why))
+
+    def log(self) -> None:
+        """What operators look at later; a dry run did nothing."""
+        if not self.report.dry_run:
+            rows = sum(removal.rows for removal in self.report.removals)
+            with (
+                self._kept_on_error("maintenance_log"),
+                acting_as(self.engine, OPERATOR) as connection,
+            ):
+                sweeping.log(connection, rows, self.report.problems)
 
     # --- both ---
 

@@ -27,6 +27,7 @@ def upgrade() -> None:
         body=(
             "declare\n"
             "  parent uuid := new.parent_folder_id;\n"
+            "  owner uuid;\n"
             "begin\n"
             "  perform from public.tenant_members\n"
             "    where tenant_id = new.tenant_id and user_id = new.user_id for no key update;\n"
@@ -40,10 +41,18 @@ def upgrade() -> None:
             "      ' where tenant_id = $1 and id = $2', tg_table_name)\n"
             "      into parent using new.tenant_id, parent;\n"
             "  end loop;\n"
+            "  execute format('select user_id from public.%I where tenant_id = $1 and id = $2',\n"
+            "    tg_table_name) into owner using new.tenant_id, new.parent_folder_id;\n"
+            "  if owner <> new.user_id then\n"
+            "    raise exception 'folder % of % lies in a folder of another person', new.id,\n"
+            "        tg_table_name\n"
+            "      using errcode = 'check_violation', table = tg_table_name,\n"
+            "            column = 'parent_folder_id', hint = 'Choose a folder of the same person.';\n"
+            "  end if;\n"
             "  return new;\n"
             "end"
         ),
-        comment="Trigger: no folder lies within itself.",
+        comment="Trigger: no folder lies within itself, nor in a folder of another person.",
     )
     op.create_table(
         "chart_folders",
@@ -458,7 +467,7 @@ def upgrade() -> None:
         "chart_folders_form_no_ring",
         "chart_folders",
         timing="after",
-        events="insert or update of parent_folder_id",
+        events="insert or update of parent_folder_id, user_id",
         function="refuse_folder_ring()",
         when="new.parent_folder_id IS NOT NULL",
     )
@@ -468,7 +477,7 @@ def upgrade() -> None:
         "dashboard_folders_form_no_ring",
         "dashboard_folders",
         timing="after",
-        events="insert or update of parent_folder_id",
+        events="insert or update of parent_folder_id, user_id",
         function="refuse_folder_ring()",
         when="new.parent_folder_id IS NOT NULL",
     )

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Trigger
+from ddl import Function, Trigger
 from models.base import (
     FALSE,
     NOW,
@@ -25,6 +25,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
+from models.functions import PLPGSQL_SETTINGS
 from models.notices import notices
 
 PAYLOAD_FORMATS = ("json", "raw", "sparkplug")
@@ -137,6 +138,38 @@ class MqttMessage(TenantScoped, Identified, Base):
         quality_of_service(),
         json_value("payload"),
         CheckConstraint("num_nonnulls(payload, payload_raw) = 1", name="one_payload"),
+        Function(
+            "trim_message_buffer",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            body="""
+                begin
+                  delete from public.mqtt_message_buffer b
+                   using (select m.tenant_id, m.id,
+                                 row_number() over (partition by m.tenant_id, m.subscription_id
+                                   order by m.received_at desc, m.id desc) as number,
+                                 s.message_buffer_size as kept
+                            from public.mqtt_message_buffer m
+                            join public.mqtt_subscriptions s
+                              on s.tenant_id = m.tenant_id and s.id = m.subscription_id
+                           where (m.tenant_id, m.subscription_id) in (
+                                   select tenant_id, subscription_id from new_rows)) ranked
+                   where b.tenant_id = ranked.tenant_id and b.id = ranked.id
+                     and ranked.number > ranked.kept;
+                  return null;
+                end
+            """,
+            comment="Trigger: a subscription keeps no more messages than its buffer holds.",
+        ),
+        Trigger(
+            "message_buffer_is_trimmed",
+            timing="after",
+            events="insert",
+            function="trim_message_buffer()",
+            level="statement",
+            new_table="new_rows",
+        ),
         {"comment": "The last messages of each subscription."},
     )
 

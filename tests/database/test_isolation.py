@@ -49,7 +49,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """One database for the module: no test changes anything."""
     server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
     request.getfixturevalue("editions").add(describe_server(server))
-    name = f"isolation_{request.param}"
+    name = f"isolation_{uuid.uuid4().hex[:12]}"
     with (
         engine_of(server.url("postgres")) as admin,
         admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
@@ -233,7 +233,8 @@ def test_functions_of_timescaledb_give_no_way_in(engine: Engine) -> None:
         f"SET ROLE fleet_operator; SELECT * FROM {TIMESERIES}.telemetry",
     )
     through = []
-    url = _login(engine)
+    login = f"tenant_bound_{uuid.uuid4().hex[:8]}"
+    url = _login(engine, login)
     try:
         with engine_of(url) as other:
             for call in calls:
@@ -246,13 +247,13 @@ def test_functions_of_timescaledb_give_no_way_in(engine: Engine) -> None:
                     through.append(call)
     finally:
         with engine.begin() as connection:
-            connection.exec_driver_sql("DROP ROLE tenant_bound")
+            connection.exec_driver_sql(f"DROP ROLE {login}")
     assert through == []
 
 
-def _login(engine: Engine) -> str:
+def _login(engine: Engine, name: str) -> str:
     """A login as services have: granted fleet_app and nothing else."""
     with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE ROLE tenant_bound LOGIN PASSWORD 'x' IN ROLE fleet_app")
-    url = engine.url.set(username="tenant_bound", password="x")
+        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE fleet_app")
+    url = engine.url.set(username=name, password="x")
     return url.render_as_string(hide_password=False)

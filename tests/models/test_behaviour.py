@@ -595,6 +595,46 @@ def test_two_sessions_do_not_close_a_ring_of_folders(engine: Engine, acme: uuid.
         other.result()
 
 
+def test_a_folder_lies_in_one_of_the_same_person(engine: Engine, acme: uuid.UUID) -> None:
+    other, parent = uuid.UUID(int=0x0F), uuid.UUID(int=1)
+    with engine.begin() as connection:
+        execute(
+            connection,
+            f"INSERT INTO users (id, email) VALUES ('{other}', 'bob@acme.example')",
+            "INSERT INTO tenant_members (tenant_id, user_id, status)"
+            f" VALUES ('{acme}', '{other}', 'active')",
+        )
+    insert = (
+        "INSERT INTO chart_folders (tenant_id, id, user_id, name, parent_folder_id)"
+        " VALUES (current_tenant(), '{}', '{}', 'f', {})"
+    )
+    run(engine, acme, insert.format(parent, OWNER, "NULL"))
+    run(engine, acme, insert.format(uuid.UUID(int=2), OWNER, f"'{parent}'"))
+    with pytest.raises(DBAPIError, match="lies in a folder of another person"):
+        run(engine, acme, insert.format(uuid.UUID(int=3), other, f"'{parent}'"))
+
+
+def test_a_subscription_keeps_its_last_messages(engine: Engine, acme: uuid.UUID) -> None:
+    connection = one(run(engine, acme, CONNECT))
+    subscription = one(
+        run(
+            engine,
+            acme,
+            "INSERT INTO mqtt_subscriptions (tenant_id, connection_id, topic, message_buffer_size)"
+            f" VALUES (current_tenant(), '{connection}', 'a/#', 3) RETURNING id",
+        )
+    )
+    run(
+        engine,
+        acme,
+        "INSERT INTO mqtt_message_buffer (tenant_id, subscription_id, topic, payload, received_at)"
+        f" SELECT current_tenant(), '{subscription}', 'a', jsonb_build_object('n', n),"
+        " now() + n * interval '1 second' FROM generate_series(1, 10) n",
+    )
+    kept = run(engine, acme, "SELECT payload->>'n' AS n FROM mqtt_message_buffer ORDER BY 1")
+    assert sorted(int(row.n) for row in kept) == [8, 9, 10]
+
+
 def test_one_dashboard_is_the_default(engine: Engine, acme: uuid.UUID) -> None:
     insert = (
         "INSERT INTO dashboard_configs (tenant_id, user_id, name, is_default, is_shared)"

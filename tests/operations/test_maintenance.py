@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
 
-from operations import maintenance, series
+from operations import maintenance, series, sweeping
 from operations.cli import app
 from operations.maintenance import MaintenanceError, maintain
 from tests.alembic_project import engine_of
@@ -326,6 +326,34 @@ def test_the_database_refuses_such_a_policy(
         set_policy(engine, GLOBEX, "telemetry", 400)
         with pytest.raises(IntegrityError, match="ck_data_retention_policies_bounds"):
             set_policy(engine, HOOLI, relation, days)
+
+
+def test_what_would_grow_for_ever_is_swept(migrated_database: str) -> None:
+    """Every swept table, with a row that goes and one that stays."""
+    with engine_of(migrated_database) as engine:
+        make_tenants(engine)
+        execute(
+            engine,
+            "SET LOCAL ROLE fleet_operator",
+            "INSERT INTO rate_limits (tenant_id, action, window_start, hits) VALUES"
+            f" ('{ACME}', 'x', now() - interval '2 days', 1), ('{ACME}', 'x', now(), 1)",
+            "INSERT INTO jobs (tenant_id, type, status, attempts, finished_at) VALUES"
+            f" ('{ACME}', 'x', 'succeeded', 1, now() - interval '31 days'),"
+            f" ('{ACME}', 'x', 'succeeded', 1, now())",
+        )
+        wanted = {("rate_limits", None): 1, ("jobs", None): 1}
+        assert went(maintain(engine, dry_run=True)) == wanted
+        assert scalar(engine, "SELECT count(*) FROM jobs") == 2
+        assert went(maintain(engine)) == wanted
+        assert scalar(engine, "SELECT count(*) FROM jobs") == 1
+        assert scalar(engine, "SELECT count(*) FROM rate_limits") == 1
+        [run] = alone(engine, "SELECT job_name, status, rows_affected FROM maintenance_log")
+        assert tuple(run) == ("maintain", "completed", 2)
+
+
+def test_every_sweep_names_what_there_is(migrated_database: str) -> None:
+    with engine_of(migrated_database) as engine:
+        assert {sweeping.count(engine, relation) for relation in sweeping.SWEPT} == {0}
 
 
 def test_two_at_once(migrated_database: str) -> None:

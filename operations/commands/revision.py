@@ -6,7 +6,7 @@ import typer
 from alembic.script import ScriptDirectory
 from rich.console import Console
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from operations import lint as linting
 from operations.up import alembic_config
 

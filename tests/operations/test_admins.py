@@ -16,8 +16,8 @@ from models.base import PLATFORM_TENANT_ID
 from operations import admins
 from operations.accounts import AccountError, Token, checked_email, token_hash
 from operations.commands import admin as command
-from tests.alembic_project import engine_of
 from tests.operations.owners import plain_owner
+from tests.support.alembic_project import engine_of
 
 
 @pytest.fixture(params=["superuser", "owner"])

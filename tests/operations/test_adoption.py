@@ -17,7 +17,6 @@ from ddl.base import Declared
 from operations import adoption
 from operations.adoption import AdoptionError, adopt
 from operations.cli import app
-from tests.alembic_project import alembic, config_for, engine_of
 from tests.conftest import MakeDatabase
 from tests.operations.fleets import (
     ACME,
@@ -36,8 +35,9 @@ from tests.operations.fleets import (
     script,
     stored,
 )
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import alembic, config_for, engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 pytestmark = pytest.mark.timescaledb
 

@@ -16,8 +16,8 @@ from operations.commands import demo as command
 from operations.demo import DemoError
 from operations.demo_data import GATEWAY_SPAN, TENANTS
 from operations.tenants import Tenant
-from tests.alembic_project import engine_of
 from tests.operations.owners import plain_owner
+from tests.support.alembic_project import engine_of
 
 DEVICES = 60  # of each tenant: more than one gateway, not a whole batch
 

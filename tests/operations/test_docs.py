@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from operations.commands.docs import FOLDER, MEND
 from operations.documentation import pages
 from operations.documentation.facts import ForeignKey
@@ -21,9 +21,9 @@ from operations.documentation.grouping import LARGEST, sections
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
 from operations.documentation.spelling import expression, interval, words
 from operations.up import alembic_config
-from tests.alembic_project import config_for, copy_project, engine_of, environment
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for, copy_project, engine_of, environment
+from tests.support.servers import DatabaseServer
 
 
 def made_from(url: str) -> dict[str, str]:

@@ -16,7 +16,6 @@ from operations import reference
 from operations.reference.permissions import ACTIONS
 from operations.reference.retired import RETIRED
 from operations.reference.tiers import TIERS
-from tests.alembic_project import engine_of
 from tests.operations.applying import (
     COPIED,
     WRITTEN,
@@ -27,6 +26,7 @@ from tests.operations.applying import (
     read,
     versions,
 )
+from tests.support.alembic_project import engine_of
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from database import ingest_steps
-from database.ingest import Message, ingest
+from database.ingest import Message, ingest, steps
 from operations import tenant_deletion
 from operations.tenant_deletion import Step
 from operations.tenants import TenantError
-from tests.alembic_project import engine_of
 from tests.conftest import MakeDatabase
 from tests.operations.fleets import (
     ACME,
@@ -41,7 +39,8 @@ from tests.operations.fleets import (
     stop_jobs,
     stored,
 )
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import engine_of
+from tests.support.servers import DatabaseServer
 
 LESSER = ("embedded", pytest.param("apache", marks=pytest.mark.timescaledb))
 
@@ -184,8 +183,8 @@ def test_a_batch_on_its_way_goes_too(
         assert go_on.wait(30)
         return whole(*given)
 
-    whole = ingest_steps.Batch.tenants_accepted
-    monkeypatch.setattr(ingest_steps.Batch, "tenants_accepted", slowly)
+    whole = steps.Batch.tenants_accepted
+    monkeypatch.setattr(steps.Batch, "tenants_accepted", slowly)
 
     with engine_of(url) as engine, ThreadPoolExecutor(2) as pool:
         make_tenants(engine)

@@ -18,8 +18,8 @@ from rich.progress import (
 from rich.table import Table
 from sqlalchemy import Engine
 
-from database.edition import Edition
 from database.ingest import Ingested
+from ddl.edition import Edition
 from operations import demo_telemetry as telemetry
 from operations.demo_telemetry import Sight, Storage, Window
 from operations.tenants import Tenant

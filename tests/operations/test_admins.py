@@ -17,7 +17,7 @@ from operations import admins
 from operations.accounts import AccountError, Token, checked_email, token_hash
 from operations.commands import admin as command
 from tests.operations.owners import plain_owner
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 
 @pytest.fixture(params=["superuser", "owner"])

@@ -17,7 +17,6 @@ from ddl.base import Declared
 from operations import adoption
 from operations.adoption import AdoptionError, adopt
 from operations.cli import app
-from tests.conftest import MakeDatabase
 from tests.operations.fleets import (
     ACME,
     RAW,
@@ -35,7 +34,9 @@ from tests.operations.fleets import (
     script,
     stored,
 )
-from tests.support.alembic_project import alembic, config_for, engine_of
+from tests.support.alembic_project import alembic, config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.snapshot import differences, snapshot
 

@@ -17,7 +17,7 @@ from operations.demo import DemoError
 from operations.demo_data import GATEWAY_SPAN, TENANTS
 from operations.tenants import Tenant
 from tests.operations.owners import plain_owner
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 DEVICES = 60  # of each tenant: more than one gateway, not a whole batch
 

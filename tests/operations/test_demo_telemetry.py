@@ -17,7 +17,8 @@ from operations.commands import demo_telemetry as shown
 from operations.demo_data import TENANTS
 from operations.demo_telemetry import Window
 from operations.tenants import Tenant
-from tests.support.alembic_project import config_for, engine_of
+from tests.support.alembic_project import config_for
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 DEVICES = 12

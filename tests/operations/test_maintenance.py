@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from operations import maintenance, series, sweeping
 from operations.cli import app
 from operations.maintenance import MaintenanceError, maintain
-from tests.conftest import MakeDatabase
 from tests.operations.fleets import (
     ACME,
     GLOBEX,
@@ -36,7 +35,8 @@ from tests.operations.fleets import (
     stop_jobs,
     stored,
 )
-from tests.support.alembic_project import engine_of
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 EDITIONS = ("embedded", pytest.param("apache", marks=pytest.mark.timescaledb))

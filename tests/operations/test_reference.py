@@ -26,7 +26,7 @@ from tests.operations.applying import (
     read,
     versions,
 )
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from database.errors import FleetSchemaError
 from models.base import PLATFORM_TENANT_ID
 from operations import reference
 from operations.reference import ReferenceDataError, tenants
-from tests.conftest import MakeDatabase
 from tests.operations.applying import (
     COPIED,
     WRITTEN,
@@ -28,7 +27,9 @@ from tests.operations.applying import (
     versions,
 )
 from tests.operations.owners import plain_owner
-from tests.support.alembic_project import config_for, engine_of
+from tests.support.alembic_project import config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 

@@ -16,7 +16,6 @@ from database.ingest import Message, ingest, steps
 from operations import tenant_deletion
 from operations.tenant_deletion import Step
 from operations.tenants import TenantError
-from tests.conftest import MakeDatabase
 from tests.operations.fleets import (
     ACME,
     GLOBEX,
@@ -39,7 +38,8 @@ from tests.operations.fleets import (
     stop_jobs,
     stored,
 )
-from tests.support.alembic_project import engine_of
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 LESSER = ("embedded", pytest.param("apache", marks=pytest.mark.timescaledb))

@@ -24,7 +24,7 @@ from operations.demo_data import TENANTS
 from operations.tenant_deletion import Step
 from operations.tenants import TenantError
 from tests.operations.owners import plain_owner
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 DEVICES = 60
 ACME, GLOBEX = (tenant.slug for tenant in TENANTS)

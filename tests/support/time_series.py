@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from database.edition import Edition, available
 from models.roles import ROLE_NAMES
+from operations.maintenance.run import Report
 from tests.alembic_project import ROOT, config_for, engine_of
 
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))
@@ -188,3 +189,11 @@ def set_policy(engine: Engine, tenant: uuid.UUID, relation: str, days: int) -> N
         "INSERT INTO data_retention_policies (tenant_id, relation, retention_days)"
         f" VALUES ('{tenant}', '{relation}', {days})",
     )
+
+
+def removed_rows(report: Report) -> dict[tuple[str, object], int]:
+    found: dict[tuple[str, object], int] = {}
+    for removal in report.removals:
+        key = removal.relation, removal.tenant_id
+        found[key] = found.get(key, 0) + removal.rows
+    return found

@@ -1,89 +1,32 @@
-"""Tenants are made complete and deleted completely, whatever happens in between."""
+"""A tenant is deleted completely, whatever happens in between."""
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
-from typer.testing import CliRunner
 
 from database.tenancy import tenant_transaction
 from models.base import PLATFORM_TENANT_ID
-from operations.access.accounts import AccountError, token_hash
-from operations.commands import tenant as command
 from operations.demo import registration
 from operations.demo.tenant_data import TENANTS
 from operations.tenants import deletion, tenant_tables
 from operations.tenants.creation import create_tenant
 from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
-from operations.tenants.tenant_tables import count_rows
 from tests.alembic_project import engine_of
 from tests.support.plain_owner import plain_owner
-
-DEVICES = 60
-ACME, GLOBEX = (tenant.slug for tenant in TENANTS)
+from tests.support.tenant_rows import ACME, DEVICES, GLOBEX, checksums, counts, execute, scalar
 
 
 class StoppedError(Exception):
     """The process was killed, as far as the deletion can tell."""
-
-
-@pytest.fixture
-def engine(seeded_database: str) -> Iterator[Engine]:
-    with engine_of(seeded_database) as engine:
-        yield engine
-
-
-@pytest.fixture
-def two_tenants(engine: Engine) -> dict[str, uuid.UUID]:
-    """Slug to id of two tenants with rows in many tables."""
-    made = {}
-    for wanted in TENANTS:
-        tenant, _ = registration.ensure_tenant(engine, wanted)
-        numbers = list(range(1, DEVICES + 1))
-        registration.register(engine, wanted, tenant.tenant_id, numbers, lambda devices: None)
-        made[tenant.slug] = tenant.tenant_id
-    return made
-
-
-def counts(engine: Engine, tenant_id: uuid.UUID) -> dict[str, int]:
-    with engine.connect() as connection:
-        return count_rows(connection, tenant_id)
-
-
-def checksums(engine: Engine, tenant_id: uuid.UUID) -> dict[str, str]:
-    """Relation to a checksum over every column of every row of a tenant."""
-    with engine.connect() as connection:
-        return {
-            relation.name: connection.execute(
-                sa.text(
-                    "SELECT md5(coalesce(string_agg(x::text, ' ' ORDER BY x::text), ''))"
-                    f" FROM {relation.sql} x WHERE tenant_id = :tenant"
-                ),
-                {"tenant": tenant_id},
-            ).scalar_one()
-            for relation in tenant_tables.tenant_relations(connection)
-        }
-
-
-def scalar(engine: Engine, query: str, **values: Any) -> Any:
-    with engine.connect() as connection:
-        return connection.execute(sa.text(query), values).scalar_one()
-
-
-def execute(engine: Engine, *statements: str) -> None:
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
 
 
 def stop_after(steps: int) -> Callable[[Step], None]:
@@ -92,80 +35,6 @@ def stop_after(steps: int) -> Callable[[Step], None]:
             raise StoppedError
 
     return on_step
-
-
-# --- create
-
-
-def test_a_tenant_is_made_with_its_owner(engine: Engine) -> None:
-    made = create_tenant(
-        engine, slug="acme", name="Acme", owner_email="ann@example.com", owner_name="Ann", actor="x"
-    )
-    assert made.rows == counts(engine, made.tenant_id)
-    assert made.rows["tenant_members"] == made.rows["user_roles"] == 1
-    assert made.rows["roles"] == scalar(engine, "SELECT count(*) FROM role_templates")
-    assert made.rows["device_templates"] == scalar(
-        engine, "SELECT count(*) FROM device_templates WHERE tenant_id = :id", id=PLATFORM_TENANT_ID
-    )
-    assert made.owner.made
-    assert made.token is not None
-    stored = scalar(engine, "SELECT token_hash FROM password_reset_tokens")
-    assert stored == token_hash(made.token.text)
-    audit = "SELECT user_id || ' ' || action || ' ' || resource_id FROM operator_audit_log"
-    assert scalar(engine, audit) == "x tenant.create acme"
-
-
-def test_an_owner_who_has_an_account_gets_no_token(engine: Engine) -> None:
-    first = create_tenant(engine, slug="one", name="One", owner_email="ann@example.com")
-    second = create_tenant(engine, slug="two", name="Two", owner_email="Ann@example.com")
-    assert (second.owner.id, second.owner.made, second.token) == (first.owner.id, False, None)
-    stored = scalar(engine, "SELECT token_hash FROM password_reset_tokens")
-    assert first.token is not None
-    assert stored == token_hash(first.token.text)  # still works
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"slug": "taken"}, "the slug taken is taken by the tenant 'Taken'"),
-        ({"slug": "platform"}, "the slug platform is taken"),
-        ({"slug": "Not A Slug"}, "violates check constraint"),
-        ({"slug": ""}, "violates check constraint"),
-        ({"name": ""}, "violates check constraint"),
-        ({"tier": "golden"}, "the tier 'golden' does not exist: expected one of .*growth"),
-    ],
-)
-def test_what_cannot_be_made_leaves_nothing(
-    engine: Engine, values: dict[str, str], said: str
-) -> None:
-    create_tenant(engine, slug="taken", name="Taken", owner_email="ann@example.com")
-    with pytest.raises(TenantError, match=said) as raised:
-        create_tenant(
-            engine, **{"slug": "new", "name": "New", "owner_email": "bob@example.com", **values}
-        )
-    assert "\n" not in str(raised.value)
-    assert scalar(engine, "SELECT count(*) FROM users WHERE email = 'bob@example.com'") == 0
-    assert (
-        scalar(engine, "SELECT count(*) FROM tenants WHERE tenant_id <> :id", id=PLATFORM_TENANT_ID)
-        == 1
-    )
-
-
-def test_a_bad_address_is_refused_before_anything_happens(engine: Engine) -> None:
-    with pytest.raises(AccountError, match="is not an e-mail address"):
-        create_tenant(engine, slug="new", name="New", owner_email="bob")
-    assert scalar(engine, "SELECT count(*) FROM operator_audit_log") == 0
-
-
-def test_without_reference_data_the_mend_is_named(migrated_database: str) -> None:
-    with (
-        engine_of(migrated_database) as engine,
-        pytest.raises(TenantError, match="Apply the reference data first"),
-    ):
-        create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")
-
-
-# --- delete
 
 
 def test_nothing_of_the_tenant_stays_and_nothing_else_changes(
@@ -403,39 +272,3 @@ def wait_for(engine: Engine, query: str) -> None:
     while not scalar(engine, query):
         assert time.monotonic() < deadline, query
         time.sleep(0.02)
-
-
-# --- the commands
-
-
-@pytest.fixture
-def run(seeded_database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    monkeypatch.setenv("DATABASE_URL", seeded_database)
-    monkeypatch.delenv("MIGRATION_DATABASE_URL", raising=False)
-    runner = CliRunner()
-    return lambda *arguments, **options: runner.invoke(command.app, arguments, **options)
-
-
-def test_the_commands(run: Callable[..., Any], engine: Engine) -> None:
-    made = run("create", "--slug", "new", "--name", "New", "--owner-email", "bob@example.com")
-    assert made.exit_code == 0, made.output
-    [token] = re.findall(r"^Token +(\S+)$", made.output, re.M)
-    stored = scalar(engine, "SELECT token_hash FROM password_reset_tokens")
-    assert stored == token_hash(token)
-    assert re.search(r"^tenant_members +1", made.output, re.M)
-
-    for typed in ("", "\n", "neu\n"):
-        refused = run("delete", "new", input=typed)
-        assert refused.exit_code == 1
-        assert scalar(engine, "SELECT status FROM tenants WHERE slug = 'new'") == "active"
-
-    deleted = run("delete", "new", input="new\n")
-    assert deleted.exit_code == 0, deleted.output
-    assert "bob@example.com" in deleted.output
-    assert scalar(engine, "SELECT count(*) FROM tenants WHERE slug = 'new'") == 0
-
-
-def test_yes_does_not_ask(run: Callable[..., Any], engine: Engine) -> None:
-    create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")
-    assert run("delete", "new", "--yes").exit_code == 0
-    assert scalar(engine, "SELECT count(*) FROM tenants WHERE slug = 'new'") == 0

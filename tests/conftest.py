@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from database.embedded import TemporaryServer
-from database.programs import wheel_programs
-from tests.servers import DatabaseServer, NoServer, describe_server, running_timescaledb
+from database.embedded.programs import wheel_programs
+from tests.support.servers import DatabaseServer, NoServer, describe_server, running_timescaledb
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 MakeDatabase = Callable[..., str]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from database.errors import FleetSchemaError
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from database.settings import PROJECT_ROOT
 from operations.documentation import pages
 from operations.owner import owner_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from operations.documentation.markdown import code, count, page, table
 from operations.documentation.readable_sql import enumeration
 

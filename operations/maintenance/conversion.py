@@ -22,11 +22,11 @@ from sqlalchemy.exc import DBAPIError
 import ddl
 import models
 from database import edition as editions
-from database import history, preparation
 from database.edition import Edition
 from database.errors import FleetSchemaError
-from database.migration import LOCK_KEY, edition_of, is_ours
-from database.revisions import Revisions
+from database.migration import history, preparation
+from database.migration.revisions import Revisions
+from database.migration.runner import LOCK_KEY, edition_of, is_ours
 from database.settings import Settings
 from ddl import ledger
 from ddl.rollup import RollupOperation

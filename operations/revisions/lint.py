@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import command
 
 from database.errors import FleetSchemaError
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 
 # Why each rule is off:
 _EXCLUDED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from database.settings import PROJECT_ROOT
 
 

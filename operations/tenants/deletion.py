@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from database.ingest_steps import BATCH_LOCK
+from database.ingest.steps import BATCH_LOCK
 from database.tenancy import OPERATOR, operator_transaction
 from models.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name

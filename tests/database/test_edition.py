@@ -11,7 +11,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from database.edition import Edition, available, detect, server_info
 from database.embedded import TemporaryServer
 from tests.conftest import MakeDatabase
-from tests.servers import TIMESCALEDB, DatabaseServer, machine_programs
+from tests.support.servers import TIMESCALEDB, DatabaseServer, machine_programs
 
 
 @contextmanager

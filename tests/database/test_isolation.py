@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from database.edition import Edition, detect
 from database.tenancy import take_role, tenant_transaction
 from models.base import TIMESERIES
-from tests.alembic_project import config_for, engine_of
-from tests.database.two_tenants import ONE, TWO, Reach, fill, reaches, row
-from tests.databases import SERVERS
-from tests.servers import DatabaseServer, describe_server
+from tests.support.alembic_project import config_for, engine_of
+from tests.support.databases import SERVERS
+from tests.support.servers import DatabaseServer, describe_server
+from tests.support.two_tenants import ONE, TWO, Reach, fill, reaches, row
 
 REFUSALS = {
     "42501": "permission denied",

@@ -25,8 +25,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from database.embedded import TemporaryServer
+from database.embedded.programs import wheel_programs
 from database.engine import make_async_engine, make_engine
-from database.programs import wheel_programs
 from database.tenancy import (
     TenancyError,
     async_operator_transaction,
@@ -36,7 +36,7 @@ from database.tenancy import (
     tenant_session,
     tenant_transaction,
 )
-from tests.pooler import PORT, transaction_pooler
+from tests.support.pooler import PORT, transaction_pooler
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 WHY: Any = {"actor": "ann", "action": "device.list", "reason": "ticket 7"}

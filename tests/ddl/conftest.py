@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, NullPool
 from tests.conftest import MakeDatabase
 from tests.ddl import drift
 from tests.ddl.case import ROLES, apply, metadata_of
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 
 @pytest.fixture(scope="session")

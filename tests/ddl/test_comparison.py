@@ -40,7 +40,7 @@ from tests.ddl.case import (
     unequal,
 )
 from tests.ddl.conftest import make_roles
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 ROOT = Path(__file__).resolve().parents[2]
 

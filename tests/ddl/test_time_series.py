@@ -54,7 +54,7 @@ from tests.ddl.case import (
     unequal,
 )
 from tests.ddl.conftest import make_roles
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 MEASURES = "tenant_id, ts, device_id, seq, v"
 

@@ -19,8 +19,8 @@ import pytest
 from alembic import command
 
 from operations import reference
-from tests.alembic_project import ROOT, config_for, copy_project, engine_of, environment
 from tests.conftest import MakeDatabase
+from tests.support.alembic_project import ROOT, config_for, copy_project, engine_of, environment
 
 PAGE = ROOT / "docs" / "adding-a-table.md"
 GAP = "…"

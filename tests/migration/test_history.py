@@ -14,12 +14,12 @@ from alembic.script import ScriptDirectory
 
 import models
 from database.edition import detect
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from models.base import TIMESERIES
-from tests.alembic_project import alembic, config_for, engine_of
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import alembic, config_for, engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 
 @pytest.fixture

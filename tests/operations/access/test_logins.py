@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from database import roles
 from database.embedded import TemporaryServer
-from database.programs import wheel_programs
+from database.embedded.programs import wheel_programs
 from models.roles import ROLE_NAMES
 from operations.access import logins
 from operations.access.logins import LoginError
 from operations.commands import login as command
-from tests.alembic_project import engine_of
-from tests.servers import machine_programs
+from tests.support.alembic_project import engine_of
+from tests.support.servers import machine_programs
 
 OWNER = "house owner"
 LATER = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)

@@ -19,9 +19,9 @@ from operations.documentation.grouping import LARGEST, sections
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
 from operations.documentation.readable_sql import enumeration, expression, interval
 from operations.revisions.project import project_revisions
-from tests.alembic_project import config_for, copy_project, engine_of, environment
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for, copy_project, engine_of, environment
+from tests.support.servers import DatabaseServer
 
 
 def made_from(url: str) -> dict[str, str]:

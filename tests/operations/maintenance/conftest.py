@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from tests.alembic_project import engine_of
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import engine_of
+from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     SLUGS,
     add_rows,

@@ -17,10 +17,10 @@ from ddl.base import Declared
 from operations.cli import app
 from operations.maintenance import conversion
 from operations.maintenance.conversion import ConversionError, convert
-from tests.alembic_project import alembic, config_for, engine_of
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import alembic, config_for, engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 from tests.support.time_series import (
     ACME,
     RAW,

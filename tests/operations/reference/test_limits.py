@@ -15,9 +15,8 @@ from database.errors import FleetSchemaError
 from models.base import PLATFORM_TENANT_ID
 from operations import reference
 from operations.reference import ReferenceDataError, synchronization
-from tests.alembic_project import config_for, engine_of
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for, engine_of
 from tests.support.plain_owner import plain_owner
 from tests.support.reference_data import (
     COPIED,
@@ -30,6 +29,7 @@ from tests.support.reference_data import (
     read,
     versions,
 )
+from tests.support.servers import DatabaseServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alembic_project import copy_project, environment
+from tests.support.alembic_project import copy_project, environment
 
 HEADER = '''"""one"""
 

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from database import ingest_steps
-from database.ingest import Message, ingest
+from database.ingest import Message, ingest, steps
 from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
-from tests.alembic_project import engine_of
 from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import engine_of
+from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     ACME,
     GLOBEX,
@@ -183,8 +182,8 @@ def test_a_batch_on_its_way_goes_too(
         assert go_on.wait(30)
         return whole(*given)
 
-    whole = ingest_steps.Batch.tenants_accepted
-    monkeypatch.setattr(ingest_steps.Batch, "tenants_accepted", slowly)
+    whole = steps.Batch.tenants_accepted
+    monkeypatch.setattr(steps.Batch, "tenants_accepted", slowly)
 
     with engine_of(url) as engine, ThreadPoolExecutor(2) as pool:
         make_tenants(engine)

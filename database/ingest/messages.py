@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from database.ingest_values import expected, is_text, json_text, moment, uuid_text
+from database.ingest.values import expected, is_text, json_text, moment, uuid_text
 
 MAX_AHEAD = timedelta(days=1)
 """A clock further ahead than this is wrong; each such day would cost a chunk of its own."""

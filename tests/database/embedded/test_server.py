@@ -18,13 +18,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from database import embedded, programs
-from database.cluster import is_postgres, postmaster
-from database.embedded import EmbeddedServer, Server, ServerError, TemporaryServer
-from database.programs import run, server_account, wheel_programs
+from database.embedded import (
+    EmbeddedServer,
+    Server,
+    ServerError,
+    TemporaryServer,
+    programs,
+)
+from database.embedded.cluster import is_postgres, postmaster
+from database.embedded.programs import run, server_account, wheel_programs
+from database.embedded.project import ROOT_HOMES
 from database.urls import parse_url
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VERSION = int(os.environ.get("TEST_EMBEDDED_VERSION") or 18)
 
 START = """
@@ -185,7 +191,7 @@ def test_root_gets_a_home_elsewhere(running: EmbeddedServer) -> None:
     assert Path(f"/proc/{pid}").stat().st_uid == account.uid
     assert [path.name for path in (running.project / ".pgdata").iterdir()] == ["location"]
     assert (running.project / ".pgdata" / "location").read_text().strip() == str(running.home)
-    assert running.home.is_relative_to(embedded.ROOT_HOMES)
+    assert running.home.is_relative_to(ROOT_HOMES)
     assert running.bin_dir.is_relative_to(running.home)
     assert (running.bin_dir / "psql").stat().st_uid == 0
     assert running.data_directory.stat().st_uid == account.uid
@@ -210,7 +216,7 @@ def test_root_with_a_private_environment(
         for path in (Path(folder), *(Path(folder, file) for file in files)):
             path.chmod(path.stat().st_mode & 0o700)
     moved = private / wheel.name / install / "bin"
-    monkeypatch.setattr(embedded, "wheel_programs", lambda _: moved)
+    monkeypatch.setattr("database.embedded.project.wheel_programs", lambda _: moved)
     previous = os.umask(0o077)
     try:
         one = server(project)

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from database import edition as editions
-from database import history, roles
+from database import roles
 from database.edition import Edition
 from database.errors import FleetSchemaError
+from database.migration import history
 from database.settings import Settings
 from ddl import ledger
 from ddl.sql import ident, send

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, NullPool
 
-from database import ingest_quarantine, ingest_steps
 from database.engine import make_async_engine, make_engine
-from database.ingest import Ingested, IngestError, Message, async_ingest, ingest
-from database.ingest_messages import Batch
+from database.ingest import Ingested, IngestError, Message, async_ingest, ingest, steps
+from database.ingest import quarantine as quarantine_module
+from database.ingest.messages import Batch
 from database.tenancy import TenancyError, tenant_transaction
 from models.base import PLATFORM_TENANT_ID, Base
-from tests.alembic_project import config_for, engine_of
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for, engine_of
+from tests.support.servers import DatabaseServer
 
 ONE, TWO, GONE = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 SITE = uuid.UUID(int=11)
@@ -126,7 +126,7 @@ def test_redelivery_changes_nothing(engine: Engine) -> None:
 def test_twice_in_a_batch_is_stored_once_without_a_second_try(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_steps, "_STAGE", "SELECT 1 / 0")
+    monkeypatch.setattr(steps, "_STAGE", "SELECT 1 / 0")
     sent = [message(number // 2) for number in range(20)]
     assert ingest(engine, sent) == Ingested(10, 10, 0)
 
@@ -134,7 +134,7 @@ def test_twice_in_a_batch_is_stored_once_without_a_second_try(
 def test_the_second_of_two_is_stored_where_the_first_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("database.ingest_messages._metrics", lambda value: value)
+    monkeypatch.setattr("database.ingest.messages._metrics", lambda value: value)
     sent = [message(1, metrics="no json"), message(1, metrics="{}"), message(2, metrics="{}")]
     assert ingest(engine, [*sent, sent[0]]) == Ingested(2, 0, 2)
 
@@ -318,10 +318,10 @@ def test_quarantine_keeps_other_bytes_as_bytes(shared: Engine, received: bytes) 
 
 
 def test_quarantine_keeps_the_beginning_of_too_much(shared: Engine) -> None:
-    received = b"x" * (ingest_quarantine.MAX_PAYLOAD + 5)
+    received = b"x" * (quarantine_module.MAX_PAYLOAD + 5)
     ingest(shared, [message(1, ts=None, payload=received)])
     (row,) = quarantine(shared)
-    assert len(row.payload_raw) == ingest_quarantine.MAX_PAYLOAD
+    assert len(row.payload_raw) == quarantine_module.MAX_PAYLOAD
     assert "of 1,048,581 bytes" in row.detail
 
 
@@ -345,8 +345,8 @@ def test_poison_that_only_the_database_sees_costs_only_itself(shared: Engine) ->
 
 def test_columns_are_those_of_the_models() -> None:
     for name, columns in (
-        ("telemetry", ingest_steps.COLUMNS),
-        ("quarantine_events", ingest_quarantine.COLUMNS),
+        ("telemetry", steps.COLUMNS),
+        ("quarantine_events", quarantine_module.COLUMNS),
     ):
         table = Base.metadata.tables[f"timeseries.{name}"]
         dialect = sa.create_engine("postgresql+psycopg://").dialect
@@ -475,8 +475,8 @@ def test_a_killed_connection_leaves_nothing(
 def test_a_failure_at_the_end_takes_all_of_it_back(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_quarantine, "statement", lambda: "SELECT 1 / %(zero)s")
-    monkeypatch.setattr(ingest_quarantine, "parameters", lambda batch: {"zero": 0})
+    monkeypatch.setattr(quarantine_module, "statement", lambda: "SELECT 1 / %(zero)s")
+    monkeypatch.setattr(quarantine_module, "parameters", lambda batch: {"zero": 0})
     with pytest.raises(IngestError, match="nothing of a batch of 2 messages was stored: division"):
         ingest(engine, [message(1), message(2, metrics=None)])
     assert count(engine) == 0
@@ -532,9 +532,9 @@ def test_the_asynchronous_twin_leaves_nothing_of_a_failure(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        ingest_quarantine, "statement", lambda: "SELECT pg_terminate_backend(pg_backend_pid())"
+        quarantine_module, "statement", lambda: "SELECT pg_terminate_backend(pg_backend_pid())"
     )
-    monkeypatch.setattr(ingest_quarantine, "parameters", lambda batch: {})
+    monkeypatch.setattr(quarantine_module, "parameters", lambda batch: {})
 
     async def run() -> None:
         await async_ingest(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from database.cluster import (
+from database.embedded.cluster import (
     access_rules,
     configuration,
     data_version,
@@ -24,7 +24,7 @@ from database.cluster import (
     locked,
     postmaster,
 )
-from database.programs import (
+from database.embedded.programs import (
     Account,
     ServerError,
     copied_programs,

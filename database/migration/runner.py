@@ -23,11 +23,12 @@ from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.schema import CreateTable
 
 import ddl
-from database import history, preparation, privileges, roles
+from database import privileges, roles
 from database.edition import Edition, available, detect
 from database.errors import FleetSchemaError
+from database.migration import history, preparation
+from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
-from database.revisions import Revisions
 from database.settings import Settings, migration_url
 from ddl import ledger
 from ddl.sql import send

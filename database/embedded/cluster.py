@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from database.programs import Account, Outcome, ServerError, run
+from database.embedded.programs import Account, Outcome, ServerError, run
 
 _SENSIBLE = {
     "max_connections": "100",

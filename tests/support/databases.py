@@ -11,9 +11,9 @@ from alembic import command
 
 from database import privileges
 from database.embedded import TemporaryServer
-from database.programs import wheel_programs
-from tests.alembic_project import config_for, engine_of
-from tests.servers import TIMESCALEDB, DatabaseServer, describe_server, machine_programs
+from database.embedded.programs import wheel_programs
+from tests.support.alembic_project import config_for, engine_of
+from tests.support.servers import TIMESCALEDB, DatabaseServer, describe_server, machine_programs
 
 SERVERS = ("embedded", "embedded-16", "machine", "timescaledb", "apache")
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 from sqlalchemy import Engine
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("alembic", "alembic.ini", "models", "ddl", "database", "operations", "pyproject.toml")
 
 

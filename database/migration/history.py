@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from database.edition import Edition
-from database.revisions import RevisionError, Revisions
+from database.migration.revisions import RevisionError, Revisions
 from ddl.sql import comment_on, literal
 
 _DIRECTIONS = "direction IN ('upgrade', 'downgrade', 'stamp', 'convert')"

@@ -13,8 +13,8 @@ from typing import Any
 
 from psycopg import errors
 
-from database import ingest_quarantine as quarantine
-from database.ingest_messages import Batch, Message, Refused
+from database.ingest import quarantine
+from database.ingest.messages import Batch, Message, Refused
 
 COLUMNS = {
     "tenant_id": "uuid",

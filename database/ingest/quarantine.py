@@ -8,8 +8,8 @@ import json
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from database.ingest_messages import MAX_AHEAD, Batch, Message, Refused
-from database.ingest_values import in_utc, is_text, json_text
+from database.ingest.messages import MAX_AHEAD, Batch, Message, Refused
+from database.ingest.values import in_utc, is_text, json_text
 from models.base import PLATFORM_TENANT_ID
 
 MAX_PAYLOAD = 1_048_576

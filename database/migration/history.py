@@ -15,7 +15,7 @@ from database.migration.revisions import RevisionError, Revisions
 from ddl.edition import Edition
 from ddl.sql import comment_on, literal
 
-_DIRECTIONS = "direction IN ('upgrade', 'downgrade', 'stamp', 'adopt')"
+_DIRECTIONS = "direction IN ('upgrade', 'downgrade', 'stamp', 'convert')"
 
 schema_history = sa.Table(
     "schema_history",
@@ -47,7 +47,7 @@ def creation() -> list[str]:
 
 
 def renewal() -> list[str]:
-    """The statements that let a table of an older release record an adoption."""
+    """The statements that let a table of an older release record a conversion."""
     name = "schema_history_direction_check"
     return [
         f"ALTER TABLE schema_history DROP CONSTRAINT IF EXISTS {name}",

@@ -118,7 +118,7 @@ def prepare(connection: Connection, say: Callable[[str], None]) -> None:
         if not sa.inspect(connection).has_table(history.schema_history.name, schema="public"):
             for statement in history.creation():
                 send(connection, statement)
-    # A database that was built without TimescaleDB gains it by `operations adopt`.
+    # A database that was built without TimescaleDB gains it by `operations convert`.
     if editions.detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
         available = editions.available(connection)
         connection.commit()

@@ -315,7 +315,7 @@ class Runner:
 
 
 def edition_of(connection: Connection) -> Edition:
-    """The edition that revisions are for here: TimescaleDB counts once it is adopted."""
+    """The edition that revisions are for here: TimescaleDB counts once it is converted to."""
     return Edition(ledger.lowered(connection, detect(connection)))
 
 
@@ -327,7 +327,7 @@ def waiting(connection: Connection) -> str:
         return ""
     return (
         f"this server has {edition}, but {count} hypertables, rollups and policies were set up "
-        "without it: run: python -m operations adopt"
+        "without it: run: python -m operations convert"
     )
 
 

@@ -20,9 +20,9 @@ from sqlalchemy import Engine
 
 from database.ingest import Ingested
 from ddl.edition import Edition
-from operations import demo_telemetry as telemetry
-from operations.demo_telemetry import Sight, Storage, Window
-from operations.tenants import Tenant
+from operations.demo import telemetry as telemetry
+from operations.demo.telemetry import Sight, Storage, Window
+from operations.tenants.tenant import Tenant
 
 
 def show(

@@ -32,7 +32,7 @@ from database.settings import Settings
 from database.tenancy import OPERATOR
 from operations.reference.catalogue import write
 from operations.reference.rows import ReferenceDataError
-from operations.reference.tenants import as_operator, sync
+from operations.reference.synchronization import as_operator, sync
 
 __all__ = ["Applied", "ReferenceDataError", "apply"]
 

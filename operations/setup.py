@@ -59,7 +59,7 @@ def up(console: Console) -> None:
         if before == after:
             console.print(f"  nothing to do: the database is at the head, {after}")
         console.print("Applying reference data")
-        report_reference(console, reference.apply(engine, say=console.print))
+        report_reference(console, reference.apply(engine))
         print_summary(console, summarize(engine, _printable(url)))
     console.print(f"Done in {time.monotonic() - begin:.1f} s.", highlight=False)
 

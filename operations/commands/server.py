@@ -24,7 +24,7 @@ def up() -> None:
 def apply_reference() -> None:
     """Apply the reference data and the database's privileges; a deploy's last step."""
     with owner_engine() as engine:
-        setup.report_reference(console, reference.apply(engine, say=console.print))
+        setup.report_reference(console, reference.apply(engine))
 
 
 @app.command()

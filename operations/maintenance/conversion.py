@@ -21,17 +21,17 @@ from sqlalchemy.exc import DBAPIError
 
 import ddl
 import models
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, server_message
 from database.migration import history, preparation
+from database.migration.checks import edition_of
 from database.migration.revisions import Revisions
-from database.migration.runner import LOCK_KEY, edition_of, is_ours
+from database.migration.runner import is_ours
 from database.settings import Settings
 from ddl import edition as editions
 from ddl import ledger
 from ddl.edition import Edition
 from ddl.rollup import RollupOperation
 from ddl.sql import literal, send
-from operations.errors import server_message
 from operations.revisions.project import project_revisions
 
 
@@ -75,7 +75,7 @@ def convert(engine: Engine, *, say: Callable[[str], None] = _silent) -> Conversi
     with engine.connect() as connection:
         preparation.use(connection, settings)
         connection.commit()
-        with preparation.exclusive(connection, LOCK_KEY, settings, say):
+        with preparation.exclusive(connection, settings):
             with connection.begin():
                 waiting = ledger.entries(connection)
                 if not waiting:

@@ -13,10 +13,11 @@ from alembic import command
 from sqlalchemy import Engine
 from sqlalchemy_utils import create_database, drop_database
 
-from database.edition import Edition, server_info
 from database.embedded import TemporaryServer
 from database.errors import FleetSchemaError
+from database.server_info import server_info
 from database.urls import parse_url
+from ddl.edition import Edition
 from tests.support.alembic_project import config_for
 from tests.support.servers import TIMESCALEDB, DatabaseServer, ExternalServer, machine_programs
 

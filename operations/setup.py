@@ -14,7 +14,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 import models
-from database.edition import ServerInfo, server_info
+from database.server_info import ServerInfo, server_info
 from database.settings import Settings, embedded_server, migration_url
 from ddl import Declared, ledger
 from models.base import TIMESERIES

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from database.edition import Edition
 from database.migration.revisions import RevisionError, Revisions
+from ddl.edition import Edition
 from ddl.sql import comment_on, literal
 
 _DIRECTIONS = "direction IN ('upgrade', 'downgrade', 'stamp', 'convert')"

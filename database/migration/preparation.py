@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database import edition as editions
 from database import roles
-from database.edition import Edition
 from database.errors import FleetSchemaError
 from database.migration import history
 from database.settings import Settings
+from ddl import edition as editions
 from ddl import ledger
+from ddl.edition import Edition
 from ddl.sql import ident, send
 
 POLL_SECONDS = 0.2

@@ -24,13 +24,13 @@ from sqlalchemy.schema import CreateTable
 
 import ddl
 from database import privileges, roles
-from database.edition import Edition, available, detect
 from database.errors import FleetSchemaError
 from database.migration import history, preparation
 from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
 from ddl import ledger
+from ddl.edition import Edition, available, detect
 from ddl.sql import send
 
 LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough

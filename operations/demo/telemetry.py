@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine, Row
 
-from database.edition import Edition, detect
 from database.ingest import Ingested, ingest
 from database.tenancy import tenant_transaction
+from ddl.edition import Edition, detect
 from operations.demo import fleet_generator
 from operations.demo.fleet_generator import FleetDevice
 from operations.tenants.tenant import Tenant

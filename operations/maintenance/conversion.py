@@ -21,14 +21,14 @@ from sqlalchemy.exc import DBAPIError
 
 import ddl
 import models
-from database import edition as editions
-from database.edition import Edition
 from database.errors import FleetSchemaError
 from database.migration import history, preparation
 from database.migration.revisions import Revisions
 from database.migration.runner import LOCK_KEY, edition_of, is_ours
 from database.settings import Settings
+from ddl import edition as editions
 from ddl import ledger
+from ddl.edition import Edition
 from ddl.rollup import RollupOperation
 from ddl.sql import literal, send
 from operations.errors import server_message

@@ -14,11 +14,12 @@ from alembic import command
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from database.edition import Edition, detect
 from database.tenancy import take_role, tenant_transaction
+from ddl.edition import Edition, detect
 from models.base import TIMESERIES
-from tests.support.alembic_project import config_for, engine_of
+from tests.support.alembic_project import config_for
 from tests.support.databases import SERVERS
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer, describe_server
 from tests.support.two_tenants import ONE, TWO, Reach, fill, reaches, row
 

@@ -19,8 +19,9 @@ import pytest
 from alembic import command
 
 from operations import reference
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import ROOT, config_for, copy_project, engine_of, environment
+from tests.support.alembic_project import ROOT, config_for, copy_project, environment
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 
 PAGE = ROOT / "docs" / "adding-a-table.md"
 GAP = "…"

@@ -18,15 +18,9 @@ from database import privileges
 from database.embedded import TemporaryServer
 from database.migration.runner import LOCK_KEY
 from models.roles import ROLE_NAMES
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import (
-    ROOT,
-    alembic,
-    config_for,
-    copy_project,
-    engine_of,
-    environment,
-)
+from tests.support.alembic_project import ROOT, alembic, config_for, copy_project, environment
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.pooler import PORT, transaction_pooler
 from tests.support.servers import DatabaseServer
 from tests.support.snapshot import differences, snapshot

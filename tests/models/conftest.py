@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.models.alerting import populate
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 
 @pytest.fixture

@@ -7,26 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import sqlalchemy as sa
 from alembic.config import Config
 from sqlalchemy import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("alembic", "alembic.ini", "models", "ddl", "database", "operations", "pyproject.toml")
-
-
-@contextmanager
-def engine_of(url: str) -> Iterator[Engine]:
-    """An engine without a pool, so that nothing stays connected."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def config_for(engine: Engine) -> Config:

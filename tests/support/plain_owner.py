@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ddl.sql import send
 from models.roles import ROLE_NAMES
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 
 @contextmanager

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import URL, NullPool, create_engine
+from sqlalchemy import URL
 
-from database.edition import Edition, available, server_info
 from database.embedded import TemporaryServer
 from database.errors import FleetSchemaError
 from database.readiness import wait_until_ready
+from database.server_info import server_info
 from database.urls import parse_url
+from ddl.edition import Edition, available
+from tests.support.engines import engine_of
 
 IMAGE = "timescale/timescaledb:2.28.3-pg17"
 TIMESCALEDB: dict[str, Any] = {
@@ -98,15 +100,13 @@ def running_timescaledb() -> Iterator[DatabaseServer]:
 
 def describe_server(server: DatabaseServer) -> str:
     """The edition and version of a server, for the summary at the end of the tests."""
-    engine = create_engine(server.url("postgres"), poolclass=NullPool)
-    with engine.connect() as connection:
+    with engine_of(server.url("postgres")) as engine, engine.connect() as connection:
         info = server_info(connection)
     return f"{info.available} (PostgreSQL {info.version})"
 
 
 def _available(server: DatabaseServer) -> Edition:
-    engine = create_engine(server.url("postgres"), poolclass=NullPool)
-    with engine.connect() as connection:
+    with engine_of(server.url("postgres")) as engine, engine.connect() as connection:
         return available(connection)
 
 

@@ -14,10 +14,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
 
-from database.edition import Edition, available
+from ddl.edition import Edition, available
 from models.roles import ROLE_NAMES
 from operations.maintenance.run import Report
-from tests.support.alembic_project import ROOT, config_for, engine_of
+from tests.support.alembic_project import ROOT, config_for
+from tests.support.engines import engine_of
 
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))
 SLUGS = {ACME: "acme", GLOBEX: "globex", HOOLI: "hooli"}

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, Table, types
 from sqlalchemy.dialects import postgresql
 
 import models
-from database.edition import Edition, detect
 from ddl import Declared
+from ddl.edition import Edition, detect
 from models.base import TIMESERIES
 
 ONE, TWO = uuid.UUID(int=0xA1), uuid.UUID(int=0xA2)

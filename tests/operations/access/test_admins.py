@@ -16,7 +16,7 @@ from models.base import PLATFORM_TENANT_ID
 from operations.access import admins
 from operations.access.accounts import AccountError, Token, checked_email, token_hash
 from operations.commands import admin as command
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.plain_owner import plain_owner
 
 

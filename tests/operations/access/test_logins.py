@@ -23,7 +23,7 @@ from models.roles import ROLE_NAMES
 from operations.access import logins
 from operations.access.logins import LoginError
 from operations.commands import login as command
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.servers import machine_programs
 
 OWNER = "house owner"

@@ -19,7 +19,7 @@ from operations.tenants import deletion
 from operations.tenants.creation import create_tenant
 from operations.tenants.tenant import Tenant, find_tenant
 from operations.tenants.tenant_tables import count_rows
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.plain_owner import plain_owner
 
 DEVICES = 60  # of each tenant: more than one gateway, not a whole batch

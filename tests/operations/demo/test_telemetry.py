@@ -18,7 +18,8 @@ from operations.demo import registration, telemetry
 from operations.demo.telemetry import Window
 from operations.demo.tenant_data import TENANTS
 from operations.tenants.tenant import Tenant
-from tests.support.alembic_project import config_for, engine_of
+from tests.support.alembic_project import config_for
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 DEVICES = 12

@@ -19,8 +19,9 @@ from operations.documentation.grouping import LARGEST, sections
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
 from operations.documentation.readable_sql import enumeration, expression, interval
 from operations.revisions.project import project_revisions
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import config_for, copy_project, engine_of, environment
+from tests.support.alembic_project import config_for, copy_project, environment
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import engine_of
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     SLUGS,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from operations.cli import app
 from operations.maintenance.run import MaintenanceError, maintain
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.time_series import (
     ACME,
     add_rows,

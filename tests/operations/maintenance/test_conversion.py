@@ -17,8 +17,9 @@ from ddl.base import Declared
 from operations.cli import app
 from operations.maintenance import conversion
 from operations.maintenance.conversion import ConversionError, convert
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import alembic, config_for, engine_of
+from tests.support.alembic_project import alembic, config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.snapshot import differences, snapshot
 from tests.support.time_series import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operations.maintenance import purge
 from operations.maintenance.run import maintain
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.time_series import (
     ACME,
     alone,

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from operations.maintenance import run as maintenance_run
 from operations.maintenance import time_series
 from operations.maintenance.run import maintain
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import engine_of
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     ACME,

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from operations.maintenance import run as maintenance_run
 from operations.maintenance.run import maintain
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.time_series import (
     ACME,
     GLOBEX,

@@ -15,8 +15,9 @@ from database.errors import FleetSchemaError
 from models.base import PLATFORM_TENANT_ID
 from operations import reference
 from operations.reference import ReferenceDataError, synchronization
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import config_for, engine_of
+from tests.support.alembic_project import config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.plain_owner import plain_owner
 from tests.support.reference_data import (
     COPIED,

@@ -16,7 +16,7 @@ from operations import reference
 from operations.reference.permissions import ACTIONS
 from operations.reference.retired import RETIRED
 from operations.reference.tiers import TIERS
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.reference_data import (
     COPIED,
     WRITTEN,

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from operations.demo import registration
 from operations.demo.tenant_data import TENANTS
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.tenant_rows import DEVICES
 
 

@@ -9,7 +9,7 @@ from models.base import PLATFORM_TENANT_ID
 from operations.access.accounts import AccountError, token_hash
 from operations.tenants.creation import create_tenant
 from operations.tenants.tenant import TenantError
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.tenant_rows import counts, scalar
 
 

@@ -20,7 +20,7 @@ from operations.tenants import deletion, tenant_tables
 from operations.tenants.creation import create_tenant
 from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
-from tests.support.alembic_project import engine_of
+from tests.support.engines import engine_of
 from tests.support.plain_owner import plain_owner
 from tests.support.tenant_rows import ACME, DEVICES, GLOBEX, checksums, counts, execute, scalar
 

@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from database.ingest import Message, ingest, steps
 from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
-from tests.conftest import MakeDatabase
-from tests.support.alembic_project import engine_of
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     ACME,

@@ -76,6 +76,7 @@ class Runner:
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
         self._left_out = ""
+        self._warnings: set[str] = set()
 
     # --- both modes ---
 
@@ -287,17 +288,25 @@ class Runner:
                 "models name: run: alembic upgrade head"
             )
         if self.compares or (self.moves and not self.goes_down):
-            if not self._writes_revision():
+            if self._writes_revision():
+                self.revisions.verify_released()
+            else:
                 self.revisions.verify()
-            history.verify(connection, self.revisions, next(iter(current), None))
+            self._warn(history.verify(connection, self.revisions, next(iter(current), None)))
             # Below the head the revisions come first, in the edition that they began in.
             if self.compares and set(current) == {self.revisions.head} and waiting(connection):
                 raise FleetSchemaError(f"database {_name(connection)}: {waiting(connection)}")
         if connection.in_transaction() and not self._is_given(connection):
             connection.commit()
 
+    def _warn(self, warning: str) -> None:
+        """Once, however often a busy table makes the run begin again."""
+        if warning and warning not in self._warnings:
+            self._warnings.add(warning)
+            self.say(f"  ! {warning}")
+
     def _writes_revision(self) -> bool:
-        """``revision`` may follow an edit of the newest file; ``check`` and ``upgrade`` not."""
+        """``revision`` writes HEAD itself; ``check`` and ``upgrade`` expect it to be right."""
         return hasattr(self.context.config.cmd_opts, "rev_id")
 
     def _is_given(self, connection: Connection) -> bool:

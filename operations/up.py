@@ -18,7 +18,7 @@ import models
 from database.edition import ServerInfo, server_info
 from database.settings import PROJECT_ROOT, Settings, embedded_server, migration_url
 from ddl import Declared, ledger
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from operations import reference
 from operations.owner import owner_engine
 

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, Retention
-from models.base import TIMESERIES, Base, BigInt, TenantSeries
+from models.shared.base import TIMESERIES, Base, BigInt, TenantSeries
 
 
 class NotificationLog(TenantSeries, Base):

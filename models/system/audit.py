@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Retention
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,

@@ -10,8 +10,8 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
-from models.base import NOW, TIMESERIES, Base, TenantSeries, json_value, not_empty
-from models.rollups import tenant_rollup
+from models.shared.base import NOW, TIMESERIES, Base, TenantSeries, json_value, not_empty
+from models.shared.rollups import tenant_rollup
 
 
 class QuarantineEvent(TenantSeries, Base):

@@ -25,7 +25,7 @@ from database.engine import make_async_engine, make_engine
 from database.ingest import Ingested, IngestError, Message, async_ingest, ingest
 from database.ingest_messages import Batch
 from database.tenancy import TenancyError, tenant_transaction
-from models.base import PLATFORM_TENANT_ID, Base
+from models.shared.base import PLATFORM_TENANT_ID, Base
 from tests.alembic_project import config_for, engine_of
 from tests.servers import DatabaseServer
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.edition import Edition, detect
 from database.tenancy import take_role, tenant_transaction
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from tests.alembic_project import config_for, engine_of
 from tests.database.two_tenants import ONE, TWO, Reach, fill, reaches, row
 from tests.databases import SERVERS

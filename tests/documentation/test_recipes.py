@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.alembic_project import ROOT, engine_of
 
 RECIPES = ROOT / "docs" / "recipes.md"

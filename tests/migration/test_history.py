@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 import models
 from database.edition import detect
 from database.revisions import Revisions
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from tests.alembic_project import alembic, config_for, engine_of
 from tests.conftest import MakeDatabase
 from tests.servers import DatabaseServer

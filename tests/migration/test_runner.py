@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from database import privileges
 from database.embedded import TemporaryServer
 from database.migration import LOCK_KEY
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.alembic_project import (
     ROOT,
     alembic,
@@ -397,8 +397,8 @@ def test_a_model_of_ten_lines(migrated_database: str, tmp_path: Path) -> None:
         "import uuid\n\n"
         "from sqlalchemy import Index\n"
         "from sqlalchemy.orm import Mapped, mapped_column\n\n"
-        "from models.base import Base, Identified, TenantScoped, Timestamped, tenant_reference\n"
-        + TEN_LINES
+        "from models.shared.base import Base, Identified, TenantScoped, Timestamped\n"
+        "from models.shared.base import tenant_reference\n" + TEN_LINES
     )
     init = project / "models/__init__.py"
     text = init.read_text()

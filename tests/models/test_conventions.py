@@ -12,7 +12,7 @@ from sqlalchemy import MetaData, Table, UniqueConstraint, Uuid
 from sqlalchemy.exc import ArgumentError
 
 import models
-from models.base import Base, TenantScoped, tenant_access
+from models.shared.base import Base, TenantScoped, tenant_access
 from tests.models.inventory import (
     TABLES,
     TENANT_SERIES,

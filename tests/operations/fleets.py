@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Engine
 
 from database.edition import Edition, available
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.alembic_project import ROOT, config_for, engine_of
 
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))

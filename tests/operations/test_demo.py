@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations import demo, demo_views, tenant_deletion, tenants
 from operations.commands import demo as command
 from operations.demo import DemoError

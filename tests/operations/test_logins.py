@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from database import roles
 from database.embedded import TemporaryServer
 from database.programs import wheel_programs
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from operations import logins
 from operations.commands import login as command
 from operations.logins import LoginError

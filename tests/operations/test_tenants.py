@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from typer.testing import CliRunner
 
 from database.tenancy import tenant_transaction
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations import demo, relations, tenant_deletion, tenants
 from operations.accounts import AccountError, token_hash
 from operations.commands import tenant as command

@@ -40,8 +40,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 
 from ddl import Grant, Policy, RowSecurity, Trigger, View
-from models.series import TIMESERIES as TIMESERIES
-from models.series import check_series, require_key
+from models.shared.time_series_checks import TIMESERIES as TIMESERIES
+from models.shared.time_series_checks import check_series, require_key
 
 PLATFORM_TENANT_ID = uuid.UUID(int=0)
 """The platform itself, as a tenant: owns what belongs to no customer, and all built-ins."""

@@ -9,7 +9,7 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Retention
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
     ZERO,

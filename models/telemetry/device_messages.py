@@ -10,7 +10,7 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,
@@ -21,8 +21,8 @@ from models.base import (
     json_object,
     not_empty,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.rollups import tenant_rollup
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.rollups import tenant_rollup
 
 MOST_NOTIFIED_TENANTS = 200
 """A statement for more of them says ``*`` instead of each name."""

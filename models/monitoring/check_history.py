@@ -10,8 +10,8 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored
-from models.base import TIMESERIES, Base, TenantSeries
-from models.rollups import MEASURABLE, tenant_rollup
+from models.shared.base import TIMESERIES, Base, TenantSeries
+from models.shared.rollups import MEASURABLE, tenant_rollup
 
 LATENCY_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 """Where a bucket of latencies ends and the next begins; the last one is open."""

@@ -9,7 +9,7 @@ from sqlalchemy import Computed, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, Refresh, Retention, Stored
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,
@@ -19,8 +19,8 @@ from models.base import (
     json_object,
     not_empty,
 )
-from models.rollups import MEASURABLE, platform_rollup
-from models.series import check_series
+from models.shared.rollups import MEASURABLE, platform_rollup
+from models.shared.time_series_checks import check_series
 
 
 class SystemMetric(Private, Base):

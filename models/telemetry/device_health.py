@@ -9,7 +9,7 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
     Base,
@@ -18,7 +18,7 @@ from models.base import (
     json_object,
     not_empty,
 )
-from models.rollups import MEASURABLE, tenant_rollup
+from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
 class DeviceHealthTelemetry(TenantSeries, Base):

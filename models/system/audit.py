@@ -16,14 +16,14 @@ from models.shared.base import (
     NOW,
     TIMESERIES,
     Base,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
     one_of,
 )
 
 
-class AuditEvent(TenantSeries, Base):
+class AuditEvent(TenantTimeSeries, Base):
     """One thing done or refused. Append-only; events of the platform belong to its own tenant.
 
     When it was recorded cannot be given by a tenant, so a backdated event shows.

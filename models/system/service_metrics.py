@@ -20,7 +20,7 @@ from models.shared.base import (
     not_empty,
 )
 from models.shared.rollups import MEASURABLE, platform_rollup
-from models.shared.time_series_checks import check_series
+from models.shared.time_series_checks import check_hypertable
 
 
 class SystemMetric(Private, Base):
@@ -57,7 +57,7 @@ class SystemMetric(Private, Base):
     )
 
 
-check_series(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
+check_hypertable(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
 
 platform_rollup(
     "system_metrics_hourly",

@@ -15,14 +15,14 @@ from models.shared.base import (
     ZERO,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
     one_of,
 )
 
 
-class DeviceConnectionEvent(TenantSeries, Base):
+class DeviceConnectionEvent(TenantTimeSeries, Base):
     """One connection made or lost, as the broker saw it."""
 
     __tablename__ = "device_connection_events"

@@ -14,14 +14,14 @@ from models.shared.base import (
     TIMESERIES,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
 )
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
-class DeviceHealthTelemetry(TenantSeries, Base):
+class DeviceHealthTelemetry(TenantTimeSeries, Base):
     """One report of a device about itself.
 
     Ranges are not checked: a device that reports 101 % is what somebody wants to see.

@@ -17,7 +17,7 @@ from models.shared.base import (
     ZERO,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
 )
@@ -72,7 +72,7 @@ Function(
 )
 
 
-class Telemetry(TenantSeries, Base):
+class Telemetry(TenantTimeSeries, Base):
     """One message of a device; redelivery finds the same key and changes nothing."""
 
     __tablename__ = "telemetry"

@@ -378,14 +378,15 @@ class Pump(TenantScoped, Identified, Timestamped, Base):
     """A pump."""
 
     __tablename__ = "pumps"
+
+    site_id: Mapped[uuid.UUID]
+    flow: Mapped[float | None] = mapped_column(comment="Litres per minute.")
+
     __table_args__ = (
         tenant_reference("site_id", "sites"),
         Index(None, "tenant_id", "site_id"),
         {"comment": "Pumps at a site."},
     )
-
-    site_id: Mapped[uuid.UUID]
-    flow: Mapped[float | None] = mapped_column(comment="Litres per minute.")
 '''
 
 

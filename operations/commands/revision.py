@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import typer
-from alembic.script import ScriptDirectory
 from rich.console import Console
 
-from database.revisions import Revisions
-from operations import lint as linting
-from operations.up import alembic_config
+from operations.revisions import lint as linting
+from operations.revisions.project import project_revisions
 
 app = typer.Typer(help="Look after the revision files.", no_args_is_help=True)
 console = Console()
@@ -17,7 +15,7 @@ console = Console()
 @app.command()
 def seal() -> None:
     """Record the newest revision in HEAD and CHECKSUMS, after it was edited."""
-    revisions = Revisions(ScriptDirectory.from_config(alembic_config()))
+    revisions = project_revisions()
     sealed = revisions.seal()
     what = f"Sealed {', '.join(sealed)}" if sealed else "Every revision was sealed already"
     console.print(f"{what}; the head is {revisions.head or 'base'}", highlight=False)
@@ -26,7 +24,7 @@ def seal() -> None:
 @app.command()
 def lint() -> None:
     """Check files against HEAD and CHECKSUMS, and the SQL of each revision for unsafe locks."""
-    revisions = Revisions(ScriptDirectory.from_config(alembic_config()))
+    revisions = project_revisions()
     revisions.verify()
     found = linting.lint(revisions)
     for line in found:

@@ -13,13 +13,14 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 import models
-from database.edition import detect
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
+from ddl.edition import detect
 from models.shared.base import TIMESERIES
-from tests.alembic_project import alembic, config_for, engine_of
-from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import alembic, config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 
 @pytest.fixture

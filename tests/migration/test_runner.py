@@ -16,20 +16,14 @@ from sqlalchemy import Engine
 
 from database import privileges
 from database.embedded import TemporaryServer
-from database.migration import LOCK_KEY
+from database.migration.runner import LOCK_KEY
 from models.shared.roles import ROLE_NAMES
-from tests.alembic_project import (
-    ROOT,
-    alembic,
-    config_for,
-    copy_project,
-    engine_of,
-    environment,
-)
-from tests.conftest import MakeDatabase
-from tests.pooler import PORT, transaction_pooler
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import ROOT, alembic, config_for, copy_project, environment
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.pooler import PORT, transaction_pooler
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 
 def start(url: str, *arguments: str, **settings: str) -> subprocess.Popen[str]:

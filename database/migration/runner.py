@@ -76,6 +76,7 @@ class Runner:
         self._left_out = ""
         offline = context.is_offline_mode()
         self.progress = Progress(_silent if offline else context.config.print_stdout)
+        self._warnings: set[str] = set()
 
     # --- both modes ---
 
@@ -267,17 +268,25 @@ class Runner:
         if self.compares:
             checks.has_roles(connection)
         if self.compares or (self.moves and not self.goes_down):
-            if not self._writes_revision():
+            if self._writes_revision():
+                self.revisions.verify_released()
+            else:
                 self.revisions.verify()
-            history.verify(connection, self.revisions, next(iter(applied), None))
+            self._warn(history.verify(connection, self.revisions, next(iter(applied), None)))
             # Below the head the revisions come first, in the edition that they began in.
             if self.compares and set(applied) == {self.revisions.head}:
                 checks.is_converted(connection)
         if connection.in_transaction() and not self._is_given(connection):
             connection.commit()
 
+    def _warn(self, warning: str) -> None:
+        """Once, however often a busy table makes the run begin again."""
+        if warning and warning not in self._warnings:
+            self._warnings.add(warning)
+            self.progress.warning(warning)
+
     def _writes_revision(self) -> bool:
-        """``revision`` may follow an edit of the newest file; ``check`` and ``upgrade`` not."""
+        """``revision`` writes HEAD itself; ``check`` and ``upgrade`` expect it to be right."""
         return hasattr(self.context.config.cmd_opts, "rev_id")
 
     def _is_given(self, connection: Connection) -> bool:

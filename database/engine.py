@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from database.libpq import connect_arguments
 from database.settings import Settings, application_url
 from database.urls import parse_url
 
@@ -39,6 +40,7 @@ def _arguments(
     elif isinstance(url, str):
         url = parse_url(url, "the URL")
     connect_args: dict[str, Any] = {
+        **connect_arguments(url),
         # A transaction pooler gives the next transaction another server connection, which
         # knows nothing of statements prepared on the last one.
         "prepare_threshold": None,

@@ -25,6 +25,7 @@ from database.errors import (
     connection_problem,
     server_message,
 )
+from database.libpq import connect_arguments
 from database.urls import describe, parse_url
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _parsed(url: URL | str) -> URL:
 
 def _arguments(url: URL) -> dict[str, Any]:
     """Return what SQLAlchemy would pass to psycopg for the URL."""
-    arguments = dict(url.get_dialect()().create_connect_args(url)[1])
+    arguments = {**connect_arguments(url), **url.get_dialect()().create_connect_args(url)[1]}
     arguments.setdefault("connect_timeout", 5)
     return arguments
 

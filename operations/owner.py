@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from database.engine import make_engine
 from database.readiness import wait_until_ready
 from database.settings import Settings, migration_url
 from ddl.sql import ident
@@ -19,10 +20,11 @@ def owner_engine() -> Iterator[Engine]:
     settings = Settings()
     url = migration_url(settings)
     wait_until_ready(url, settings.database_wait_timeout)
-    engine = sa.create_engine(
+    engine = make_engine(
         url,
+        settings=settings,
         poolclass=sa.NullPool,
-        connect_args={"application_name": "fleetschema operations", "prepare_threshold": None},
+        connect_args={"application_name": "fleetschema operations"},
     )
     try:
         yield engine

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
 import models
+from database.engine import make_engine
 from database.server_info import ServerInfo, server_info
 from database.settings import Settings, embedded_server, migration_url
 from ddl import Declared, ledger
@@ -73,7 +74,7 @@ def _printable(url: sa.URL) -> str:
 
 def _revision_of(settings: Settings) -> str | None:
     """The revision before the upgrade; None also if the database does not exist yet."""
-    engine = sa.create_engine(migration_url(settings), poolclass=sa.NullPool)
+    engine = make_engine(migration_url(settings), settings=settings, poolclass=sa.NullPool)
     try:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()

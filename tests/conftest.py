@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
+
+from database.libpq import variables
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -12,6 +15,10 @@ _editions = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Credentials and TLS may be meant for TEST_DATABASE_URL; the rest can only lead astray.
+    for name in variables():
+        if not name.startswith(("PGPASS", "PGSSL")):
+            os.environ.pop(name, None)
     config.stash[_editions] = set()
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from database.embedded.programs import Account, Outcome, ServerError, run
 
+SOCKET_PREFIX = "/tmp/fleetschema-"  # noqa: S108 (private folders are made with this prefix)
+"""How the folder of a socket of ours begins; short, because a socket's path has 107 bytes."""
+
 _SENSIBLE = {
     "max_connections": "100",
     "shared_buffers": "128MB",

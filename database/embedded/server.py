@@ -16,6 +16,7 @@ from sqlalchemy import URL
 
 from database import console
 from database.embedded.cluster import (
+    SOCKET_PREFIX,
     access_rules,
     configuration,
     data_version,
@@ -106,9 +107,8 @@ class Server:
         folder = self.socket_directory
         if folder is None:
             raise ServerError(f"the server in {self.home} was never started: it has no address")
-        query = {"host": str(folder)}
-        if self.port != 5432:
-            query["port"] = str(self.port)
+        # The port too: PGPORT counts where a URL has none.
+        query = {"host": str(folder), "port": str(self.port)}
         return URL.create(
             DRIVER, username=user, password=password, database=database, query=query
         ).render_as_string(hide_password=False)
@@ -257,7 +257,7 @@ class Server:
             for leftover in folder.glob(".s.PGSQL.*"):
                 leftover.unlink(missing_ok=True)
             return
-        folder = Path(tempfile.mkdtemp(prefix="fleetschema-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
         if self.account is not None:
             os.chown(folder, self.account.uid, self.account.gid)
         self._socket_link.unlink(missing_ok=True)

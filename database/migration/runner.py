@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, MetaData
 import ddl
 from database import privileges, roles
 from database.console import Progress
+from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
 from database.migration import checks, history, preparation, script
 from database.migration.revisions import Revisions
@@ -182,8 +183,9 @@ class Runner:
             wait_until_ready(url, self.settings.database_wait_timeout)
         elif ensure_database(url, self.settings.database_wait_timeout):
             self.progress.line(f"Created database {url.database}")
-        engine = sa.create_engine(
+        engine = make_engine(
             url,
+            settings=self.settings,
             poolclass=sa.NullPool,
             connect_args={"application_name": "fleetschema migration"},
         )

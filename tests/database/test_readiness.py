@@ -19,16 +19,15 @@ import pytest
 from sqlalchemy import URL
 
 from database.embedded import TemporaryServer
-from database.embedded.programs import wheel_programs
 from database.readiness import DatabaseUnavailable, ensure_database, wait_until_ready
 from database.urls import ConfigurationError, parse_url
-from tests.support.servers import machine_programs
+from tests.support.servers import embedded_programs, machine_programs
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TemporaryServer]:
     """A server by TCP, since passwords and TLS are asked for there."""
-    with TemporaryServer(wheel_programs(18), tcp=True) as server:
+    with TemporaryServer(embedded_programs(18), tcp=True) as server:
         sql(server, "create role app login password 'right'")
         sql(server, "create role creator login createdb password 'right'")
         sql(server, "create database fleet owner app")
@@ -111,7 +110,7 @@ def test_a_server_that_does_not_answer() -> None:
 
 def test_a_server_that_starts_later(capfd: pytest.CaptureFixture[str]) -> None:
     """The wait ends as soon as the server is there, and it was said that there is one."""
-    with TemporaryServer(wheel_programs(18), tcp=True) as late:
+    with TemporaryServer(embedded_programs(18), tcp=True) as late:
         late.stop()
         url, folder = parse_url(late.url("postgres")), late.socket_directory
         capfd.readouterr()
@@ -219,7 +218,7 @@ def test_database_created_through_template1(server: TemporaryServer) -> None:
 
 
 def test_database_in_utf8_whatever_the_server_prefers() -> None:
-    bin_dir = wheel_programs(18)
+    bin_dir = embedded_programs(18)
     with TemporaryServer(bin_dir) as server:
         sql(server, "update pg_database set encoding = 0 where datname = 'template1'")
         assert ensure_database(server.url("fleet")) is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from sqlalchemy import Engine
 
 from database import privileges
 from database.embedded import TemporaryServer
-from database.embedded.programs import wheel_programs
 from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of, execute
 from tests.support.servers import (
@@ -21,6 +19,7 @@ from tests.support.servers import (
     DatabaseServer,
     NoServer,
     describe_server,
+    embedded_programs,
     machine_programs,
     running_timescaledb,
 )
@@ -35,17 +34,16 @@ MakeDatabase = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def embedded_server(editions: set[str]) -> Iterator[TemporaryServer]:
-    """PostgreSQL from the wheel, 18 or what TEST_EMBEDDED_VERSION says."""
-    version = int(os.environ.get("TEST_EMBEDDED_VERSION") or 18)
-    with TemporaryServer(wheel_programs(version)) as server:
+    """PostgreSQL from a wheel: see `embedded_programs`."""
+    with TemporaryServer(embedded_programs()) as server:
         editions.add(describe_server(server))
         yield server
 
 
 @pytest.fixture(scope="session")
 def embedded_16_server() -> Iterator[DatabaseServer]:
-    """PostgreSQL 16 from the wheel."""
-    with TemporaryServer(wheel_programs(16)) as server:
+    """PostgreSQL 16 from a wheel."""
+    with TemporaryServer(embedded_programs(16)) as server:
         yield server
 
 
@@ -84,7 +82,7 @@ def apache_server() -> Iterator[DatabaseServer]:
 @pytest.fixture(scope="session")
 def lone_server() -> Iterator[DatabaseServer]:
     """A cluster of its own, for tests about roles, which a cluster shares."""
-    with TemporaryServer(wheel_programs(18)) as server:
+    with TemporaryServer(embedded_programs(18)) as server:
         yield server
 
 
@@ -105,8 +103,8 @@ def any_server(request: pytest.FixtureRequest, editions: set[str]) -> DatabaseSe
 
 @pytest.fixture(scope="session")
 def psql() -> Path:
-    """The wheel's psql."""
-    return wheel_programs(18) / "psql"
+    """A wheel's psql."""
+    return embedded_programs(18) / "psql"
 
 
 # --- databases ---

@@ -18,6 +18,7 @@ from database.embedded import (
 )
 from database.embedded.cluster import is_postgres
 from database.urls import parse_url
+from tests.support.servers import embedded_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,12 +30,15 @@ START = """
 import sys
 from pathlib import Path
 from database.embedded import EmbeddedServer
-print(EmbeddedServer(Path(sys.argv[1]), version=int(sys.argv[2]), durable=False).start())
+project, version, provider = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+print(EmbeddedServer(project, version=version, provider=provider, durable=False).start())
 """
 
 
 def server(project: Path, **options: Any) -> EmbeddedServer:
-    return EmbeddedServer(project, **{"version": VERSION, "durable": False, **options})
+    version = options.get("version", VERSION)
+    defaults = {"version": version, "provider": embedded_wheel(version), "durable": False}
+    return EmbeddedServer(project, **{**defaults, **options})
 
 
 def connect(server: Server, database: str = "postgres", **options: Any) -> psycopg.Connection:
@@ -53,7 +57,7 @@ def scalar(server: Server, query: str) -> Any:
 def starter(project: Path) -> subprocess.Popen[str]:
     """Another process that starts the server and ends."""
     return subprocess.Popen(
-        [sys.executable, "-c", START, str(project), str(VERSION)],
+        [sys.executable, "-c", START, str(project), str(VERSION), embedded_wheel(VERSION)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

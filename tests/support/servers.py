@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 from sqlalchemy import URL
 
 from database.embedded import TemporaryServer
+from database.embedded.providers import DEFAULT, PROVIDERS, programs
 from database.errors import FleetSchemaError
 from database.readiness import wait_until_ready
 from database.server_info import server_info
@@ -48,6 +50,25 @@ class ExternalServer:
 
 class NoServer(Exception):  # noqa: N818 (it is the news, not a mishap)
     """There is no server with TimescaleDB; the text says what was looked for."""
+
+
+def embedded_wheel(version: int) -> str:
+    """The wheel that TEST_EMBEDDED_PROVIDER names, or the first that has the version.
+
+    Skips where it is not installed.
+    """
+    named = os.environ.get("TEST_EMBEDDED_PROVIDER") or DEFAULT
+    having = [wheel for wheel, one in PROVIDERS.items() if version in one.installs]
+    wheel = named if named in having else having[0]
+    if PROVIDERS[wheel].folder is None:
+        pytest.skip(f"{wheel} is not installed")
+    return wheel
+
+
+def embedded_programs(version: int | None = None) -> Path:
+    """Programs of that wheel, of TEST_EMBEDDED_VERSION or 18 where no version is given."""
+    version = version or int(os.environ.get("TEST_EMBEDDED_VERSION") or 18)
+    return programs(version, embedded_wheel(version))
 
 
 def machine_programs(extension: str | None = None) -> Path | None:

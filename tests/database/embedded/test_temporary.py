@@ -13,16 +13,16 @@ from database.embedded import (
     ServerError,
     TemporaryServer,
 )
-from database.embedded.programs import wheel_programs
 from tests.support.embedded_projects import (
     VERSION,
     connect,
 )
+from tests.support.servers import embedded_programs
 
 
 def test_temporary_server_leaves_nothing() -> None:
     """By TCP everybody needs a password; at the end the folder is gone."""
-    with TemporaryServer(wheel_programs(VERSION), tcp=True) as one:
+    with TemporaryServer(embedded_programs(VERSION), tcp=True) as one:
         folder, home = one.socket_directory, one.home
         with connect(one) as connection:
             connection.execute("create role app login password 'right'")
@@ -48,7 +48,7 @@ def test_temporary_server_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "mkdtemp", noted)
     with (
         pytest.raises(ServerError),
-        TemporaryServer(wheel_programs(VERSION), shared_buffers="plenty"),
+        TemporaryServer(embedded_programs(VERSION), shared_buffers="plenty"),
     ):
         pass
     assert len(made) == 2

@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import Engine
 
 from database.embedded import TemporaryServer
-from database.embedded.programs import wheel_programs
 from database.engine import make_engine
 from tests.support.engines import execute
+from tests.support.servers import embedded_programs
 from tests.support.tenancy import SCHEMA
 
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[TemporaryServer]:
     """A cluster of its own: these roles are not those of the models."""
-    with TemporaryServer(wheel_programs(18)) as server:
+    with TemporaryServer(embedded_programs(18)) as server:
         execute(server.url("postgres"), SCHEMA)
         yield server
 

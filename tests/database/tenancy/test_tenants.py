@@ -16,7 +16,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 
 from database.embedded import TemporaryServer
-from database.embedded.programs import wheel_programs
 from database.engine import make_async_engine, make_engine
 from database.tenancy import (
     TenancyError,
@@ -27,6 +26,7 @@ from database.tenancy import (
     tenant_session,
     tenant_transaction,
 )
+from tests.support.servers import embedded_programs
 from tests.support.tenancy import (
     ONE,
     TWO,
@@ -137,7 +137,7 @@ def test_login_without_the_role(login: Any) -> None:
 
 
 def test_role_that_does_not_exist() -> None:
-    with TemporaryServer(wheel_programs(18)) as empty:
+    with TemporaryServer(embedded_programs(18)) as empty:
         engine = make_engine(empty.url("postgres"), poolclass=NullPool)
         with (
             pytest.raises(TenancyError, match=r"fleet_app does not exist .*alembic upgrade head"),

@@ -18,13 +18,12 @@ from typer.testing import CliRunner
 
 from database import roles
 from database.embedded import TemporaryServer
-from database.embedded.programs import wheel_programs
 from models.shared.roles import ROLE_NAMES
 from operations.access import logins
 from operations.access.logins import LoginError
 from operations.commands import login as command
 from tests.support.engines import engine_of
-from tests.support.servers import machine_programs
+from tests.support.servers import embedded_programs, machine_programs
 
 OWNER = "house owner"
 LATER = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)
@@ -36,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[TemporaryServer]:
 
     Membership has had options of its own since PostgreSQL 16, so both kinds are tried.
     """
-    programs = wheel_programs(18) if request.param == "16 and newer" else machine_programs()
+    programs = embedded_programs(18) if request.param == "16 and newer" else machine_programs()
     if programs is None:
         pytest.skip("no PostgreSQL programs on this machine")
     with TemporaryServer(programs) as server:
@@ -275,7 +274,7 @@ def test_a_missing_right_is_named(server: TemporaryServer) -> None:
 
 def test_a_server_without_our_roles_says_what_to_run() -> None:
     with (
-        TemporaryServer(wheel_programs(18)) as empty,
+        TemporaryServer(embedded_programs(18)) as empty,
         engine_of(empty.url("postgres")) as engine,
         pytest.raises(LoginError, match=r"fleet_app does not exist.*alembic upgrade head"),
     ):

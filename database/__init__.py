@@ -1,1 +1,1 @@
-"""How to reach a database: settings, engine, embedded server, readiness, edition, tenancy."""
+"""How to reach a database: settings, servers, engines, tenants, migrations, telemetry."""

@@ -27,7 +27,7 @@ def make_engine(
 def make_async_engine(
     url: URL | str | None = None, *, settings: Settings | None = None, **options: Any
 ) -> AsyncEngine:
-    """The asynchronous twin of `make_engine`, over the same driver."""
+    """The same as `make_engine`, for asyncio, over the same driver."""
     return create_async_engine(**_arguments(url, settings, options))
 
 

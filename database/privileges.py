@@ -16,7 +16,7 @@ SETTINGS = {"timezone": "UTC"}
 """Settings of every session in the database."""
 
 TEMPORARY = ("fleet_ingest",)
-"""Roles that may make temporary tables (staging); with them anybody could shadow a table."""
+"""Roles that may make temporary tables (staging); with them a role could shadow a table."""
 
 
 class PrivilegeError(FleetSchemaError):
@@ -84,7 +84,7 @@ def problems(connection: Connection) -> list[str]:
     if sorted(state.temporary) != sorted(TEMPORARY):
         found.append(
             f"TEMPORARY expected for {', '.join(TEMPORARY)}, found for "
-            f"{', '.join(state.temporary) or 'nobody'}"
+            f"{', '.join(state.temporary) or 'no role'}"
         )
     held = dict(setting.split("=", 1) for setting in state.settings or ())
     held = {name.lower(): value for name, value in held.items()}
@@ -95,7 +95,7 @@ def problems(connection: Connection) -> list[str]:
 
 
 def apply(connection: Connection) -> None:
-    """Set and read back, since REVOKE by somebody who is not the owner only warns.
+    """Set and read back, since REVOKE by a role that is not the owner only warns.
 
     Raises:
         PrivilegeError: names each privilege or setting that is not in force.
@@ -104,12 +104,12 @@ def apply(connection: Connection) -> None:
         with connection.begin_nested():
             send(connection, application())
     except sa.exc.DBAPIError as error:
-        raise PrivilegeError(_mend(connection, [server_message(error)])) from error
+        raise PrivilegeError(_explained(connection, [server_message(error)])) from error
     if found := problems(connection):
-        raise PrivilegeError(_mend(connection, found))
+        raise PrivilegeError(_explained(connection, found))
 
 
-def _mend(connection: Connection, found: list[str]) -> str:
+def _explained(connection: Connection, found: list[str]) -> str:
     owner = connection.execute(_STATE, {"roles": list(ROLE_NAMES)}).one().owner
     return (
         "; ".join(found)

@@ -40,7 +40,7 @@ class DatabaseUnavailable(FleetSchemaError):  # noqa: N818 (a state, not a mista
 def wait_until_ready(url: URL | str, timeout: float = 60) -> None:
     """Return as soon as the database takes connections; wait at most ``timeout`` seconds.
 
-    Waits only for what time may mend: a server that is absent, starting, or not yet in the DNS.
+    Waits only where time may help: a server that is absent, starting, or not yet in the DNS.
     A wrong password, an unknown role or database, or unusable TLS is an error at once. Each
     attempt has five seconds, unless the URL says ``connect_timeout``.
 
@@ -153,7 +153,7 @@ def _create(url: URL, timeout: float) -> bool:
                 reraise=True,
             )(connection.execute, _creation(connection, url))
         except (errors.DuplicateDatabase, errors.UniqueViolation):
-            pass  # Somebody else was faster.
+            pass  # Another process was faster.
         except errors.InsufficientPrivilege as error:
             user = connection.info.user
             raise DatabaseUnavailable(

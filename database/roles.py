@@ -16,9 +16,9 @@ from models.shared.roles import ROLES, Role
 def creation() -> list[str]:
     """One statement per role, harmless where the role exists or is made at this moment.
 
-    Whoever runs it and is no superuser also gets the right to SET ROLE to it, without inheriting
-    its privileges (PostgreSQL 16 and newer tell the two apart): that is how the owner, whom
-    forced row security blinds, changes data.
+    The role that runs it, if it is no superuser, also gets the right to SET ROLE to it, without
+    inheriting its privileges (PostgreSQL 16 and newer distinguish the two): that is how the owner,
+    from whom forced row-level security hides all rows, changes data.
     """
     return [_creation(role) for role in ROLES]
 
@@ -55,7 +55,7 @@ def missing(connection: Connection) -> list[str]:
 
 
 def missing_rights(connection: Connection) -> list[str]:
-    """What the connected role lacks to make and use the roles, each with its mend."""
+    """What the connected role lacks to make and use the roles, each with the grant that helps."""
     me = connection.execute(
         sa.text(
             "SELECT current_user AS name, rolsuper, rolcreaterole,"

@@ -145,12 +145,12 @@ def _server_url(settings: Settings, text: str | None, name: str) -> URL:
         return parse_url(server.url())
     url = parse_url(text, name)
     if not url.query.get("host"):
-        wanted = {
+        defaults = {
             "sslmode": settings.database_sslmode,
             "sslrootcert": settings.database_sslrootcert,
         }
         url = url.update_query_dict(
-            {key: value for key, value in wanted.items() if value and key not in url.query}
+            {key: value for key, value in defaults.items() if value and key not in url.query}
         )
     if not is_local(url):
         mode = url.query.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"

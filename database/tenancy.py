@@ -71,7 +71,7 @@ def tenant_transaction(engine: Engine, tenant_id: UUID | str) -> Iterator[Connec
 async def async_tenant_transaction(
     engine: AsyncEngine, tenant_id: UUID | str
 ) -> AsyncIterator[AsyncConnection]:
-    """The asynchronous twin of `tenant_transaction`."""
+    """The same as `tenant_transaction`, for asyncio."""
     tenant = _uuid(tenant_id)
     async with engine.connect() as connection, connection.begin():
         await connection.run_sync(_enter_tenant, tenant)
@@ -97,7 +97,7 @@ def tenant_session(engine: Engine, tenant_id: UUID | str, **options: Any) -> Ite
 async def async_tenant_session(
     engine: AsyncEngine, tenant_id: UUID | str, **options: Any
 ) -> AsyncIterator[AsyncSession]:
-    """The asynchronous twin of `tenant_session`."""
+    """The same as `tenant_session`, for asyncio."""
     async with (
         async_tenant_transaction(engine, tenant_id) as connection,
         AsyncSession(connection, join_transaction_mode="create_savepoint", **options) as session,
@@ -146,7 +146,7 @@ def operator_transaction(engine: Engine, **access: Unpack[OperatorAccess]) -> It
 async def async_operator_transaction(
     engine: AsyncEngine, **access: Unpack[OperatorAccess]
 ) -> AsyncIterator[AsyncConnection]:
-    """The asynchronous twin of `operator_transaction`."""
+    """The same as `operator_transaction`, for asyncio."""
     opened = _Access(**access)
     async with engine.connect() as connection:
         async with connection.begin():

@@ -123,7 +123,7 @@ def _quoted(value: str) -> str:
 
 
 def access_rules(tcp: bool) -> str:
-    """The text of pg_hba.conf: the superuser by the socket, everybody else by password."""
+    """The text of pg_hba.conf: the superuser by the socket, everyone else by password."""
     rules = [
         "local all,replication postgres trust",
         "local all,replication all scram-sha-256",
@@ -136,7 +136,7 @@ def access_rules(tcp: bool) -> str:
 def is_free_socket_folder(folder: Path, account: Account | None, port: int) -> bool:
     """Whether a socket folder of ours is still there, still private, and not in use.
 
-    Anybody may make a folder of that name under /tmp after ours was deleted; and a copy of a
+    Any user may make a folder of that name under /tmp after ours was deleted; and a copy of a
     project brings along the address of the original, which may be running.
     """
     owner = os.geteuid() if account is None else account.uid

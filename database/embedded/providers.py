@@ -86,7 +86,7 @@ def copied_programs(bin_dir: Path, home: Path) -> Path | None:
 
 
 def copy_programs(bin_dir: Path, target: Path) -> None:
-    """Copy a wheel's programs, with the libraries that they load, where anybody can read them.
+    """Copy a wheel's programs, with the libraries that they load, where every user can read them.
 
     The virtual environment may stand under a folder that only root may enter, and no existing
     folder is opened for the server's sake. The copy belongs to the user who makes it.

@@ -58,7 +58,7 @@ class Server:
     It outlives the process that starts it. It listens on a Unix socket in a short private folder
     under ``/tmp`` (a socket's path has 107 bytes at most), and on 127.0.0.1 where ``tcp`` says
     so. The superuser ``postgres`` comes in by the socket without a password, since only the
-    folder's owner and root get there; everybody else needs one.
+    folder's owner and root get there; other users need one.
 
     Where the present user is root, another runs it (`server_account`): ``home`` and what it holds
     are root's, the data and the socket are the other's, and nothing outside changes.
@@ -172,7 +172,7 @@ class Server:
     def _start(self, deadline: float) -> bool:
         pid = postmaster(self.data_directory)
         if pid is not None and not self._socket_exists():
-            # Something emptied /tmp under the running server: nobody can reach it any more.
+            # Something emptied /tmp under the running server: no client can reach it any more.
             log.warning("the socket of the server in %s is gone: restarting it", self.home)
             self._stop("fast", deadline)
         elif pid is not None and self._becomes_ready(pid, deadline):
@@ -251,7 +251,7 @@ class Server:
     def _prepare_socket_folder(self) -> None:
         folder = self.socket_directory
         if folder is not None and is_free_socket_folder(folder, self.account, self.port):
-            # Nobody uses what a crash left here, though the number in the lock may be in use
+            # No server uses what a crash left here, though the number in the lock may be in use
             # again, or still be there: a container's first process may bury no dead.
             for leftover in folder.glob(".s.PGSQL.*"):
                 leftover.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ class TemporaryServer(Server):
     ...     create_engine(server.url("postgres"))
 
     Settings with a dot in their name are passed as ``**{"timescaledb.license": "apache"}``.
-    With ``tcp`` it also listens on a free port of 127.0.0.1, where everybody needs a password.
+    With ``tcp`` it also listens on a free port of 127.0.0.1, where every user needs a password.
     """
 
     def __init__(

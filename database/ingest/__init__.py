@@ -5,9 +5,9 @@ Of each batch every message is either stored, or skipped because it was stored b
 of the batch is stored. Delivering a batch again is always harmless, so acknowledge messages
 after the call has returned, and deliver again what was not acknowledged.
 
-Late, repeated and disordered messages are welcome, in chunks of any age. Batches of 1,000 to
-20,000 messages make the best use of a round trip. Listeners on the channel ``telemetry`` are told
-when the batch is committed: once for each tenant in it, if anything was stored.
+Late, repeated and out-of-order messages are welcome, in chunks of any age. Batches of 1,000 to
+20,000 messages make the best use of a round trip. Listeners on the channel ``telemetry`` get a
+change notification when the batch is committed: one for each tenant with a stored message.
 """
 
 from database.ingest.delivery import IngestError, async_ingest, ingest

@@ -36,7 +36,7 @@ def ingest(engine: Engine, messages: Iterable[Message], *, now: datetime | None 
         now: what times are judged by; the clock of this machine unless given.
 
     Raises:
-        IngestError: nothing was stored. (If the connection broke during COMMIT nobody knows;
+        IngestError: nothing was stored. (If the connection broke during COMMIT that is not known;
             delivering again settles that too.)
         TenancyError: the login may not act as ``fleet_ingest``.
     """
@@ -55,7 +55,7 @@ def ingest(engine: Engine, messages: Iterable[Message], *, now: datetime | None 
 async def async_ingest(
     engine: AsyncEngine, messages: Iterable[Message], *, now: datetime | None = None
 ) -> Ingested:
-    """The asynchronous twin of `ingest`."""
+    """The same as `ingest`, for asyncio."""
     batch, moment = list(messages), now or datetime.now(UTC)
     for attempt in range(1, ATTEMPTS + 1):
         try:

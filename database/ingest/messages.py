@@ -44,17 +44,17 @@ class Message:
     site_id: object = None
     """Where the device was; None: where the registry says it is."""
     topic: object = ""
-    """Where it came from; kept with messages that are refused."""
+    """Where it came from; kept with messages that are rejected."""
     payload: object = None
-    """The message as received, kept if it is refused; None: its fields are kept."""
+    """The message as received, kept if it is rejected; None: its fields are kept."""
     envelope_version: object = None
     received_at: datetime | None = None
-    """When the broker took it, the same at each delivery: makes redelivery of refused messages
+    """When the broker took it, the same at each delivery: makes redelivery of rejected messages
     harmless at any time, else it is so within a day."""
 
 
 class MalformedError(ValueError):
-    """The message is refused.
+    """The message is rejected.
 
     Attributes:
         reason: one word of few, so that they can be counted.
@@ -67,7 +67,7 @@ class MalformedError(ValueError):
         self.detail = detail
 
 
-class Refused(NamedTuple):
+class Rejected(NamedTuple):
     """One message that goes into quarantine."""
 
     message: Message
@@ -81,7 +81,7 @@ class Source(NamedTuple):
     columns: str
     """Tenant and device, escaped for COPY."""
     site: str | None
-    refusal: tuple[str, str] | None
+    rejection: tuple[str, str] | None
     """Why none of its messages is accepted: reason and detail."""
 
 
@@ -95,8 +95,8 @@ class Batch:
         self.lines: list[bytes] = []
         """Their rows in COPY's text format: tenant, device, ts, msg_type, seq, site, metrics."""
         self.repeated: list[tuple[Message, bytes]] = []
-        """Further messages with the key of one before them; COPY would refuse the batch."""
-        self.refused: list[Refused] = []
+        """Further messages with the key of one before them; COPY would reject the batch."""
+        self.rejected: list[Rejected] = []
         self._tenants: set[str] = set()
         self._sources: dict[Any, Source] = {}
         self._groups = _grouped(self.messages)
@@ -127,12 +127,12 @@ class Batch:
         return tenant_id if tenant_id in self._tenants else None
 
     def tenants_accepted(self) -> list[str]:
-        """The tenants of the messages that were not refused."""
+        """The tenants of the messages that were not rejected."""
         named = {message.tenant_id for message in self.accepted}
         return sorted({tenant for one in named if (tenant := uuid_text(one)) is not None})
 
     def encoded(self) -> Iterator[bytes]:
-        """The rows of acceptable messages, in pieces for COPY; the others become refused.
+        """The rows of acceptable messages, in pieces for COPY; the others become rejected.
 
         The server works on one piece while the next is made, which is why this is lazy. Rows of
         one device come together, which makes the server's work on the index a quarter less.
@@ -145,7 +145,7 @@ class Batch:
             try:
                 key, line = encode(message)
             except MalformedError as error:
-                self.refused.append(Refused(message, error.reason, error.detail))
+                self.rejected.append(Rejected(message, error.reason, error.detail))
                 continue
             if key in keys:
                 self.repeated.append((message, line))
@@ -175,17 +175,20 @@ class Batch:
         self, tenant: object, device: object, sites: dict[tuple[str, str | None], str | None]
     ) -> Source:
         tenant_id = uuid_text(tenant)
-        refusal = None
+        rejection = None
         if tenant_id is None:
-            refusal = "bad_tenant_id", expected("a UUID", tenant)
+            rejection = "bad_tenant_id", expected("a UUID", tenant)
         elif tenant_id not in self._tenants:
-            refusal = "unknown_tenant", f"there is no tenant {tenant_id}"
+            rejection = "unknown_tenant", f"there is no tenant {tenant_id}"
         elif not is_text(device, MAX_DEVICE_ID):
-            refusal = "bad_device_id", expected(f"text of 1 to {MAX_DEVICE_ID} characters", device)
+            rejection = (
+                "bad_device_id",
+                expected(f"text of 1 to {MAX_DEVICE_ID} characters", device),
+            )
         elif (tenant_id, device) not in sites:
-            refusal = "unknown_device", expected(f"a registered device of {tenant_id}", device)
-        if refusal is not None:
-            return Source("", None, refusal)
+            rejection = "unknown_device", expected(f"a registered device of {tenant_id}", device)
+        if rejection is not None:
+            return Source("", None, rejection)
         site = sites[str(tenant_id), str(device)]
         columns = f"{tenant_id}\t{_escaped(str(device))}"
         return Source(columns, site, None)
@@ -201,8 +204,8 @@ class Batch:
                 source = sources[message.tenant_id, message.device_id]
             except TypeError:
                 source = self._source(message.tenant_id, message.device_id, {})
-            if source.refusal is not None:
-                raise MalformedError(*source.refusal)
+            if source.rejection is not None:
+                raise MalformedError(*source.rejection)
             ts = message.ts
             if ts.__class__ is not datetime or ts.tzinfo is not UTC:
                 ts = moment(ts)

@@ -1,4 +1,4 @@
-"""What is kept of a message that is refused: all of it, under a key that redelivery repeats."""
+"""What is kept of a message that is rejected: all of it, under a key that redelivery repeats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from database.ingest.messages import MAX_AHEAD, Batch, Message, Refused
+from database.ingest.messages import MAX_AHEAD, Batch, Message, Rejected
 from database.ingest.values import in_utc, is_text, json_text
 from models.shared.base import PLATFORM_TENANT_ID
 
@@ -55,13 +55,13 @@ def statement() -> str:
 
 
 def parameters(batch: Batch) -> dict[str, list[str | None]]:
-    """The refused messages of the batch, column by column."""
-    rows = [_row(refused, batch) for refused in batch.refused]
+    """The rejected messages of the batch, column by column."""
+    rows = [_row(rejected, batch) for rejected in batch.rejected]
     return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
-def _row(refused: Refused, batch: Batch) -> dict[str, str | None]:
-    message, detail = refused.message, refused.detail
+def _row(rejected: Rejected, batch: Batch) -> dict[str, str | None]:
+    message, detail = rejected.message, rejected.detail
     event = in_utc(message.ts)
     payload, raw = _payload(message)
     topic = _named(message.topic, _LONGEST_TOPIC) or ""
@@ -74,7 +74,7 @@ def _row(refused: Refused, batch: Batch) -> dict[str, str | None]:
         "tenant_id": batch.tenant_of(message) or str(PLATFORM_TENANT_ID),
         "ts": _arrival(message, event, batch.now).isoformat(),
         "id": str(uuid5(_NAMESPACE, content.hexdigest())),
-        "reason": refused.reason,
+        "reason": rejected.reason,
         "detail": detail,
         "topic": topic,
         "claimed_tenant": _named(message.tenant_id),

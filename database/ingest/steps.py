@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import errors
 
 from database.ingest import quarantine
-from database.ingest.messages import Batch, Message, Refused
+from database.ingest.messages import Batch, Message, Rejected
 
 COLUMNS = {
     "tenant_id": "uuid",
@@ -31,7 +31,7 @@ _NAMES = ", ".join(COLUMNS)
 _SETTINGS = """
     SELECT set_config('client_encoding', 'UTF8', true),
            -- Late rows make the server look into every batch of rows of their device in a
-           -- compressed chunk; the usual limit would refuse such a batch for ever.
+           -- compressed chunk; the usual limit would reject such a batch for ever.
            set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
 """
 BATCH_LOCK = "hashtextextended('ingest of ' || CAST({} AS text), 0)"
@@ -66,7 +66,7 @@ _MERGE = f"""
 """
 _UNSTAGE = "DROP TABLE pg_temp.telemetry_staging"
 _NOTIFY = "SELECT public.notify_telemetry(%(tenants)s::text[]::uuid[])"
-_REFUSALS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
+_REJECTIONS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
 """Errors that one row can cause alone: they must not cost the rows beside it."""
 
 
@@ -90,7 +90,7 @@ class Step:
 
 
 Plan = Generator[Step, Any, Ingested]
-"""Is sent the rows of a query, or how many rows a statement changed."""
+"""A generator: receives the rows of a query, or how many rows a statement changed."""
 
 
 def plan(messages: list[Message], now: datetime) -> Plan:
@@ -105,10 +105,10 @@ def plan(messages: list[Message], now: datetime) -> Plan:
         # Which rows of a merge were new only the table knows, and this role may not read it: a
         # tenant all of whose rows were duplicates is named, too.
         yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
-    duplicates = len(messages) - stored - len(batch.refused)
-    if batch.refused:
+    duplicates = len(messages) - stored - len(batch.rejected)
+    if batch.rejected:
         yield Step(quarantine.statement(), quarantine.parameters(batch))
-    return Ingested(stored, duplicates, len(batch.refused))
+    return Ingested(stored, duplicates, len(batch.rejected))
 
 
 def _store_all(batch: Batch) -> Generator[Step, Any, int]:
@@ -119,10 +119,10 @@ def _store_all(batch: Batch) -> Generator[Step, Any, int]:
         pass  # The server gave up before the end.
     if isinstance(stored, int):
         return stored
-    refused = len(batch.refused)
+    rejected = len(batch.rejected)
     total = yield from _store_anyway(batch, range(len(batch.lines)), stored)
-    if len(batch.refused) > refused and (repeated := batch.take_repeated()):
-        # The first with a key may have been the one refused, so the second gets its chance.
+    if len(batch.rejected) > rejected and (repeated := batch.take_repeated()):
+        # The first with a key may have been the one rejected, so the second gets its chance.
         merged = yield from _merge(_lines(batch, repeated))
         if isinstance(merged, int):
             return total + merged
@@ -131,7 +131,7 @@ def _store_all(batch: Batch) -> Generator[Step, Any, int]:
 
 
 def _store_anyway(batch: Batch, rows: range, error: errors.Error) -> Generator[Step, Any, int]:
-    """Rows stored of those, by number, that COPY refused as a whole with ``error``."""
+    """Rows stored of those, by number, that COPY rejected as a whole with ``error``."""
     if isinstance(error, errors.UniqueViolation):
         merged = yield from _merge(_lines(batch, rows))
         if isinstance(merged, int):
@@ -139,7 +139,7 @@ def _store_anyway(batch: Batch, rows: range, error: errors.Error) -> Generator[S
         error = merged
     if len(rows) == 1:
         detail = f"{error.sqlstate}: {error.diag.message_primary}"
-        batch.refused.append(Refused(batch.accepted[rows[0]], "refused_by_database", detail))
+        batch.rejected.append(Rejected(batch.accepted[rows[0]], "rejected_by_database", detail))
         return 0
     total = 0
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
@@ -164,7 +164,7 @@ def _attempt(*steps: Step, last: Step | None = None) -> Generator[Step, Any, int
             count = yield step
         if last is not None:
             yield last
-    except (errors.UniqueViolation, *_REFUSALS) as error:
+    except (errors.UniqueViolation, *_REJECTIONS) as error:
         yield Step("ROLLBACK TO SAVEPOINT batch")
         yield Step("RELEASE SAVEPOINT batch")
         return error

@@ -27,7 +27,7 @@ class PreparationError(FleetSchemaError):
 
 
 def use(connection: Connection, settings: Settings) -> None:
-    """Refuse a pooler, then fix what every statement of the session relies on.
+    """Reject a pooler, then set what every statement of the session relies on.
 
     Raises:
         PreparationError: the connection goes through a pooler.

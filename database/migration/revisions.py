@@ -3,7 +3,7 @@
 ``alembic/versions/HEAD`` names the newest revision, so that two branches that both add one
 conflict in git; a hook writes it when a revision is generated. ``CHECKSUMS`` has a line for each
 released revision, written by ``make release``. A released revision never changes again, since it
-has been applied to databases that nobody can see from here; one that is not released may be edited.
+has been applied to databases that cannot be seen from here; one that is not released may be edited.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ class Runner:
     def offline(self) -> None:
         """Write the whole deploy as SQL: extension, roles, history, revisions, privileges."""
         self.revisions.verify()
-        wanted = self.context.get_x_argument(as_dictionary=True).get("edition")
-        self.edition = script.parse_edition(wanted)
+        named = self.context.get_x_argument(as_dictionary=True).get("edition")
+        self.edition = script.parse_edition(named)
         self.configure(
             dialect_name="postgresql",
             literal_binds=True,
@@ -157,7 +157,7 @@ class Runner:
         """Connect, and run the command, under the lock where it moves the database."""
         given = self.context.config.attributes.get("connection")
         if isinstance(given, Connection):
-            # Somebody else's connection and transaction: theirs to lock and to commit.
+            # The caller's connection and transaction: the caller locks and commits.
             self.edition = checks.edition_of(given)
             self._run(given)
             return

@@ -74,7 +74,7 @@ def test_ready(server: TemporaryServer) -> None:
     wait_until_ready(server.url("fleet"), timeout=0)
 
 
-def test_nobody_listens() -> None:
+def test_no_server_listens() -> None:
     """The wait is bounded; the error names host, port, database, user and the reason."""
     port = free_port()
     begin = time.monotonic()

@@ -32,7 +32,7 @@ passwords = st.text(
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the developer's environment nor his `.env` counts here."""
+    """Neither the developer's environment nor their `.env` counts here."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("PGSSLMODE", raising=False)

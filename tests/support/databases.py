@@ -135,7 +135,7 @@ def make_database(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
 
 @pytest.fixture(scope="session")
 def migrated_template(embedded_server: DatabaseServer) -> str:
-    """The name of a database at head; nobody stays connected to it, so it can be copied."""
+    """The name of a database at head; no session stays connected to it, so it can be copied."""
     name = "migrated_template"
     execute(embedded_server.url("postgres"), f"CREATE DATABASE {name}")
     with engine_of(embedded_server.url(name)) as engine:

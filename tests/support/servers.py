@@ -40,7 +40,7 @@ class DatabaseServer(Protocol):
 
 @dataclass(frozen=True)
 class ExternalServer:
-    """A server that somebody else runs."""
+    """A server that was not started here."""
 
     base: URL
 

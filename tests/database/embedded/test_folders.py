@@ -63,7 +63,7 @@ def test_socket_folder_lost_while_stopped(project: Path) -> None:
 
 
 def test_socket_folder_lost_while_running(project: Path) -> None:
-    """A server that nobody can reach is started anew."""
+    """A server without its socket is started anew."""
     one = server(project)
     one.start()
     folder = one.socket_directory
@@ -73,8 +73,8 @@ def test_socket_folder_lost_while_running(project: Path) -> None:
     assert scalar(one, "select 1") == 1
 
 
-def test_socket_folder_of_somebody_else(project: Path) -> None:
-    """A folder that others may enter is not used again, whoever made it."""
+def test_socket_folder_that_is_not_private(project: Path) -> None:
+    """A folder that others may enter is not used again, even one of ours."""
     one = server(project)
     one.start()
     one.stop()

@@ -38,11 +38,11 @@ def test_root_gets_a_home_elsewhere(running: EmbeddedServer) -> None:
     assert running.data_directory.stat().st_uid == account.uid
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="anybody else can read his own environment")
+@pytest.mark.skipif(os.geteuid() != 0, reason="other users can read their own environment")
 def test_root_with_a_private_environment(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wheel under a folder that nobody else may enter, installed with a strict umask."""
+    """The wheel under a folder that only root may enter, installed with a strict umask."""
     wheel = embedded_programs(VERSION).parents[1]
     private = tmp_path / "private"
     private.mkdir(mode=0o700)

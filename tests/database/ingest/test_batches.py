@@ -130,7 +130,7 @@ def test_the_same_batch_from_two_sides_at_once(engine: Engine) -> None:
     assert sum(result.duplicates for result in results) == 3000
 
 
-def test_the_asynchronous_twin(engine: Engine) -> None:
+def test_asyncio(engine: Engine) -> None:
     sent = [message(number) for number in range(30)]
     bad = message(31, metrics=[])
 

@@ -79,7 +79,7 @@ def test_an_unreachable_server_raises(engine: Engine) -> None:
         ingest(nowhere, [message(1)])
 
 
-def test_the_asynchronous_twin_leaves_nothing_of_a_failure(
+def test_asyncio_leaves_nothing_of_a_failure(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "year 1": ({"ts": "0001-01-01T00:00:00+14:00"}, "expired_ts"),
     "zone of microseconds": (
         {"ts": NOW.astimezone(datetime.timezone(datetime.timedelta(microseconds=5)))},
-        "refused_by_database",
+        "rejected_by_database",
     ),
     "type empty": ({"msg_type": ""}, "bad_msg_type"),
     "type a list": ({"msg_type": []}, "bad_msg_type"),
@@ -133,4 +133,4 @@ def test_poison_that_only_the_database_sees_costs_only_itself(shared: Engine) ->
         sent[number] = replace(sent[number], ts=NOW.astimezone(zone), seq=number)
     assert ingest(shared, sent) == Ingested(96, 0, 4)
     assert ingest(shared, sent) == Ingested(0, 96, 4)
-    assert {row.reason for row in quarantine(shared)} == {"refused_by_database"}
+    assert {row.reason for row in quarantine(shared)} == {"rejected_by_database"}

@@ -53,7 +53,7 @@ def test_operator_reads_every_tenant(login: Any, server: TemporaryServer) -> Non
 
 
 def test_operator_reads_only(login: Any) -> None:
-    """Whoever may write has to say that he means to."""
+    """Operators who may write have to say that they mean to."""
     for name in ("support", "operator", "owner"):
         with (
             pytest.raises(DBAPIError, match="read-only transaction"),

@@ -178,7 +178,7 @@ def test_session(login: Any) -> None:
         assert names(session) == ["a", "b", "of 1"]
 
 
-def test_async_twins(server: TemporaryServer) -> None:
+def test_asyncio(server: TemporaryServer) -> None:
     """The same, over the same driver, without blocking."""
 
     async def walk() -> None:

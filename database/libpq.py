@@ -33,6 +33,8 @@ _NOT_EMPTY = {
     "sslcertmode": "disable",
     "min_protocol_version": "3.0",
     "max_protocol_version": "3.0",
+    # There is no word for any method; this one does not exist on a socket.
+    "require_auth": "!sspi",
 }
 
 

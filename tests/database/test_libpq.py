@@ -19,6 +19,7 @@ from database.libpq import connect_arguments, variables
 from database.readiness import wait_until_ready
 from database.urls import parse_url
 from tests.support.alembic_project import alembic
+from tests.support.engines import execute
 from tests.support.servers import DatabaseServer
 
 # A value that libpq cannot read, and one that it can and that leads astray.
@@ -86,6 +87,30 @@ def test_an_embedded_server_is_reached(
             *("UTC", "ISO, MDY", "UTF8", "off"),
         )
         assert connection.scalar(text("show application_name")) == "fleetschema"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGREQUIREAUTH", "none"),
+        ("PGPASSWORD", "wrong"),
+        ("PGCHANNELBINDING", "require"),
+        ("PGUSER", "mallory"),
+    ],
+)
+def test_a_login_with_a_password(
+    name: str, value: str, embedded_server: TemporaryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administration = embedded_server.url("postgres")
+    execute(administration, "create role lonely login password 'right'")
+    monkeypatch.setenv(name, value)
+    try:
+        url = embedded_server.url("postgres", user="lonely", password="right")
+        with make_engine(url, poolclass=NullPool).connect() as connection:
+            assert connection.scalar(text("select current_user")) == "lonely"
+    finally:
+        monkeypatch.undo()
+        execute(administration, "drop role lonely")
 
 
 ALL = {name: values[0] for name, values in POISON.items()}

@@ -124,20 +124,20 @@ def test_a_member_without_rights_becomes_an_owner(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("UPDATE users SET is_active = false WHERE NOT is_system", "is deactivated"),
-        ("UPDATE tenant_members SET status = 'disabled'", "is shut out of the platform"),
+        ("UPDATE tenant_members SET status = 'disabled'", "is disabled on the platform"),
     ],
 )
-def test_who_was_shut_out_stays_out(
-    engine: Engine, rows: Rows, seeded_database: str, change: str, said: str
+def test_a_disabled_account_stays_disabled(
+    engine: Engine, rows: Rows, seeded_database: str, change: str, message: str
 ) -> None:
     admins.create(engine, "ann@example.com")
     before = rows("SELECT token_hash FROM password_reset_tokens")
     with engine_of(seeded_database) as superuser, superuser.begin() as connection:
         connection.exec_driver_sql(change)
-    with pytest.raises(AccountError, match=said):
+    with pytest.raises(AccountError, match=message):
         admins.create(engine, "ann@example.com")
     assert rows("SELECT token_hash FROM password_reset_tokens") == before
 

@@ -184,46 +184,56 @@ def test_list_tells_what_each_login_is(server: TemporaryServer, engine: Engine) 
 
 
 @pytest.mark.parametrize(
-    ("name", "role", "options", "said"),
+    ("name", "role", "options", "message"),
     [
-        ("t app", "fleet_ap", {}, "'fleet_ap' is no role of ours: expected one of fleet_app"),
-        ("t app", "postgres", {}, "'postgres' is no role of ours"),
+        (
+            "t app",
+            "fleet_ap",
+            {},
+            "'fleet_ap' is not a role of the project: expected one of fleet_app",
+        ),
+        ("t app", "postgres", {}, "'postgres' is not a role of the project"),
         ("postgres", "fleet_app", {}, "the role postgres exists already"),
         ("fleet_app", "fleet_app", {}, "the role fleet_app exists already"),
-        ("", "fleet_app", {}, "cannot be a name"),
-        ("t " + "ä" * 31, "fleet_app", {}, "cannot be a name"),
-        ("pg_app", "fleet_app", {}, "the login pg_app cannot be made: role name .* is reserved"),
-        ("t app", "fleet_app", {"connection_limit": 0}, "lets nobody in"),
-        ("t app", "fleet_app", {"valid_until": LATER.replace(year=2020)}, "has passed"),
+        ("", "fleet_app", {}, "is not a valid name"),
+        ("t " + "ä" * 31, "fleet_app", {}, "is not a valid name"),
+        ("pg_app", "fleet_app", {}, "the login pg_app cannot be created: role name .* is reserved"),
+        ("t app", "fleet_app", {"connection_limit": 0}, "allows no session"),
+        (
+            "t app",
+            "fleet_app",
+            {"valid_until": LATER.replace(year=2020)},
+            "expected a time that has not passed",
+        ),
     ],
 )
 def test_what_cannot_be_made_is_refused(
-    engine: Engine, name: str, role: str, options: dict[str, object], said: str
+    engine: Engine, name: str, role: str, options: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(LoginError, match=said) as raised:
+    with pytest.raises(LoginError, match=message) as raised:
         logins.create(engine, name, role, **options)
     assert "\n" not in str(raised.value)
     assert [login.name for login in logins.listed(engine)] == [OWNER]
 
 
 @pytest.mark.parametrize(
-    ("definition", "said"),
+    ("definition", "message"),
     [
         (None, "it does not exist"),
         ("SUPERUSER LOGIN IN ROLE fleet_app", "it is a superuser"),
         ("NOLOGIN IN ROLE fleet_app", "it cannot log in"),
         ("LOGIN BYPASSRLS IN ROLE fleet_app", "an attribute such as"),
-        ("LOGIN", "expected exactly one of our roles, found none"),
+        ("LOGIN", "expected exactly one role of the project, found none"),
         ("LOGIN IN ROLE fleet_app, fleet_auth", "found fleet_app, fleet_auth"),
     ],
 )
 def test_only_logins_of_ours_are_rotated(
-    server: TemporaryServer, engine: Engine, definition: str | None, said: str
+    server: TemporaryServer, engine: Engine, definition: str | None, message: str
 ) -> None:
     if definition:
         with engine_of(server.url("house")) as superuser, superuser.begin() as connection:
             connection.exec_driver_sql(f'CREATE ROLE "t odd" {definition}')
-    with pytest.raises(LoginError, match=said):
+    with pytest.raises(LoginError, match=message):
         logins.rotate(engine, "t odd")
 
 
@@ -295,7 +305,7 @@ def test_moments(text: str, moment: datetime.datetime) -> None:
 
 
 def test_no_moment() -> None:
-    with pytest.raises(LoginError, match="'next year' is no moment"):
+    with pytest.raises(LoginError, match="'next year' is not a date"):
         logins.moment("next year")
 
 

@@ -177,7 +177,9 @@ def test_nobody_gets_through(engine: Engine) -> None:
         answers = {a.attempt: a for a in visibility.attempts(engine, intruder, victim)}
         assert all(answer.rejected for answer in answers.values())
         assert answers["change a device"].text == "UPDATE 0"
-        assert answers["insert a site for them"].text.startswith("ERROR 42501: new row violates")
+        assert answers["insert a site for that tenant"].text.startswith(
+            "ERROR 42501: new row violates"
+        )
         assert answers["add a sensor to their device"].text.startswith("ERROR 23503: ")
         assert visibility.fingerprint(engine, victim) == before
         assert visibility.chosen_tenant(engine, intruder, victim) == DEVICES
@@ -238,7 +240,9 @@ def test_an_interrupted_removal_is_finished_first(engine: Engine) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         registration.remove(engine, stop)
-    with pytest.raises(DemoError, match="finish that with `python -m operations demo --remove`"):
+    with pytest.raises(
+        DemoError, match="finish the deletion with `python -m operations demo --remove`"
+    ):
         registration.ensure_tenant(engine, TENANTS[0])
     assert len(registration.remove(engine, deletion.silent)) == 2
 
@@ -250,7 +254,7 @@ def test_somebody_elses_tenant_is_left_alone(engine: Engine) -> None:
         lambda: registration.ensure_tenant(engine, TENANTS[0]),
         lambda: registration.remove(engine, deletion.silent),
     ):
-        with pytest.raises(DemoError, match="that the demonstration did not make"):
+        with pytest.raises(DemoError, match="that the demonstration did not create"):
             touch()
     found = find_tenant(engine, slug)
     assert found is not None

@@ -73,9 +73,11 @@ def test_a_bad_address_is_refused_before_anything_happens(engine: Engine) -> Non
     assert scalar(engine, "SELECT count(*) FROM operator_audit_log") == 0
 
 
-def test_without_reference_data_the_mend_is_named(migrated_database: str) -> None:
+def test_without_reference_data_the_command_is_named(migrated_database: str) -> None:
     with (
         engine_of(migrated_database) as engine,
-        pytest.raises(TenantError, match="Apply the reference data first"),
+        pytest.raises(
+            TenantError, match="reference data is missing .*: run: python -m operations reference$"
+        ),
     ):
         create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")

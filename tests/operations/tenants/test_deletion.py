@@ -103,7 +103,7 @@ def test_what_was_stopped_goes_on(
     assert scalar(engine, status, slug=ACME) == "deleted"
     left = counts(engine, two_tenants[ACME])
     assert left["tenant_members"] == 1
-    with pytest.raises(TenantError, match="is being deleted: finish that"):
+    with pytest.raises(TenantError, match="is being deleted: finish the deletion"):
         create_tenant(engine, slug=ACME, name="x", owner_email="x@example.com")
 
     deleted = delete_tenant(engine, ACME)
@@ -258,7 +258,7 @@ def test_tables_that_the_models_do_not_know_and_circles_of_keys(
 
 def test_children_come_first(engine: Engine) -> None:
     with engine.connect() as connection:
-        order = tenant_tables.deletion_order(tenant_tables.tenant_relations(connection))
+        order = tenant_tables.deletion_order(tenant_tables.read_tenant_tables(connection))
     assert all(len(group) == 1 for group in order)
     place = {group[0].oid: number for number, group in enumerate(order)}
     for group in order:

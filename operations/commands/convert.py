@@ -19,7 +19,7 @@ def convert() -> None:
     to run.
     """
     with owner_engine() as engine:
-        conversion = convert_database(engine, say=write)
+        conversion = convert_database(engine, progress=write)
     if conversion is None:
         write("Nothing to convert: no operation is pending")
         return

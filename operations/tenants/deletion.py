@@ -17,7 +17,7 @@ from database.tenancy import OPERATOR, operator_transaction
 from models.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name
 from operations.errors import server_message
-from operations.lock import alone
+from operations.lock import exclusive_run
 from operations.maintenance import time_series
 from operations.maintenance.time_series import TimeSeries
 from operations.tenants.tenant import Tenant, TenantError, find_tenant
@@ -99,7 +99,7 @@ def delete_tenant(
         "command again if it does not finish"
     )
     what = f"delete tenant {tenant.tenant_id}"
-    with engine.connect() as connection, alone(connection, what, busy):
+    with engine.connect() as connection, exclusive_run(connection, what, busy):
         with connection.begin():
             groups = _order(connection)
             listed = [one for one in time_series.all_time_series(connection) if one.of_tenants]

@@ -8,7 +8,7 @@ import typer
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, server_message
 from operations.commands import (
     admin,
     convert,
@@ -20,7 +20,6 @@ from operations.commands import (
     server,
     tenant,
 )
-from operations.errors import server_message
 
 app = typer.Typer(
     help="Set up, try and run a fleetschema database.",

@@ -60,7 +60,7 @@ def up() -> None:
         if before == after:
             write(f"  nothing to do: the database is at the head, {after}")
         write("Applying reference data")
-        report_reference(reference.apply(engine, say=console.print))
+        report_reference(reference.apply(engine))
         print_summary(summarize(engine, _printable(url)))
     write(f"Done in {time.monotonic() - begin:.1f} s.")
 

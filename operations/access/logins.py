@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, server_message
 from ddl.sql import ident, literal, send
 from models.roles import ROLE_NAMES
 
@@ -282,5 +282,4 @@ def _send(connection: Connection, statements: list[str], what: str) -> None:
             send(connection, statement)
     except DBAPIError as error:
         # The statement holds the verifier, so only the server's own words are passed on.
-        reason = str(error.orig).strip().replace("\n", " ")
-        raise LoginError(f"{what}: {reason}") from None
+        raise LoginError(f"{what}: {server_message(error)}") from None

@@ -8,7 +8,6 @@ it depends on the installation; schema_history has a row about it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,18 +20,21 @@ from sqlalchemy.exc import DBAPIError
 
 import ddl
 import models
-from database.errors import FleetSchemaError
+from database.console import Progress
+from database.errors import FleetSchemaError, server_message
 from database.migration import history, preparation
+from database.migration.checks import edition_of
 from database.migration.revisions import Revisions
-from database.migration.runner import LOCK_KEY, edition_of, is_ours
+from database.migration.runner import is_ours
 from database.settings import Settings
 from ddl import edition as editions
 from ddl import ledger
 from ddl.edition import Edition
 from ddl.rollup import RollupOperation
 from ddl.sql import literal, send
-from operations.errors import server_message
 from operations.revisions.project import project_revisions
+
+SILENT = Progress(lambda _: None)
 
 
 class ConversionError(FleetSchemaError):
@@ -52,11 +54,7 @@ class Conversion:
     """Operations that stay pending, since they need another edition."""
 
 
-def _silent(text: str) -> None:
-    """Report no progress."""
-
-
-def convert(engine: Engine, *, progress: Callable[[str], None] = _silent) -> Conversion | None:
+def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None:
     """Create the extension and carry out the pending operations; None if there are none.
 
     This is one transaction; the rollups are filled after it, one by one, and a run that was
@@ -64,7 +62,7 @@ def convert(engine: Engine, *, progress: Callable[[str], None] = _silent) -> Con
 
     Args:
         engine: of the database's owner.
-        progress: called with each line of progress.
+        progress: prints a line per operation and rollup.
 
     Raises:
         ConversionError: the server has no TimescaleDB or too small an edition, the database is not
@@ -75,7 +73,7 @@ def convert(engine: Engine, *, progress: Callable[[str], None] = _silent) -> Con
     with engine.connect() as connection:
         preparation.use(connection, settings)
         connection.commit()
-        with preparation.exclusive(connection, LOCK_KEY, settings, progress):
+        with preparation.exclusive(connection, settings):
             with connection.begin():
                 pending = ledger.entries(connection)
                 if not pending:
@@ -118,7 +116,7 @@ def _check(connection: Connection, revisions: Revisions, pending: list[tuple[str
 
 
 def _replay_once(
-    connection: Connection, revisions: Revisions, offered: Edition, progress: Callable[[str], None]
+    connection: Connection, revisions: Revisions, offered: Edition, progress: Progress
 ) -> tuple[list[str], Edition]:
     try:
         with connection.begin():
@@ -131,13 +129,13 @@ def _replay_once(
 
 
 def _replay(
-    connection: Connection, revisions: Revisions, offered: Edition, progress: Callable[[str], None]
+    connection: Connection, revisions: Revisions, offered: Edition, progress: Progress
 ) -> tuple[list[str], Edition]:
     """Create the extension, carry out the difference, and check that none is left."""
     begin = time.monotonic()
     if editions.detect(connection) is Edition.POSTGRESQL:
         send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
-        progress(f"Created extension timescaledb ({offered})")
+        progress.line(f"Created extension timescaledb ({offered})")
     edition = editions.detect(connection)
     ledger.forget(connection, edition)
     built = edition_of(connection)
@@ -145,7 +143,7 @@ def _replay(
     operations = _differences(connection, built)
     for operation in operations:
         Operations(context).invoke(operation)
-        progress(f"  + {_named(operation)}")
+        progress.line(f"  + {_named(operation)}")
     for operation in operations:
         if isinstance(operation, RollupOperation) and operation.after is not None:
             ledger.note_fill(connection, operation.after.key)
@@ -163,7 +161,7 @@ def _replay(
     return [_named(operation) for operation in operations], edition
 
 
-def _fill(connection: Connection, progress: Callable[[str], None]) -> list[str]:
+def _fill(connection: Connection, progress: Progress) -> list[str]:
     """Fill each new rollup from all raw data, as the view before it was computed.
 
     Its refresh policy would only cover the last days, and the rest would be missing.
@@ -172,7 +170,7 @@ def _fill(connection: Connection, progress: Callable[[str], None]) -> list[str]:
         pending = [name for kind, name in ledger.entries(connection) if kind == ledger.FILL]
     filled = []
     for relation in _sources_first(connection, pending):
-        progress(f"  . filling {relation}")
+        progress.note(f"filling {relation}")
         try:
             _refresh(connection, relation)
         except DBAPIError as error:

@@ -19,14 +19,13 @@ from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError
 
 import models
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, server_message
 from database.tenancy import OPERATOR
 from ddl.base import Declared
 from ddl.edition import COMMUNITY, detect
 from ddl.timeseries import noted
 from models.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
-from operations.errors import server_message
 from operations.lock import exclusive_run
 from operations.maintenance import policy_jobs, purge, time_series
 from operations.maintenance.time_series import TimeSeries

@@ -15,8 +15,6 @@ it may run any number of times and after any revision. Revisions contain no data
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -25,8 +23,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from database import privileges
+from database.errors import is_busy, is_forbidden, is_undefined, server_message
 from database.migration import preparation
-from database.migration.runner import LOCK_KEY
 from database.roles import missing as missing_roles
 from database.settings import Settings
 from database.tenancy import OPERATOR
@@ -35,10 +33,6 @@ from operations.reference.rows import ReferenceDataError
 from operations.reference.synchronization import as_operator, sync
 
 __all__ = ["Applied", "ReferenceDataError", "apply"]
-
-log = logging.getLogger(__name__)
-
-_UNDEFINED = ("3F000", "42P01", "42703", "42883")  # schema, table, column, function
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Applied:
     """Rows inserted, changed or deleted; 0 if all were as they should be."""
 
 
-def apply(engine: Engine, say: Callable[[str], None] = log.info) -> list[Applied]:
+def apply(engine: Engine) -> list[Applied]:
     """Make the database agree with the reference data and with the privileges it should have.
 
     The catalogues are one transaction, the copies of each tenant another. Other runs and
@@ -58,7 +52,6 @@ def apply(engine: Engine, say: Callable[[str], None] = log.info) -> list[Applied
 
     Args:
         engine: of the database's owner, reaching the server directly.
-        say: told when another run has to be waited for.
 
     Returns:
         One entry per subject, changed or not.
@@ -75,7 +68,7 @@ def apply(engine: Engine, say: Callable[[str], None] = log.info) -> list[Applied
         # The settings of this session must not reach the next user of a pool.
         connection.detach()
         connection.commit()
-        with preparation.exclusive(connection, LOCK_KEY, settings, say):
+        with preparation.exclusive(connection, settings):
             try:
                 applied = _apply_catalogues(connection)
             except DBAPIError as error:
@@ -107,24 +100,23 @@ def _apply_catalogues(connection: Connection) -> list[Applied]:
 
 def _explained(connection: Connection, error: DBAPIError) -> Exception:
     """The error as a message that says what to do, where that is known."""
-    state = getattr(error.orig, "sqlstate", None)
-    reason = str(error.orig).strip().partition("\n")[0]
+    reason = server_message(error, brief=True)
     if error.connection_invalidated:
         return error
     connection.rollback()
     where = connection.execute(sa.text("SELECT current_database(), session_user")).one()
-    if state in _UNDEFINED:
+    if is_undefined(error):
         revision = MigrationContext.configure(connection).get_current_revision()
         return ReferenceDataError(
             f"database {where[0]} is at revision {revision or 'base'}, which lacks what the "
             f"reference data needs ({reason}): run: alembic upgrade head"
         )
-    if state == "42501" and "role" in reason:
+    if is_forbidden(error) and "role" in reason:
         return ReferenceDataError(
             f"{where[1]} cannot act as {OPERATOR} in database {where[0]} ({reason}): run the "
             "command as the owner, who applies the revisions"
         )
-    if state in ("55P03", "40P01"):
+    if is_busy(error):
         return ReferenceDataError(
             f"another session holds what the reference data needs ({reason}); nothing was "
             "changed: run the command again"

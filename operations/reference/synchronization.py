@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from database.errors import server_message
 from database.tenancy import OPERATOR
 from operations.reference.rows import ReferenceDataError
 
@@ -72,7 +73,7 @@ def sync(connection: Connection) -> Synced:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            reason = str(error.orig).strip().partition("\n")[0]
+            reason = server_message(error, brief=True)
             failed.append(f"{tenant.slug} ({reason})")
             continue
         rows += added

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from database.errors import server_message
 from database.tenancy import operator_transaction
 from models.base import PLATFORM_TENANT_ID
 from operations.access.accounts import (
@@ -19,7 +20,6 @@ from operations.access.accounts import (
     issue_token,
     operator_name,
 )
-from operations.errors import server_message
 from operations.tenants.tenant import FIND_TENANT, TenantError
 from operations.tenants.tenant_tables import count_rows
 

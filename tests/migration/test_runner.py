@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from database import privileges
 from database.embedded import TemporaryServer
-from database.migration.runner import LOCK_KEY
+from database.migration.preparation import LOCK_KEY
 from models.roles import ROLE_NAMES
 from tests.support.alembic_project import ROOT, alembic, config_for, copy_project, environment
 from tests.support.databases import MakeDatabase

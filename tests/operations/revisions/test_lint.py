@@ -85,7 +85,8 @@ def test_an_acceptance_is_for_one_rule_that_is_broken(project: Path) -> None:
     assert code == 1
     assert " ban-drop-column " in lines[0]
     assert lines[1] == (
-        "0001_one.py:12: accepts ban-drop-not-null, about which there is no complaint: remove the line"
+        "0001_one.py:12: accepts ban-drop-not-null, about which there is no complaint: remove the"
+        " line"
     )
 
 

@@ -77,7 +77,7 @@ def test_without_reference_data_the_command_is_named(migrated_database: str) -> 
     with (
         engine_of(migrated_database) as engine,
         pytest.raises(
-            TenantError, match="reference data is missing .*: run: python -m operations reference$"
+            TenantError, match=r"reference data is missing .*: run: python -m operations reference$"
         ),
     ):
         create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")

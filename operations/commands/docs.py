@@ -28,7 +28,7 @@ def docs(
     revisions = project_revisions()
     with owner_engine() as engine:
         _require_head(engine, revisions)
-        target = pages.pages(engine, revisions)
+        target = pages.target_pages(engine, revisions)
     if not check:
         changes = pages.write(FOLDER, target)
         for line in [*changes, f"{len(target)} pages in docs/schema, {len(changes)} changed"]:

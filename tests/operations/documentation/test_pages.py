@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from operations.commands.docs import FOLDER, MEND
+from operations.commands.docs import FIX, FOLDER
 from operations.documentation import pages
 from operations.documentation.facts import ForeignKey
 from operations.documentation.grouping import LARGEST, sections
@@ -27,7 +27,7 @@ from tests.support.servers import DatabaseServer
 
 def made_from(url: str) -> dict[str, str]:
     with engine_of(url) as engine:
-        return pages.pages(engine, project_revisions())
+        return pages.target_pages(engine, project_revisions())
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def wanted(embedded_server: DatabaseServer, migrated_template: str) -> dict[str,
 
 def test_the_pages_in_the_project_are_not_stale(wanted: dict[str, str]) -> None:
     found = pages.stale(FOLDER, wanted)
-    assert not found, "\n".join([*found, f"run: {MEND}"])
+    assert not found, "\n".join([*found, f"run: {FIX}"])
 
 
 def test_every_server_gives_the_same_pages(
@@ -133,7 +133,7 @@ def test_what_the_inventory_says_of_roles(wanted: dict[str, str]) -> None:
     for line in (
         "| [sites](device.md#sites) | tenant | own S I U D |  | all S | all S I U D |",
         "| [telemetry](telemetry.md#telemetry) | tenant view | own S I |",
-        "| [timeseries.telemetry](telemetry.md#telemetry) | tenant series |  | all I | all S |",
+        "| [timeseries.telemetry](telemetry.md#telemetry) | tenant hypertable |  | all I | all S |",
         "| [account_tiers](billing.md#account_tiers) | global | all S |",
         "(restrictive)",
     ):
@@ -291,7 +291,7 @@ def test_a_change_in_the_database_makes_its_page_stale(
         "missing billing.md",
         "stale device.md",
         "stale isolation.md",
-        "of no use gone.md",
+        "obsolete gone.md",
     ]
     assert "What a sign \\| says." in changed["device.md"]
     pages.write(tmp_path, changed)
@@ -324,7 +324,9 @@ def test_the_command_names_stale_pages_and_what_mends_them(
     checked = operations(project, migrated_database, "docs", "--check")
     assert checked.returncode == 1
     assert checked.stdout == "docs/schema: stale device.md\n"
-    assert re.fullmatch(r"error: 1 of \d+ pages do not say .*; run: make docs\n", checked.stderr)
+    assert re.fullmatch(
+        r"error: 1 of \d+ pages differ from the database; run: make docs\n", checked.stderr
+    )
     assert operations(project, migrated_database, "docs").stdout.startswith("wrote device.md\n")
     assert operations(project, migrated_database, "docs", "--check").returncode == 0
 

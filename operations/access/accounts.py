@@ -34,7 +34,7 @@ class Account:
 
     id: uuid.UUID
     email: str
-    made: bool
+    is_new: bool
     """Whether it is new."""
 
 
@@ -95,7 +95,7 @@ def ensure_account(connection: Connection, email: str, name: str | None = None) 
     Raises:
         AccountError: the account is deactivated or that of the system.
     """
-    made = connection.scalar(_INSERT_USER, {"email": email, "name": name})
+    created = connection.scalar(_INSERT_USER, {"email": email, "name": name})
     row = connection.execute(_FIND_USER, {"email": email}).one()
     if row.is_system:
         raise AccountError(f"{row.email} is the account of the platform itself: it cannot sign in")
@@ -103,7 +103,7 @@ def ensure_account(connection: Connection, email: str, name: str | None = None) 
         raise AccountError(
             f"the account {row.email} is deactivated: set users.is_active to true first"
         )
-    return Account(id=row.id, email=row.email, made=made is not None)
+    return Account(id=row.id, email=row.email, is_new=created is not None)
 
 
 _FORGET_TOKENS = sa.text("""

@@ -50,5 +50,5 @@ def _require_head(engine: Engine, revisions: Revisions) -> None:
     if current != revisions.head:
         raise FleetSchemaError(
             f"expected a database at revision {revisions.head}, found {current or 'none'}: pages "
-            "are made from the schema of the database; run: alembic upgrade head"
+            "are generated from the schema of the database; run: alembic upgrade head"
         )

@@ -45,61 +45,61 @@ class DemoError(FleetSchemaError):
     """The demonstration cannot be created or removed; the text says why."""
 
 
-def ensure_tenant(engine: Engine, wanted: DemoTenant) -> tuple[Tenant, bool]:
+def ensure_tenant(engine: Engine, demo_tenant: DemoTenant) -> tuple[Tenant, bool]:
     """The tenant, and whether it is new.
 
     Raises:
         DemoError: the slug belongs to another tenant, or to one that is being deleted.
     """
-    found = find(engine, wanted)
+    found = find(engine, demo_tenant)
     if found is not None and found.status == "deleted":
         raise DemoError(
-            f"the tenant {wanted.slug} is being deleted: finish the deletion with "
+            f"the tenant {demo_tenant.slug} is being deleted: finish the deletion with "
             "`python -m operations demo --remove`"
         )
     if found is not None:
         return found, False
     create_tenant(
         engine,
-        slug=wanted.slug,
-        name=wanted.name,
-        owner_email=wanted.owner_email,
-        owner_name=wanted.owner_name,
+        slug=demo_tenant.slug,
+        name=demo_tenant.name,
+        owner_email=demo_tenant.owner_email,
+        owner_name=demo_tenant.owner_name,
         metadata={_NOTE: True},
     )
-    made = find(engine, wanted)
+    made = find(engine, demo_tenant)
     assert made is not None
     return made, True
 
 
-def find(engine: Engine, wanted: DemoTenant) -> Tenant | None:
+def find(engine: Engine, demo_tenant: DemoTenant) -> Tenant | None:
     """The tenant, if it exists.
 
     Raises:
         DemoError: the demonstration did not create it.
     """
-    found = find_tenant(engine, wanted.slug)
+    found = find_tenant(engine, demo_tenant.slug)
     if found is not None and found.metadata.get(_NOTE) is not True:
         raise DemoError(
-            f"the slug {wanted.slug} belongs to a tenant that the demonstration did not create "
-            f"({found.name!r}), which is left alone: give that tenant another slug"
+            f"the slug {demo_tenant.slug} belongs to a tenant that the demonstration did not "
+            f"create ({found.name!r}), which is left alone: give that tenant another slug"
         )
     return found
 
 
 def missing_devices(
-    engine: Engine, wanted: DemoTenant, tenant_id: uuid.UUID, count: int
+    engine: Engine, demo_tenant: DemoTenant, tenant_id: uuid.UUID, count: int
 ) -> list[int]:
     """The numbers from 1 to ``count`` of the devices that are not registered yet."""
     query = sa.select(table("device_registry").c.device_id)
     with tenant_transaction(engine, tenant_id) as connection:
         there = set(connection.scalars(query))
-    return [number for number in range(1, count + 1) if wanted.device_id(number) not in there]
+    return [number for number in range(1, count + 1) if demo_tenant.device_id(number) not in there]
 
 
 def register(
     engine: Engine,
-    wanted: DemoTenant,
+    demo_tenant: DemoTenant,
     tenant_id: uuid.UUID,
     numbers: list[int],
     on_batch: Callable[[int], None],
@@ -114,10 +114,10 @@ def register(
     """
     added: Counter[str] = Counter()
     with tenant_transaction(engine, tenant_id) as connection:
-        added["sites"] += _insert(connection, "sites", site_rows(wanted, tenant_id))
+        added["sites"] += _insert(connection, "sites", site_rows(demo_tenant, tenant_id))
         for groups in (static_group_rows(tenant_id), dynamic_group_rows(tenant_id)):
             added["device_groups"] += _insert(connection, "device_groups", groups)
-        around = _surroundings(connection, wanted, tenant_id)
+        around = _surroundings(connection, demo_tenant, tenant_id)
     for batch in _batches(numbers):
         with tenant_transaction(engine, tenant_id) as connection:
             for name, rows in device_rows(around, batch).items():
@@ -153,7 +153,9 @@ _METRICS = sa.text("""
 """)
 
 
-def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UUID) -> Surroundings:
+def _surroundings(
+    connection: Connection, demo_tenant: DemoTenant, tenant_id: uuid.UUID
+) -> Surroundings:
     """Read what the tenant has, by the names in `tenant_data`."""
     sites, groups = table("sites").c, table("device_groups").c
     named_sites = connection.execute(sa.select(sites.name, sites.site_id))
@@ -169,13 +171,13 @@ def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UU
             template.metrics.append(row)
     if not templates:
         raise DemoError(
-            f"the tenant {wanted.slug} has no device templates: run "
+            f"the tenant {demo_tenant.slug} has no device templates: run "
             "`python -m operations reference`, then `python -m operations demo --remove`"
         )
     return Surroundings(
-        wanted,
+        demo_tenant,
         tenant_id,
-        [site_ids[name] for name in wanted.sites],
+        [site_ids[name] for name in demo_tenant.sites],
         group_ids,
         list(templates.values()),
         datetime.datetime.now(datetime.UTC),
@@ -185,9 +187,9 @@ def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UU
 def remove(engine: Engine, on_step: Callable[[Step], None]) -> list[Deleted]:
     """Delete the tenants of the demonstration, then their owners' accounts."""
     deleted = []
-    for wanted in TENANTS:
-        if find(engine, wanted) is not None:
-            deleted.append(delete_tenant(engine, wanted.slug, on_step=on_step))
+    for demo_tenant in TENANTS:
+        if find(engine, demo_tenant) is not None:
+            deleted.append(delete_tenant(engine, demo_tenant.slug, on_step=on_step))
     if _demo_accounts(engine):
         _remove_accounts(engine)
     return deleted

@@ -70,7 +70,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 @dataclass
 class Facts:
-    """All facts that the pages are made from; relations are identified by (schema, name)."""
+    """All facts from which pages are generated; relations are identified by (schema, name)."""
 
     catalog: Catalog
     view_columns: dict[Key, list[Column]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""All pages of ``docs/schema``: made, compared with the files, written."""
+"""All pages of ``docs/schema``: generated, compared with the files, written."""
 
 from __future__ import annotations
 

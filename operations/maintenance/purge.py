@@ -17,7 +17,7 @@ PURGED: dict[str, tuple[str, str]] = {
     "rate_limits": ("window_start < now() - interval '1 day'", "windows that have ended"),
     "jobs": ("finished_at < now() - interval '30 days'", "finished 30 days ago"),
     "export_jobs": ("expires_at < now() - interval '1 day'", "expired"),
-    "report_runs": ("completed_at < now() - interval '400 days'", "made 400 days ago"),
+    "report_runs": ("completed_at < now() - interval '400 days'", "completed 400 days ago"),
     "notification_jobs": (
         "status IN ('completed', 'failed') AND updated_at < now() - interval '90 days'",
         "ended 90 days ago",

@@ -142,8 +142,8 @@ class _Run:
                 if target is not None and self.report.edition != COMMUNITY:
                     self._keep(f"{one.name}: expected a retention of {target}, found none noted")
             elif row["drop_after"] != target:
-                said = f"expected {target or 'none'}, found {row['drop_after']}"
-                self._keep(f"retention of {one.name}: {said}")
+                difference = f"expected {target or 'none'}, found {row['drop_after']}"
+                self._keep(f"retention of {one.name}: {difference}")
             elif row["scheduled"] and one.time_column is not None:
                 self.retentions[name] = target
 

@@ -114,6 +114,6 @@ def delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> 
 
 
 def _is_one_of(
-    table: Table, keys: Sequence[str], wanted: Sequence[tuple[Any, ...]]
+    table: Table, keys: Sequence[str], values: Sequence[tuple[Any, ...]]
 ) -> ColumnElement[bool]:
-    return sa.tuple_(*(table.c[name] for name in keys)).in_(wanted)
+    return sa.tuple_(*(table.c[name] for name in keys)).in_(values)

@@ -86,11 +86,11 @@ def create_tenant(
             tenant_id = connection.execute(_PROVISION, values).scalar_one()
         except DBAPIError as error:
             raise TenantError(
-                f"the tenant {slug!r} cannot be made: {server_message(error)}"
+                f"the tenant {slug!r} cannot be created: {server_message(error)}"
             ) from error
         if metadata:
             _annotate(connection, tenant_id, metadata)
-        token = issue_token(connection, owner.id) if owner.made else None
+        token = issue_token(connection, owner.id) if owner.is_new else None
         return Created(tenant_id, slug, owner, token, count_rows(connection, tenant_id))
 
 

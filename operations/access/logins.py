@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError, server_message
 from ddl.sql import ident, literal, send
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 
 PASSWORD_BYTES = 24
 """192 random bits: 32 characters that need no escaping in a URL."""
@@ -108,7 +108,7 @@ def create(
 
     Args:
         engine: of a role with CREATEROLE and, on PostgreSQL 16 and newer, ADMIN on ``role``.
-        role: one of `models.roles.ROLE_NAMES`.
+        role: one of `models.shared.roles.ROLE_NAMES`.
         valid_until: after this time the password is rejected; None for no end.
         connection_limit: sessions at the same time; None for as many as the server has.
 

@@ -6,7 +6,7 @@ import typer
 from sqlalchemy import URL
 
 from database.settings import Settings, application_url, migration_url
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from operations.access import logins
 from operations.console import console, plain_table, write
 from operations.owner import owner_engine

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.errors import server_message
 from database.tenancy import operator_transaction
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import (
     Account,
     Token,

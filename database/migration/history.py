@@ -41,7 +41,7 @@ def creation() -> list[str]:
         str(create.compile(dialect=dialect)).strip(),
         comment_on(
             "TABLE schema_history",
-            "One row per revision applied or taken back; written by the migration runner.",
+            "One row per revision applied or reverted; written by the migration runner.",
         ),
     ]
 

@@ -43,8 +43,8 @@ def _described(state: FunctionState, who: str) -> str:
 def _callers(facts: Facts, state: FunctionState) -> str:
     held = facts.grants((state.schema, state.on))
     if not held:
-        return "Called by its owner only."
-    return f"Called by {enumeration([code(role) for role in sorted(held)])}."
+        return "May be called by its owner only."
+    return f"May be called by {enumeration([code(role) for role in sorted(held)])}."
 
 
 def _tables(facts: Facts, state: FunctionState) -> str:

@@ -17,7 +17,9 @@ SHOWN = 40
 
 @app.command()
 def maintain(
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be deleted; change nothing."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Show what would be deleted; change nothing."
+    ),
 ) -> None:
     """Delete rows older than their retention, for all tenants and for single ones; purge.
 

@@ -48,7 +48,7 @@ def count(engine: Engine, relation: str) -> int:
     return found
 
 
-def purge(engine: Engine, relation: str) -> Iterator[int]:
+def delete(engine: Engine, relation: str) -> Iterator[int]:
     """Delete the rows as fleet_operator; yields how many after each commit."""
     condition, _ = PURGED[relation]
     old = f"SELECT ctid FROM public.{relation} WHERE {condition} LIMIT {BATCH}"

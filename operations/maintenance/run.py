@@ -63,14 +63,14 @@ class Report:
     slugs: dict[uuid.UUID, str] = field(default_factory=dict)
 
 
-Progress = Callable[[Removal], None]
+OnRemoval = Callable[[Removal], None]
 
 
 def silent(removal: Removal) -> None:
     """Report no progress."""
 
 
-def maintain(engine: Engine, *, dry_run: bool = False, on_removal: Progress = silent) -> Report:
+def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = silent) -> Report:
     """Enforce the retention of every hypertable and rollup, then that of single tenants; purge.
 
     Every chunk (without TimescaleDB: every batch) is a transaction of its own, so the next run
@@ -102,7 +102,7 @@ class _Run:
     """The work of one run."""
 
     def __init__(
-        self, engine: Engine, connection: Connection, report: Report, on_removal: Progress
+        self, engine: Engine, connection: Connection, report: Report, on_removal: OnRemoval
     ) -> None:
         self.engine = engine
         self.connection = connection
@@ -140,7 +140,7 @@ class _Run:
             row = found.get(name)
             if row is None:
                 if target is not None and self.report.edition != COMMUNITY:
-                    self._keep(f"{one.name}: expected a retention of {target}, found none noted")
+                    self._keep(f"{one.name}: expected a retention of {target}, found none pending")
             elif row["drop_after"] != target:
                 difference = f"expected {target or 'none'}, found {row['drop_after']}"
                 self._keep(f"retention of {one.name}: {difference}")
@@ -219,8 +219,8 @@ class _Run:
             outdated = self.unrefreshed & rollups_over(models.metadata, policy.relation)
             if outdated:
                 self.report.problems.append(
-                    f"{who}: its rows are kept until {', '.join(sorted(outdated))} is refreshed "
-                    "again, which may not have stored them yet"
+                    f"{who}: its rows are kept, since {', '.join(sorted(outdated))} may not have "
+                    "stored them yet: fix the refresh policy first"
                 )
                 continue
             with self._kept_on_error(f"{who}"):
@@ -251,7 +251,7 @@ class _Run:
                 if self.report.dry_run:
                     rows = purge.count(self.engine, relation)
                 else:
-                    for number in purge.purge(self.engine, relation):
+                    for number in purge.delete(self.engine, relation):
                         rows, transactions = rows + number, transactions + 1
                 self._removed(Removal(relation, None, rows, transactions, why))
 

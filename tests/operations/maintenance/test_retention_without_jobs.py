@@ -53,7 +53,7 @@ def test_policies_of_tenants_delete_more(lesser: Engine) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("DELETE FROM timeseries_ledger WHERE kind = 'retention'", "found none noted"),
+        ("DELETE FROM timeseries_ledger WHERE kind = 'retention'", "found none pending"),
         (
             """UPDATE timeseries_ledger SET state = state || '{"drop_after": "30 days"}'
                 WHERE kind = 'retention'""",

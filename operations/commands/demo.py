@@ -112,7 +112,7 @@ def _show_attempts(engine: Engine, intruder: Tenant, victim: Tenant) -> None:
         table.add_column(heading, overflow="fold")
     for answer in answers:
         table.add_row(answer.attempt, answer.text, "yes" if answer.rejected else "NO")
-    console.print()
+    write()
     console.print(table, markup=False)
     through = [answer.attempt for answer in answers if not answer.rejected]
     write(

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from models.shared.base import PLATFORM_TENANT_ID
+from operations.cli import main
 from operations.commands import demo as command
 from operations.demo import registration, visibility
 from operations.demo.registration import DemoError
@@ -263,3 +264,15 @@ def test_a_tenant_of_the_same_slug_is_left_alone(engine: Engine) -> None:
     found = find_tenant(engine, slug)
     assert found is not None
     assert tenants_rows(engine, found) == theirs.rows
+
+
+def test_without_reference_data_the_command_is_named(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    monkeypatch.delenv("MIGRATION_DATABASE_URL", raising=False)
+    monkeypatch.setattr("sys.argv", ["operations", "demo"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert "the reference data is missing" in str(exit_.value)
+    assert str(exit_.value).endswith("run: python -m operations reference")

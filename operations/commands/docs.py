@@ -30,7 +30,7 @@ def docs(
         _require_head(engine, revisions)
         target = pages.target_pages(engine, revisions)
     if not check:
-        changes = pages.write(FOLDER, target)
+        changes = pages.update(FOLDER, target)
         for line in [*changes, f"{len(target)} pages in docs/schema, {len(changes)} changed"]:
             write(line)
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 from operations.documentation import diagram, entries
 from operations.documentation.facts import Facts
 from operations.documentation.grouping import Section, sections
-from operations.documentation.markdown import count, link, page, prose, table
+from operations.documentation.markdown import link, page, prose, table
+from operations.text import count
 
 READING = (
     "Diagrams show keys only. `tenant_id`, which leads every key of a tenant table, and references "

@@ -7,7 +7,8 @@ import re
 from ddl.function import FunctionState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link, page, prose
-from operations.documentation.readable_sql import enumeration, expression, type_name
+from operations.documentation.readable_sql import expression, type_name
+from operations.text import enumeration
 
 _INTRODUCTION = (
     "A function runs with the rights of its caller, unless noted otherwise. The names in a "

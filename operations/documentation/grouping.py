@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ddl.base import Key
 from operations.documentation.facts import Facts
-from operations.documentation.readable_sql import enumeration
+from operations.text import enumeration
 
 LARGEST = 8
 """Tables in one diagram; with more, lines cross and text gets small."""

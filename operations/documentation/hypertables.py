@@ -10,7 +10,8 @@ import re
 from ddl.base import Key
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link
-from operations.documentation.readable_sql import enumeration, interval, type_name
+from operations.documentation.readable_sql import interval, type_name
+from operations.text import enumeration
 
 _BUCKET = re.compile(r"\b(?:time_bucket|date_bin)\('([^']*)'::interval, (?:\w+\.)*(\w+)")
 

@@ -6,7 +6,8 @@ from collections import Counter
 
 from operations.documentation.domain_page import counted
 from operations.documentation.facts import BOOKKEEPING, Facts
-from operations.documentation.markdown import code, count, page, prose, table
+from operations.documentation.markdown import code, page, prose, table
+from operations.text import count
 
 _REST = """\
 - [Isolation inventory](isolation.md): the rows of every table and view that each role reaches.

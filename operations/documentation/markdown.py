@@ -53,13 +53,3 @@ def anchor(heading: str) -> str:
 def link(text: str, page: str, heading: str) -> str:
     """A link to a heading of a page, or of this page if ``page`` is empty."""
     return f"[{text}]({page}#{anchor(heading)})"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 table``, ``2 tables``."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """The plural of a noun on these pages."""
-    return {"policy": "policies", "index": "indexes", "refresh": "refreshes"}.get(noun, f"{noun}s")

@@ -43,7 +43,7 @@ def stale(folder: Path, target: dict[str, str]) -> list[str]:
     return found + [f"obsolete {path.name}" for path in _obsolete(folder, target)]
 
 
-def write(folder: Path, target: dict[str, str]) -> list[str]:
+def update(folder: Path, target: dict[str, str]) -> list[str]:
     """Write the pages that differ, remove obsolete ones; returns a line per page that changed."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []

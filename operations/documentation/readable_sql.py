@@ -105,8 +105,3 @@ def interval(text: str) -> str:
     parts = zip((int(part) for part in match.groups()), ("hour", "minute", "second"), strict=True)
     found = [f"{number} {unit}{'s' * (number != 1)}" for number, unit in parts if number]
     return " ".join(found) or "0 seconds"
-
-
-def enumeration(names: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -6,8 +6,8 @@ import ast
 from collections import Counter
 
 from database.migration.revisions import Revisions
-from operations.documentation.markdown import code, count, page, table
-from operations.documentation.readable_sql import enumeration
+from operations.documentation.markdown import code, page, table
+from operations.text import count, enumeration
 
 # Operations named one by one, by the noun under which they are listed.
 _NAMED = {

@@ -17,8 +17,9 @@ from operations.documentation import pages
 from operations.documentation.facts import ForeignKey
 from operations.documentation.grouping import LARGEST, sections
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
-from operations.documentation.readable_sql import enumeration, expression, interval
+from operations.documentation.readable_sql import expression, interval
 from operations.revisions.project import project_revisions
+from operations.text import enumeration
 from tests.support.alembic_project import config_for, copy_project, environment
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
@@ -278,8 +279,8 @@ def test_small_files_join_what_they_refer_to_and_large_ones_are_parted() -> None
 def test_a_change_in_the_database_makes_its_page_stale(
     migrated_database: str, tmp_path: Path, target: dict[str, str]
 ) -> None:
-    assert len(pages.write(tmp_path, target)) == len(target)
-    assert pages.write(tmp_path, target) == []
+    assert len(pages.update(tmp_path, target)) == len(target)
+    assert pages.update(tmp_path, target) == []
     (tmp_path / "mine.md").write_text("Written by hand.", encoding="utf-8")
     (tmp_path / "gone.md").write_text(f"{GENERATED}\n", encoding="utf-8")
     (tmp_path / "billing.md").unlink()
@@ -294,7 +295,7 @@ def test_a_change_in_the_database_makes_its_page_stale(
         "obsolete gone.md",
     ]
     assert "What a sign \\| says." in changed["device.md"]
-    pages.write(tmp_path, changed)
+    pages.update(tmp_path, changed)
     assert pages.stale(tmp_path, changed) == []
     assert (tmp_path / "mine.md").exists()
     assert not (tmp_path / "gone.md").exists()

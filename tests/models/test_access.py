@@ -7,11 +7,11 @@ import re
 import models
 from ddl import Declared
 from models.shared.base import OWN_TENANT
-from tests.models.inventory import (
+from tests.support.declared_tables import (
+    HYPERTABLES,
     ROLLUPS,
-    SERIES,
     TABLES,
-    TENANT_SERIES,
+    TENANT_HYPERTABLES,
     TENANT_TABLES,
     assert_none,
 )
@@ -141,7 +141,7 @@ def test_ingest_appends_to_hypertables_and_reads_three_tables() -> None:
     assert readable == {"tenants", "device_registry", "device_api_tokens"}
     for table in TABLES:
         for privilege in ("insert", "update", "delete"):
-            expected = privilege == "insert" and table in SERIES
+            expected = privilege == "insert" and table in HYPERTABLES
             assert bool(held(table.key, "fleet_ingest", privilege)) is expected, table.key
 
 
@@ -229,7 +229,7 @@ def test_objects_have_comments() -> None:
 
 def test_views_read_with_the_rights_of_whoever_asks() -> None:
     """Tenant views cannot: whoever asks has no right to the hypertable; they filter instead."""
-    behind = {table.name for table in TENANT_SERIES} | {key[1] for key in ROLLUPS}
+    behind = {table.name for table in TENANT_HYPERTABLES} | {key[1] for key in ROLLUPS}
     findings = []
     for state in DECLARED.of("view").values():
         if state.name not in behind and not state.security_invoker:

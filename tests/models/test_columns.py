@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import INET, JSONB, TSVECTOR
 
 import models
 from ddl import Declared
-from tests.models.inventory import TABLES, assert_none, checks, parts
+from tests.support.declared_tables import TABLES, assert_none, checks, parts
 
 PLAIN_TYPES = (
     BigInteger,

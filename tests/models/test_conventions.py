@@ -13,9 +13,9 @@ from sqlalchemy.exc import ArgumentError
 
 import models
 from models.shared.base import Base, TenantScoped, tenant_access
-from tests.models.inventory import (
+from tests.support.declared_tables import (
     TABLES,
-    TENANT_SERIES,
+    TENANT_HYPERTABLES,
     TENANT_TABLES,
     assert_none,
     foreign_keys,
@@ -46,7 +46,7 @@ def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
 
 def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
     findings = []
-    for table in [*TENANT_TABLES, *TENANT_SERIES]:
+    for table in [*TENANT_TABLES, *TENANT_HYPERTABLES]:
         columns, key = list(table.columns), list(table.primary_key.columns)
         if columns[0].name != "tenant_id" or columns[0].nullable:
             findings.append(f"{table.name}: first column is {columns[0].name}")
@@ -72,7 +72,7 @@ def test_only_tenant_tables_call_a_column_tenant_id() -> None:
 def test_unique_keys_lead_with_tenant_id() -> None:
     """A key over all tenants would tell one tenant what another has."""
     findings, used = [], set()
-    for table in [*TENANT_TABLES, *TENANT_SERIES]:
+    for table in [*TENANT_TABLES, *TENANT_HYPERTABLES]:
         unique = {str(index.name) for index in table.indexes if index.unique}
         unique |= {str(c.name) for c in table.constraints if isinstance(c, UniqueConstraint)}
         for name, columns, _ in keys(table):

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.tenancy import tenant_transaction
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     GLOBEX,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
@@ -126,7 +126,7 @@ def test_the_policy_of_the_rule_comes_before_the_default(fleet: Engine) -> None:
         "INSERT INTO escalation_policies (tenant_id, name, is_default)"
         f" VALUES ('{ACME}', 'another default', true)"
     )
-    assert refused(fleet, second) == "23505"
+    assert rejected(fleet, second) == "23505"
 
 
 def test_levels_that_vanish_end_the_escalation(fleet: Engine) -> None:
@@ -141,12 +141,12 @@ def test_levels_that_vanish_end_the_escalation(fleet: Engine) -> None:
 
 def test_levels_have_no_gaps(fleet: Engine) -> None:
     policy(fleet, levels=2)
-    assert refused(fleet, level(4)) == "23503"
-    assert refused(fleet, level(0)) == "23514"
-    assert refused(fleet, "DELETE FROM escalation_levels WHERE level = 1") == "23503"
+    assert rejected(fleet, level(4)) == "23503"
+    assert rejected(fleet, level(0)) == "23514"
+    assert rejected(fleet, "DELETE FROM escalation_levels WHERE level = 1") == "23503"
     for number in (3, 4, 5):
         run(fleet, level(number))
-    assert refused(fleet, level(6)) == "23514"
+    assert rejected(fleet, level(6)) == "23514"
     run(fleet, "DELETE FROM escalation_levels WHERE level > 2")
     run(fleet, "DELETE FROM escalation_levels")  # all at once leaves no gap
 
@@ -167,8 +167,8 @@ def test_two_sessions_leave_no_gap(fleet: Engine) -> None:
 def test_a_level_tells_somebody_and_keeps_him(fleet: Engine) -> None:
     policy(fleet)
     nobody = level(4).replace(f"'{CHANNEL}'", "NULL")
-    assert refused(fleet, nobody) == "23502"
-    assert refused(fleet, "DELETE FROM notification_channels") == "23503"
+    assert rejected(fleet, nobody) == "23502"
+    assert rejected(fleet, "DELETE FROM notification_channels") == "23503"
 
 
 def test_two_workers_share_what_is_due(fleet: Engine) -> None:

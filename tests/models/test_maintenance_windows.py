@@ -7,7 +7,7 @@ import uuid
 import pytest
 from sqlalchemy import Engine
 
-from tests.models.alerting import ACME, GLOBEX, SITE, refused, run
+from tests.support.acme_and_globex import ACME, GLOBEX, SITE, rejected, run
 
 WINDOW = uuid.UUID(int=0x77)
 WEDNESDAY_NOON = "2024-07-03 12:00Z"
@@ -166,7 +166,7 @@ def test_windows_that_make_no_sense_are_refused(fleet: Engine, columns: dict[str
         f"INSERT INTO alert_maintenance_windows (tenant_id, name, starts_at, {names}{ends})"
         f" VALUES ('{ACME}', 'w', '2024-07-01 00:00Z', {values}{value})"
     )
-    assert refused(fleet, statement) == "23514"
+    assert rejected(fleet, statement) == "23514"
 
 
 def test_a_time_zone_must_exist(fleet: Engine) -> None:
@@ -177,7 +177,7 @@ def test_a_time_zone_must_exist(fleet: Engine) -> None:
         statement = (
             f"INSERT INTO {table} (tenant_id, {columns}, timezone) VALUES ('{ACME}', {values}"
         )
-        assert refused(fleet, f"{statement}, 'Mars/Olympus')") == "22023"
+        assert rejected(fleet, f"{statement}, 'Mars/Olympus')") == "22023"
         run(fleet, f"{statement}, 'Asia/Kathmandu')")
 
 

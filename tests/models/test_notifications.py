@@ -11,18 +11,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     BOB,
     GLOBEX,
     SITE,
+    listener,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
 )
-from tests.models.test_alerts import listener
 
 MAIL, CHAT = uuid.UUID(int=0xC1), uuid.UUID(int=0xC2)
 RAISE = "SELECT alert_id FROM raise_alert('f/{0}', 'hot', {1}, 's', device_id => '{0}')"
@@ -64,7 +64,7 @@ def taken(engine: Engine, worker: str = "w", wanted: int = 10) -> list[tuple[Any
 def finished(
     engine: Engine, job: uuid.UUID, delivered: bool, worker: str = "w", tenant: uuid.UUID = ACME
 ) -> str | None:
-    error = "NULL" if delivered else "'connection refused'"
+    error = "NULL" if delivered else "'connection rejected'"
     with operator(engine) as connection:
         statement = FINISH.format(job, worker, delivered, tenant, error)
         found: str | None = rows(connection, statement)[0][0]
@@ -123,7 +123,7 @@ def test_settings_hold_no_secrets(
         f" VALUES ('{ACME}', :config, {', '.join(others.values())})"
     )
     for config in SECRETS:
-        assert refused(fleet, statement, config=json.dumps(config)) == "23514", config
+        assert rejected(fleet, statement, config=json.dumps(config)) == "23514", config
     run(fleet, statement, config="{}")
 
 
@@ -141,7 +141,7 @@ def test_settings_may_name_secrets_and_say_everything_else(fleet: Engine) -> Non
         f" VALUES ('{ACME}', 'n', 'email', :config, 'mail/acme')",
         config=json.dumps(config),
     )
-    assert refused(fleet, channel(uuid.uuid4(), "x").replace("'email'", "'pigeon'")) == "23514"
+    assert rejected(fleet, channel(uuid.uuid4(), "x").replace("'email'", "'pigeon'")) == "23514"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_two_sessions_queue_it_once(desk: Engine) -> None:
         "INSERT INTO notification_jobs (tenant_id, channel_id, alert_id, event)"
         f" VALUES ('{ACME}', '{MAIL}', {alert}, 'opened')"
     )
-    assert refused(desk, by_hand) == "23505"
+    assert rejected(desk, by_hand) == "23505"
     run(
         desk,
         by_hand.replace("event)", "event, user_id)").replace("'opened')", f"'opened', '{BOB}')"),
@@ -239,7 +239,7 @@ def test_nothing_of_another_tenant_is_routed(desk: Engine) -> None:
     assert routed(desk, alert) == []
     assert routed(desk, alert, tenant=GLOBEX) == []
     across = rule(CHAT, GLOBEX)
-    assert refused(desk, across, GLOBEX) == "23503", "a channel of Acme"
+    assert rejected(desk, across, GLOBEX) == "23503", "a channel of Acme"
 
 
 def queued(engine: Engine, tenant: uuid.UUID = ACME, jobs: int = 1) -> None:
@@ -264,7 +264,7 @@ def test_the_application_takes_its_own_jobs(desk: Engine) -> None:
     queued(desk, ACME)
     queued(desk, GLOBEX)
     assert [tenant for _, tenant, _ in run(desk, TAKE.format("w", 9))] == [ACME]
-    assert refused(desk, FINISH.format(uuid.uuid4(), "w", True, ACME, "NULL")) == "42501"
+    assert rejected(desk, FINISH.format(uuid.uuid4(), "w", True, ACME, "NULL")) == "42501"
 
 
 def test_delivered_it_is_over_and_logged(desk: Engine) -> None:
@@ -296,7 +296,7 @@ def test_it_is_tried_again_after_longer_and_longer_and_then_given_up(desk: Engin
     change(desk, "next_run_at = now()")
     assert taken(desk) == []
     found = run(desk, "SELECT status, attempts, last_error FROM notification_jobs")
-    assert found == [("failed", 5, "connection refused")]
+    assert found == [("failed", 5, "connection rejected")]
     assert run(desk, "SELECT count(*) FROM notification_log WHERE NOT success") == [(5,)]
     again = "status = 'pending', attempts = 0, finished_at = NULL, next_run_at = now()"
     run(desk, f"UPDATE notification_jobs SET {again}")
@@ -331,11 +331,11 @@ def test_jobs_about_nothing_or_two_things_are_refused(desk: Engine) -> None:
     alert = raised(desk)
     insert = "INSERT INTO notification_jobs (tenant_id, channel_id, event, alert_id, incident_id)"
     for about in ("NULL, NULL", f"{alert}, '{uuid.uuid4()}'"):
-        assert refused(desk, f"{insert} VALUES ('{ACME}', '{MAIL}', 'opened', {about})") == "23514"
+        assert rejected(desk, f"{insert} VALUES ('{ACME}', '{MAIL}', 'opened', {about})") == "23514"
     change_to = "UPDATE notification_jobs SET status = '{}'"
     queued(desk)
     for status in ("processing", "completed", "sent"):
-        assert refused(desk, change_to.format(status)) == "23514"
+        assert rejected(desk, change_to.format(status)) == "23514"
 
 
 def test_listeners_hear_of_something_to_deliver_and_nothing_else(desk: Engine) -> None:

@@ -20,7 +20,13 @@ from models.shared import rollups
 from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import tenant_rollup
 from models.shared.time_series_checks import days
-from tests.models.inventory import ROLLUPS, SERIES, TENANT_SERIES, assert_none, keys
+from tests.support.declared_tables import (
+    HYPERTABLES,
+    ROLLUPS,
+    TENANT_HYPERTABLES,
+    assert_none,
+    keys,
+)
 
 DECLARED = Declared.on(models.metadata)
 NOT_APPENDED_BY_TENANTS = {"quarantine_events", "notification_log"}
@@ -46,16 +52,16 @@ def test_the_hypertables_are_those_of_the_domain_model() -> None:
     }
     found = {
         table.name: tuple(column.name for column in table.primary_key.columns)
-        for table in TENANT_SERIES
+        for table in TENANT_HYPERTABLES
     }
     assert found == {name: ("tenant_id", *key) for name, key in expected.items()}
-    assert {table.name for table in SERIES} - expected.keys() == {"system_metrics"}
+    assert {table.name for table in HYPERTABLES} - expected.keys() == {"system_metrics"}
 
 
 def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
     """TimescaleDB tests the wrong column behind a dropped one, and partitions by time."""
     findings = []
-    for table in TENANT_SERIES:
+    for table in TENANT_HYPERTABLES:
         time = time_column(table.name)
         first = [column.name for column in table.columns][:2]
         if first != ["tenant_id", time]:
@@ -78,7 +84,7 @@ def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None
         elif days(store.after) >= days(retention.drop_after):
             findings.append(f"{key}: compressed after {store.after}, {retention.drop_after} kept")
     assert_none(findings)
-    assert {table.name for table in SERIES} == {key[1] for key in DECLARED.of("hypertable")}
+    assert {table.name for table in HYPERTABLES} == {key[1] for key in DECLARED.of("hypertable")}
 
 
 def test_batches_of_the_columnstore_hold_one_tenant() -> None:
@@ -96,7 +102,7 @@ def test_batches_of_the_columnstore_hold_one_tenant() -> None:
 def test_the_columnstore_orders_by_the_rest_of_the_key() -> None:
     """So that redelivery into compressed chunks finds its batch without reading the others."""
     findings = []
-    for table in SERIES:
+    for table in HYPERTABLES:
         store = DECLARED.of("columnstore")[(TIMESERIES, table.name)]
         arranged = {part.split()[0] for part in f"{store.segmentby},{store.orderby}".split(",")}
         missing = {column.name for column in table.primary_key.columns} - arranged
@@ -122,10 +128,10 @@ def test_tenants_have_a_view_and_nothing_behind_it() -> None:
     """Grants on a hypertable are copied to its chunks, which no view filters."""
     findings = []
     grants = DECLARED.of("grant")
-    for name in [*(table.name for table in SERIES), *(key[1] for key in ROLLUPS)]:
+    for name in [*(table.name for table in HYPERTABLES), *(key[1] for key in ROLLUPS)]:
         behind = {(held.role, held.name) for held in grants[(TIMESERIES, name)].privileges}
         allowed = {("fleet_operator", "select"), ("fleet_operator_read", "select")}
-        if any(table.name == name for table in SERIES):
+        if any(table.name == name for table in HYPERTABLES):
             allowed.add(("fleet_ingest", "insert"))
         if name == "notification_log":
             allowed.add(("fleet_operator", "insert"))  # with the job that it is about
@@ -141,7 +147,7 @@ def test_tenants_have_a_view_and_nothing_behind_it() -> None:
 
 def test_views_are_for_reading_and_appending_only() -> None:
     findings = []
-    series = {table.name: table for table in TENANT_SERIES}
+    series = {table.name: table for table in TENANT_HYPERTABLES}
     rolled = [key[1] for key in ROLLUPS if not key[1].startswith("system_metrics")]
     for name in [*series, *rolled]:
         view = DECLARED.of("view")[("public", name)]
@@ -173,7 +179,7 @@ def test_ids_come_with_the_message() -> None:
     assert_none(
         [
             f"{table.name}.{column.name} has default {column.server_default.arg}"  # type: ignore[union-attr]
-            for table in SERIES
+            for table in HYPERTABLES
             for column in table.primary_key.columns
             if column.server_default is not None and column.computed is None
             if str(column.server_default.arg) not in ("0", "", "telemetry")  # type: ignore[union-attr]

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     ANN,
     BOB,
     EVE,
     GLOBEX,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
@@ -166,7 +166,7 @@ def test_overlapping_overrides_are_refused(
     outcome: str | None,
     together: bool,
 ) -> None:
-    """Also where neither session sees the row of the other: the second waits, then is refused."""
+    """Also where neither session sees the row of the other: the second waits, then is rejected."""
     run(duty, layer())
     run(duty, layer(SECOND, 1))
     one = override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'", first)
@@ -175,7 +175,7 @@ def test_overlapping_overrides_are_refused(
         assert sqlstate(second_of_two(duty, one, two)) == outcome
     else:
         run(duty, one)
-        assert (refused(duty, two) if outcome else run(duty, two) or None) == outcome
+        assert (rejected(duty, two) if outcome else run(duty, two) or None) == outcome
     found = run(duty, "SELECT count(*) FROM oncall_overrides")
     assert found == [(1 if outcome else 2,)]
 
@@ -190,22 +190,22 @@ def test_what_touches_does_not_overlap(duty: Engine) -> None:
     run(duty, override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'"))
     run(duty, override("'2024-01-02 12:00Z', '2024-01-02 14:00Z'"))
     moved = "UPDATE oncall_overrides SET starts_at = '2024-01-02 11:00Z' WHERE starts_at > :s"
-    assert refused(duty, moved, s="2024-01-02 11:30Z") == "23P01"
+    assert rejected(duty, moved, s="2024-01-02 11:30Z") == "23P01"
     run(duty, "UPDATE oncall_overrides SET reason = 'holiday'")
-    assert refused(duty, override("'2024-01-05', '2024-01-05'")) == "23514"
+    assert rejected(duty, override("'2024-01-05', '2024-01-05'")) == "23514"
     several = override("'2024-02-01', '2024-02-03'") + (
         f", ('{ACME}', '{SCHEDULE}', NULL, '{BOB}', '2024-02-02', '2024-02-04')"
     )
-    assert refused(duty, several) == "23P01", "rows of one statement see each other"
+    assert rejected(duty, several) == "23P01", "rows of one statement see each other"
 
 
 def test_layers_of_one_order_do_not_overlap(duty: Engine) -> None:
     run(duty, layer(span="'2024-01-01', '2024-02-01'"))
-    assert refused(duty, layer(SECOND, 0, "'2024-01-31', NULL")) == "23P01"
+    assert rejected(duty, layer(SECOND, 0, "'2024-01-31', NULL")) == "23P01"
     run(duty, layer(SECOND, 0, "'2024-02-01', NULL"))
     opened = "UPDATE oncall_layers SET ends_at = NULL WHERE id = :id"
-    assert refused(duty, opened, id=LAYER) == "23P01"
-    assert refused(duty, layer(uuid.uuid4(), 1, "'2024-02-01', '2024-02-01'")) == "23514"
+    assert rejected(duty, opened, id=LAYER) == "23P01"
+    assert rejected(duty, layer(uuid.uuid4(), 1, "'2024-02-01', '2024-02-01'")) == "23514"
     run(duty, layer(uuid.uuid4(), 1, "'2024-01-01', NULL"))
 
 
@@ -228,15 +228,15 @@ def test_two_sessions_make_one_layer_of_an_order(duty: Engine) -> None:
 def test_rotations_that_make_no_sense_are_refused(
     duty: Engine, rotation: str, handoff: str
 ) -> None:
-    assert refused(duty, layer(rotation=rotation, handoff=handoff)) == "23514"
+    assert rejected(duty, layer(rotation=rotation, handoff=handoff)) == "23514"
 
 
 def test_nobody_of_another_tenant_is_on_call(duty: Engine) -> None:
     run(duty, layer())
-    assert refused(duty, responders(EVE)) == "23503"
-    assert refused(duty, override("'2024-01-02', '2024-01-03'", user=EVE)) == "23503"
+    assert rejected(duty, responders(EVE)) == "23503"
+    assert rejected(duty, override("'2024-01-02', '2024-01-03'", user=EVE)) == "23503"
     theirs = responders(EVE).replace(str(ACME), str(GLOBEX))
-    assert refused(duty, theirs, GLOBEX) == "23503"
+    assert rejected(duty, theirs, GLOBEX) == "23503"
 
 
 def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
@@ -247,11 +247,11 @@ def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
         f"INSERT INTO oncall_schedules (tenant_id, id, name) VALUES ('{ACME}', '{other}', 'o')",
     )
     wrong = override("'2024-01-02', '2024-01-03'", LAYER).replace(str(SCHEDULE), str(other))
-    assert refused(duty, wrong) == "23503"
+    assert rejected(duty, wrong) == "23503"
 
 
 def test_without_the_tenants_context_nothing_is_checked_blindly(duty: Engine) -> None:
-    """An operator sees the schedule of every tenant, so its overlaps are refused too."""
+    """An operator sees the schedule of every tenant, so its overlaps are rejected too."""
     run(duty, override("'2024-01-02', '2024-01-03'"))
     with operator(duty) as connection, pytest.raises(sa.exc.DBAPIError, match="overlaps"):
         connection.execute(sa.text(override("'2024-01-02', '2024-01-03'")))

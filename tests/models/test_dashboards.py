@@ -27,7 +27,7 @@ def test_two_sessions_do_not_close_a_ring_of_folders(engine: Engine, acme: uuid.
         waiting_behind(
             engine, acme, move.format(first, second), move.format(second, first)
         ) as other,
-        pytest.raises(DBAPIError, match="cannot lie within itself"),
+        pytest.raises(DBAPIError, match="cannot contain itself"),
     ):
         other.result()
 
@@ -47,7 +47,7 @@ def test_a_folder_lies_in_one_of_the_same_person(engine: Engine, acme: uuid.UUID
     )
     run(engine, acme, insert.format(parent, OWNER, "NULL"))
     run(engine, acme, insert.format(uuid.UUID(int=2), OWNER, f"'{parent}'"))
-    with pytest.raises(DBAPIError, match="lies in a folder of another person"):
+    with pytest.raises(DBAPIError, match="cannot be in a folder of another person"):
         run(engine, acme, insert.format(uuid.UUID(int=3), other, f"'{parent}'"))
 
 

@@ -36,7 +36,7 @@ def test_versions_of_a_twin(engine: Engine, device: uuid.UUID) -> None:
     assert (row.desired_state, row.reported_state) == ({"fan": 1, "led": 1}, {"fan": 1})
     with pytest.raises(DBAPIError, match="reported version 1 after version 2"):
         run(engine, device, "UPDATE device_state SET reported_version = 1")
-    with pytest.raises(DBAPIError, match="given by the database"):
+    with pytest.raises(DBAPIError, match="set by the database"):
         run(engine, device, "UPDATE device_state SET desired_version = 7")
 
 

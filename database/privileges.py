@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, server_message
 from ddl.sql import literal, send
 from models.shared.roles import ROLE_NAMES
 
@@ -104,7 +104,7 @@ def apply(connection: Connection) -> None:
         with connection.begin_nested():
             send(connection, application())
     except sa.exc.DBAPIError as error:
-        raise PrivilegeError(_mend(connection, [str(error.orig).strip()])) from error
+        raise PrivilegeError(_mend(connection, [server_message(error)])) from error
     if found := problems(connection):
         raise PrivilegeError(_mend(connection, found))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import psycopg
@@ -19,21 +18,18 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from database.errors import FleetSchemaError
+from database import console
+from database.errors import (
+    FleetSchemaError,
+    connection_message,
+    connection_problem,
+    server_message,
+)
 from database.urls import describe, parse_url
 
 log = logging.getLogger(__name__)
 
 _MAINTENANCE = ("postgres", "template1")
-# libpq gives no SQLSTATE for a connection that failed, only text. These are libpq's own words,
-# which are English everywhere, or that of servers that speak English; others get other advice.
-_TLS = re.compile(r"\bSSL\b|\bTLS\b|certificate")
-_LOGIN = re.compile(r"authentication failed|no password supplied|pg_hba\.conf|^FATAL: +role ")
-_MISSING = re.compile(r'database ".*" does not exist')
-_NAME = re.compile(r"resolve host|translate host name")
-_STARTING = re.compile(r"the database system is (starting up|not yet accepting|in recovery)")
-_ABSENT = re.compile(r"Connection refused|No such file|timeout|unreachable|closed the connection")
-_PREFIX = re.compile(r"^connection (failed|is bad): (connection to server .*? failed: )?")
 
 
 class DatabaseUnavailable(FleetSchemaError):  # noqa: N818 (a state, not a mistake)
@@ -68,8 +64,7 @@ def ensure_database(url: URL | str, timeout: float = 60) -> bool:
     except psycopg.OperationalError as error:
         # Whether only the database is missing is read from the catalog: the server's words
         # may be in any language.
-        known = _reason(error)
-        if _TLS.search(known) or _LOGIN.search(known) or _is_transient(url, error):
+        if connection_problem(error).is_final or _is_transient(url, error):
             raise _unavailable(url, error, timeout) from error
         if not _create(url, timeout):
             raise _unavailable(url, error, timeout) from error
@@ -92,62 +87,43 @@ def _arguments(url: URL) -> dict[str, Any]:
 
 
 def _connect(url: URL, timeout: float, **options: Any) -> psycopg.Connection:
-    attempts = Retrying(
-        retry=retry_if_exception(lambda error: _is_transient(url, error)),
-        wait=wait_random_exponential(multiplier=0.1, max=1),
-        stop=stop_after_delay(timeout),
-        before_sleep=lambda state: _say_waiting(url, state),
-        reraise=True,
-    )
-    return attempts(psycopg.connect, **{**_arguments(url), **options})
+    with console.waiting(f'database "{url.database}" at {describe(url)}', timeout) as wait:
 
+        def remember(state: RetryCallState) -> None:
+            if state.outcome is not None:
+                wait.reason = connection_message(state.outcome.exception())
 
-def _say_waiting(url: URL, state: RetryCallState) -> None:
-    if state.attempt_number == 1 and state.outcome is not None:
-        log.info("waiting for %s: %s", describe(url), _reason(state.outcome.exception()))
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: _is_transient(url, error)),
+            wait=wait_random_exponential(multiplier=0.1, max=1),
+            stop=stop_after_delay(timeout),
+            before_sleep=remember,
+            reraise=True,
+        )
+        return attempts(psycopg.connect, **{**_arguments(url), **options})
 
 
 def _is_transient(url: URL, error: BaseException) -> bool:
     """Whether waiting may help."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    reason = _reason(error)
-    if _TLS.search(reason) or _LOGIN.search(reason):
+    problem = connection_problem(error)
+    if problem.is_final:
         return False
-    if any(pattern.search(reason) for pattern in (_ABSENT, _NAME, _STARTING)):
+    if problem.may_pass:
         return True
     # libpq's ping reads the server's SQLSTATE, whatever language its messages are in.
     answer = pq.PGconn.ping(make_conninfo(**_arguments(url)).encode())
     return answer in (pq.Ping.REJECT, pq.Ping.NO_RESPONSE)
 
 
-def _reason(error: BaseException | None) -> str:
-    """The server's or libpq's reason, in one line."""
-    return _PREFIX.sub("", str(error).partition("\n")[0]).rstrip(".")
-
-
 def _unavailable(url: URL, error: psycopg.OperationalError, timeout: float) -> DatabaseUnavailable:
-    reason = _reason(error)
     waited = f" after waiting {timeout:g} s" if _is_transient(url, error) else ""
     user = f' as "{url.username}"' if url.username else ""
     return DatabaseUnavailable(
         f'cannot connect to database "{url.database}" at {describe(url)}{user}{waited}: '
-        f"{reason}. {_advice(reason)}"
+        f"{connection_message(error)}. {connection_problem(error).value}"
     )
-
-
-def _advice(reason: str) -> str:
-    if _TLS.search(reason):
-        return "Correct sslmode and sslrootcert in the URL, or DATABASE_SSLMODE."
-    if _LOGIN.search(reason):
-        return "Correct the user and the password in the URL."
-    if _NAME.search(reason):
-        return "Correct the host in the URL."
-    if _MISSING.search(reason):
-        return "Correct the URL, or run: alembic upgrade head, which creates the database."
-    if _ABSENT.search(reason) or _STARTING.search(reason):
-        return "Start the server, or correct host and port in the URL."
-    return "Correct the URL, or what the server allows to this user."
 
 
 def _create(url: URL, timeout: float) -> bool:
@@ -187,7 +163,7 @@ def _create(url: URL, timeout: float) -> bool:
         except psycopg.Error as error:
             raise DatabaseUnavailable(
                 f'database "{url.database}" is missing at {describe(url)} and cannot be created: '
-                f"{_reason(error)}."
+                f"{server_message(error)}."
             ) from error
     return True
 

@@ -11,12 +11,19 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Required, TypedDict, Unpack
 from uuid import UUID
 
+from psycopg import errors
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from database.errors import FleetSchemaError
+from database.errors import (
+    FleetSchemaError,
+    cause,
+    is_forbidden,
+    is_undefined,
+    server_message,
+)
 
 APP = "fleet_app"
 OPERATOR = "fleet_operator"
@@ -177,10 +184,10 @@ class _Access:
         try:
             connection.execute(_AUDIT, self.entry)
         except DBAPIError as error:
-            if _sqlstate(error) in ("42P01", "42501"):
+            if is_undefined(error) or is_forbidden(error):
                 raise TenancyError(
                     f"operator_audit_log cannot be written as {self.role}, so there is no access "
-                    f"either ({_primary(error)}): run `alembic upgrade head`"
+                    f"either ({server_message(error, brief=True)}): run `alembic upgrade head`"
                 ) from error
             raise
 
@@ -216,14 +223,13 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
     try:
         connection.execute(_BIND, {"role": role, "tenant": "" if tenant is None else str(tenant)})
     except DBAPIError as error:
-        state = _sqlstate(error)
-        if state == "42501":
+        if is_forbidden(error):
             login = connection.engine.url.username or "of this connection"
             raise TenancyError(
                 f"the login {login} may not act as {role}: connect with one made by "
                 f"`operations login create NAME --role {role}`"
             ) from error
-        if state == "22023":
+        if isinstance(cause(error), errors.InvalidParameterValue):
             raise TenancyError(
                 f"the role {role} does not exist on this server: run `alembic upgrade head`"
             ) from error
@@ -245,11 +251,3 @@ def _said(value: str, name: str) -> str:
     if not value or not value.strip():
         raise TenancyError(f"{name} is empty: an operator's access says who, what and why")
     return value
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
-def _primary(error: DBAPIError) -> str:
-    return str(error.orig).partition("\n")[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from database import console
 from database.embedded.cluster import (
     access_rules,
     configuration,
@@ -132,7 +133,10 @@ class Server:
         """
         deadline = time.monotonic() + timeout
         try:
-            with self._locked(deadline):
+            with (
+                console.waiting(f"the PostgreSQL server in {self.home}", timeout),
+                self._locked(deadline),
+            ):
                 return self._start(deadline)
         except OSError as error:
             raise ServerError(

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, is_forbidden, is_undefined, server_message
 from database.ingest.messages import Message
 from database.ingest.steps import Ingested, Plan, Step, plan
 from database.tenancy import take_role
@@ -130,10 +130,10 @@ async def _async_take(cursor: psycopg.AsyncCursor[Any], step: Step) -> Any:
 
 
 def _failed(batch: list[Message], error: Exception) -> IngestError:
-    cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    state = getattr(getattr(error, "orig", error), "sqlstate", None)
     # A missing table, column or right means that the database is behind this code.
-    mend = "; run `alembic upgrade head`, then" if state in ("42P01", "42703", "42501") else ";"
+    behind = is_undefined(error) or is_forbidden(error)
+    fix = "; run `alembic upgrade head`, then" if behind else ";"
     return IngestError(
-        f"nothing of a batch of {len(batch):,} messages was stored: {cause}{mend} deliver it again"
+        f"nothing of a batch of {len(batch):,} messages was stored: "
+        f"{server_message(error, brief=True)}{fix} deliver it again"
     )

@@ -68,28 +68,41 @@ def entry(
     )
 
 
-def verify(connection: Connection, revisions: Revisions, applied: str | None) -> None:
+def verify(connection: Connection, revisions: Revisions, applied: str | None) -> str:
     """Compare the files of the applied revisions with what was applied.
 
     Args:
         applied: the revision of the database, None at base.
 
+    Returns:
+        A warning about files that changed since, where none of them is released; else empty.
+
     Raises:
-        RevisionError: a file changed after it was applied here.
+        RevisionError: the file of a released revision differs from what was applied here.
     """
     if applied is None or not sa.inspect(connection).has_table(schema_history.name):
-        return
+        return ""
     newest = sa.text(
         "SELECT DISTINCT ON (revision) revision, checksum FROM schema_history"
         " WHERE direction = 'upgrade' ORDER BY revision, id DESC"
     )
     recorded = {row.revision: row.checksum for row in connection.execute(newest)}
-    for revision, path in revisions.files.items():
-        if revision > applied or revision not in recorded:
-            continue
-        if recorded[revision] != revisions.checksum(revision):
+    done = [revision for revision in revisions.files if revision <= applied]
+    changed = [
+        revision
+        for revision in done
+        if revision in recorded and recorded[revision] != revisions.checksum(revision)
+    ]
+    if not changed:
+        return ""
+    steps = len(done) - done.index(changed[0])
+    renewal = f"in development, run: alembic downgrade -{steps} && alembic upgrade head"
+    released = revisions.released()
+    for revision in changed:
+        if revision in released:
             raise RevisionError(
-                f"{path.name}: expected the content that this database was upgraded with, found "
-                "another: restore the file with git; in development, downgrade below it with the "
-                "old file first, then upgrade with the new one"
+                f"{revisions.files[revision].name}: expected the text that this database was "
+                f"upgraded with, found the one that was released: {renewal}"
             )
+    names = ", ".join(revisions.files[revision].name for revision in changed)
+    return f"{names} changed after this database was upgraded with it: {renewal}"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database import roles
+from database import console, roles
+from database.console import Progress
 from database.errors import FleetSchemaError
 from database.migration import history
 from database.settings import Settings
-from ddl import edition as editions
 from ddl import ledger
-from ddl.edition import Edition
+from ddl.edition import Edition, available, detect
 from ddl.sql import ident, send
 
+LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough
 POLL_SECONDS = 0.2
 
 
@@ -49,10 +50,8 @@ def use(connection: Connection, settings: Settings) -> None:
 
 
 @contextmanager
-def exclusive(
-    connection: Connection, key: int, settings: Settings, say: Callable[[str], None]
-) -> Iterator[None]:
-    """Hold the advisory lock ``key``, waiting for another runner by polling.
+def exclusive(connection: Connection, settings: Settings) -> Iterator[None]:
+    """Hold the advisory lock `LOCK_KEY`, waiting for another runner by polling.
 
     A blocking wait would hold a snapshot, and CREATE INDEX CONCURRENTLY of the other runner
     waits for all of those: a deadlock. The lock ends with the session, however that ends.
@@ -60,29 +59,34 @@ def exclusive(
     Raises:
         PreparationError: the other runner did not finish within MIGRATION_LOCK_WAIT seconds.
     """
-    deadline = time.monotonic() + settings.migration_lock_wait
-    waiting = False
-    while True:
-        got = connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
-        if not got and time.monotonic() > deadline:
-            raise PreparationError(_holder(connection, key, settings.migration_lock_wait))
-        connection.commit()
-        if got:
-            break
-        if not waiting:
-            say("Another migration is running on this database; waiting for it")
-            waiting = True
-        time.sleep(POLL_SECONDS)
+    _acquire(connection, settings.migration_lock_wait)
     try:
         yield
     finally:
         if not connection.closed and not connection.invalidated:
             connection.rollback()
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
             connection.commit()
 
 
-def _holder(connection: Connection, key: int, seconds: float) -> str:
+def _acquire(connection: Connection, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    acquire = sa.text("SELECT pg_try_advisory_lock(:key)")
+    with console.waiting("another migration of this database", seconds) as wait:
+        while not connection.scalar(acquire, {"key": LOCK_KEY}):
+            wait.reason = _holder(connection)
+            connection.commit()
+            if time.monotonic() > deadline:
+                raise PreparationError(
+                    f"expected the migration lock within {seconds:g} s, found it held by "
+                    f"{wait.reason}: wait for that migration, or end it with "
+                    "SELECT pg_terminate_backend(…), and run the command again"
+                )
+            time.sleep(POLL_SECONDS)
+    connection.commit()
+
+
+def _holder(connection: Connection) -> str:
     """Who holds the lock, for a message."""
     query = sa.text(
         "SELECT a.pid, a.usename, a.application_name, a.client_addr, a.backend_start"
@@ -91,20 +95,16 @@ def _holder(connection: Connection, key: int, seconds: float) -> str:
         "   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         "   AND l.classid::bigint << 32 | l.objid::bigint = :key"
     )
-    row = connection.execute(query, {"key": key}).first()
-    who = (
+    row = connection.execute(query, {"key": LOCK_KEY}).first()
+    if row is None:
+        return "a session that has just ended"
+    return (
         f"process {row.pid} of {row.usename} ({row.application_name}, connected since "
         f"{row.backend_start:%Y-%m-%d %H:%M:%S})"
-        if row
-        else "a session that has just ended"
-    )
-    return (
-        f"expected the migration lock within {seconds:g} s, found it held by {who}: wait for that "
-        "migration, or end it with SELECT pg_terminate_backend(…), and run the command again"
     )
 
 
-def prepare(connection: Connection, say: Callable[[str], None]) -> None:
+def prepare(connection: Connection, progress: Progress) -> None:
     """Roles, extension and schema_history; each is left alone where it exists.
 
     Raises:
@@ -119,13 +119,13 @@ def prepare(connection: Connection, say: Callable[[str], None]) -> None:
             for statement in history.creation():
                 send(connection, statement)
     # A database that was built without TimescaleDB gains it by `operations convert`.
-    if editions.detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
-        available = editions.available(connection)
+    if detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
+        offered = available(connection)
         connection.commit()
-        if available is not Edition.POSTGRESQL:
+        if offered is not Edition.POSTGRESQL:
             with connection.begin():
                 send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
-            say(f"Created extension timescaledb ({available})")
+            progress.line(f"Created extension timescaledb ({offered})")
     connection.commit()
 
 
@@ -157,46 +157,3 @@ def _check_rights(connection: Connection) -> None:
             f"role {row.role} cannot migrate database {row.database}; nothing was changed; it "
             "lacks " + "; and ".join(missing)
         )
-
-
-def extension(edition: Edition) -> list[str]:
-    """The statements by which a script makes sure that a database has ``edition``."""
-    if edition is Edition.POSTGRESQL:
-        return []
-    wrong = (
-        f"RAISE EXCEPTION 'this script is for edition {edition}, which this server does not have'"
-        " USING HINT = 'Write the script for what it has: alembic -x edition=postgresql (or"
-        " timescaledb-apache) upgrade head --sql'"
-    )
-    statements = [
-        f"""DO $edition$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
-        {wrong};
-    END IF;
-END $edition$""",
-        "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",
-    ]
-    if edition is Edition.COMMUNITY:
-        statements.append(
-            f"""DO $edition$ BEGIN
-    IF current_setting('timescaledb.license') = 'apache' THEN
-        {wrong};
-    END IF;
-END $edition$"""
-        )
-    return statements
-
-
-def parse_edition(text: str | None) -> Edition:
-    """The edition that ``-x edition=…`` names; TimescaleDB Community where it says none.
-
-    Raises:
-        PreparationError: there is no such edition.
-    """
-    if text is None:
-        return Edition.COMMUNITY
-    try:
-        return Edition(text)
-    except ValueError:
-        known = ", ".join(Edition)
-        raise PreparationError(f"-x edition: expected one of {known}, found {text}") from None

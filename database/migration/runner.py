@@ -20,21 +20,19 @@ from alembic.operations.ops import MigrationScript
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
-from sqlalchemy.schema import CreateTable
 
 import ddl
 from database import privileges, roles
-from database.errors import FleetSchemaError
-from database.migration import history, preparation
+from database.console import Progress
+from database.errors import FleetSchemaError, is_busy, server_message
+from database.migration import checks, history, preparation, script
 from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
 from ddl import ledger
-from ddl.edition import Edition, available, detect
+from ddl.edition import Edition
 from ddl.sql import send
 
-LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough
-_BUSY = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 _ATTEMPTS = 8
 
 
@@ -46,7 +44,7 @@ def run(context: Any, metadata: MetaData) -> None:
         metadata: the declared models.
 
     Raises:
-        alembic.util.CommandError: anything that a person can mend, in one clear text.
+        alembic.util.CommandError: anything that a person can fix, in one clear text.
     """
     try:
         runner = Runner(context, metadata)
@@ -76,6 +74,9 @@ class Runner:
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
         self._left_out = ""
+        self._warnings: set[str] = set()
+        offline = context.is_offline_mode()
+        self.progress = Progress(_silent if offline else context.config.print_stdout)
 
     # --- both modes ---
 
@@ -101,11 +102,15 @@ class Runner:
         asked = getattr(command, "autogenerate", False) or self.context.config.attributes.get(
             "skip_empty", False
         )
-        for script in directives:
+        for written in directives:
             if getattr(command, "rev_id", None) is None:
-                script.rev_id = self.revisions.next_number()
-        if asked and not any(script.upgrade_ops.ops for script in directives if script.upgrade_ops):
-            self.say("No difference between the models and the database; no revision written.")
+                written.rev_id = self.revisions.next_number()
+        if asked and not any(
+            written.upgrade_ops.ops for written in directives if written.upgrade_ops
+        ):
+            self.progress.line(
+                "No difference between the models and the database; no revision written."
+            )
             directives[:] = []
 
     def applied(self, *, ctx: MigrationContext, step: Any, heads: Any, run_args: Any) -> None:
@@ -122,13 +127,7 @@ class Runner:
         ctx.execute(sa.text(statement.replace(":", r"\:")))
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
-            mark = {"upgrade": "+", "downgrade": "-", "stamp": "="}[direction]
-            self.say(f"  {mark} {name:<48} {seconds:6.2f} s")
-
-    def say(self, text: str) -> None:
-        """A line for the person who runs the command."""
-        if not self.context.is_offline_mode():
-            self.context.config.print_stdout(text)
+            self.progress.revision(direction, name, seconds)
 
     # --- offline ---
 
@@ -136,7 +135,7 @@ class Runner:
         """Write the whole deploy as SQL: extension, roles, history, revisions, privileges."""
         self.revisions.verify()
         wanted = self.context.get_x_argument(as_dictionary=True).get("edition")
-        self.edition = preparation.parse_edition(wanted)
+        self.edition = script.parse_edition(wanted)
         self.configure(
             dialect_name="postgresql",
             literal_binds=True,
@@ -144,22 +143,12 @@ class Runner:
             dialect_opts={"paramstyle": "named"},
         )
         migration = self.context.get_context()
-        _create_version_table_if_missing(migration)
-        # Seconds, not minutes: psql stops at the error and nothing of that revision is kept.
-        preamble = [
-            "SET search_path = public",
-            f"SET lock_timeout = '{round(self.settings.migration_lock_timeout * 1000)}ms'",
-            *preparation.extension(self.edition),
-            *history.creation(),
-            *roles.creation(),
-        ]
-        _write(migration, preamble[:2] if self.goes_down else preamble)
+        script.create_version_table_if_missing(migration)
+        script.write(migration, script.before(self.edition, self.settings, down=self.goes_down))
         with self.context.begin_transaction():
             self.context.run_migrations()
-        if not self.goes_down:
-            _write(migration, [privileges.application()])
-        elif self.context.get_revision_argument() is None:
-            _write(migration, [privileges.removal(), roles.removal()])
+        to_base = self.context.get_revision_argument() is None
+        script.write(migration, script.after(down=self.goes_down, to_base=to_base))
 
     # --- online ---
 
@@ -168,7 +157,7 @@ class Runner:
         given = self.context.config.attributes.get("connection")
         if isinstance(given, Connection):
             # Somebody else's connection and transaction: theirs to lock and to commit.
-            self.edition = edition_of(given)
+            self.edition = checks.edition_of(given)
             self._run(given)
             return
         with self._engine(given) as engine:
@@ -177,7 +166,7 @@ class Runner:
             else:
                 with engine.connect() as connection:
                     preparation.use(connection, self.settings)
-                    self.edition = edition_of(connection)
+                    self.edition = checks.edition_of(connection)
                     connection.commit()
                     self._run(connection)
 
@@ -192,7 +181,7 @@ class Runner:
             # Looking at a database whose name is mistyped must not make one.
             wait_until_ready(url, self.settings.database_wait_timeout)
         elif ensure_database(url, self.settings.database_wait_timeout):
-            self.say(f"Created database {url.database}")
+            self.progress.line(f"Created database {url.database}")
         engine = sa.create_engine(
             url,
             poolclass=sa.NullPool,
@@ -206,7 +195,7 @@ class Runner:
     def _move(self, engine: Engine) -> None:
         """The whole run, again and again while other sessions hold what it needs."""
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_busy),
+            retry=tenacity.retry_if_exception(is_busy),
             wait=self._pause,
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             reraise=True,
@@ -215,7 +204,7 @@ class Runner:
                 try:
                     self._move_once(connection)
                 except sa.exc.DBAPIError as error:
-                    if _is_busy(error) and attempt.retry_state.attempt_number < _ATTEMPTS:
+                    if is_busy(error) and attempt.retry_state.attempt_number < _ATTEMPTS:
                         raise
                     raise self._failure(error) from error
 
@@ -224,9 +213,9 @@ class Runner:
         error = state.outcome.exception() if state.outcome else None
         growing = min(10.0, 0.5 * float(2**state.attempt_number))
         seconds = growing * random.uniform(0.5, 1.5)  # noqa: S311 (spreads tries, no secret)
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        self.say(
-            f"  . busy: {reason}; nothing of this revision was kept, try"
+        reason = server_message(error, brief=True) if error else ""
+        self.progress.note(
+            f"busy: {reason}; nothing of this revision was kept, try"
             f" {state.attempt_number + 1} of {_ATTEMPTS} in {seconds:.1f} s"
         )
         return seconds
@@ -235,11 +224,11 @@ class Runner:
         preparation.use(connection, self.settings)
         connection.commit()
         driver: Any = connection.connection.driver_connection
-        driver.add_notice_handler(lambda notice: self.say(f"  ! {notice.message_primary}"))
-        with preparation.exclusive(connection, LOCK_KEY, self.settings, self.say):
+        driver.add_notice_handler(lambda notice: self.progress.warning(notice.message_primary))
+        with preparation.exclusive(connection, self.settings):
             if not self.goes_down:
-                preparation.prepare(connection, self.say)
-            self.edition = edition_of(connection)
+                preparation.prepare(connection, self.progress)
+            self.edition = checks.edition_of(connection)
             self._left_out = ledger.skipped(connection)
             connection.commit()
             self._clock = time.monotonic()
@@ -251,19 +240,19 @@ class Runner:
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)
-            self._say_skipped(connection)
+            self._tell_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
             send(connection, privileges.removal())
             connection.commit()
             send(connection, roles.removal())
         connection.commit()
 
-    def _say_skipped(self, connection: Connection) -> None:
+    def _tell_skipped(self, connection: Connection) -> None:
         """What the database does without, once: after the revisions that would have made it."""
         if (skipped := ledger.skipped(connection)) and skipped != self._left_out:
-            self.say(f"  . edition {self.edition}: {skipped}")
-        if could := waiting(connection):
-            self.say(f"  ! {could}")
+            self.progress.note(f"edition {self.edition}: {skipped}")
+        if missed := checks.not_converted(connection):
+            self.progress.warning(missed)
 
     def _run(self, connection: Connection) -> None:
         self._verify(connection)
@@ -272,32 +261,32 @@ class Runner:
             self.context.run_migrations()
 
     def _verify(self, connection: Connection) -> None:
-        """Refuse edited revisions and a database that is ahead of the code."""
-        current = MigrationContext.configure(connection).get_current_heads()
-        unknown = sorted(set(current) - self.revisions.files.keys())
-        if unknown and (self.moves or self.compares):
-            raise FleetSchemaError(
-                f"database {_name(connection)}: expected a revision up to "
-                f"{self.revisions.head or 'base'}, found {', '.join(unknown)}: the database is "
-                "ahead of this code; deploy the code that has that revision, or downgrade with it"
-            )
-        if self.compares and (absent := roles.missing(connection)):
-            raise FleetSchemaError(
-                f"the cluster has no role {', '.join(absent)}, which policies and grants of the "
-                "models name: run: alembic upgrade head"
-            )
+        """Refuse edited revisions, a database ahead of the code, and one not yet converted."""
+        applied = MigrationContext.configure(connection).get_current_heads()
+        if self.moves or self.compares:
+            checks.is_known(connection, self.revisions, applied)
+        if self.compares:
+            checks.has_roles(connection)
         if self.compares or (self.moves and not self.goes_down):
-            if not self._writes_revision():
+            if self._writes_revision():
+                self.revisions.verify_released()
+            else:
                 self.revisions.verify()
-            history.verify(connection, self.revisions, next(iter(current), None))
+            self._warn(history.verify(connection, self.revisions, next(iter(applied), None)))
             # Below the head the revisions come first, in the edition that they began in.
-            if self.compares and set(current) == {self.revisions.head} and waiting(connection):
-                raise FleetSchemaError(f"database {_name(connection)}: {waiting(connection)}")
+            if self.compares and set(applied) == {self.revisions.head}:
+                checks.is_converted(connection)
         if connection.in_transaction() and not self._is_given(connection):
             connection.commit()
 
+    def _warn(self, warning: str) -> None:
+        """Once, however often a busy table makes the run begin again."""
+        if warning and warning not in self._warnings:
+            self._warnings.add(warning)
+            self.progress.warning(warning)
+
     def _writes_revision(self) -> bool:
-        """``revision`` may follow an edit of the newest file; ``check`` and ``upgrade`` not."""
+        """``revision`` writes HEAD itself; ``check`` and ``upgrade`` expect it to be right."""
         return hasattr(self.context.config.cmd_opts, "rev_id")
 
     def _is_given(self, connection: Connection) -> bool:
@@ -305,34 +294,12 @@ class Runner:
 
     def _failure(self, error: sa.exc.DBAPIError) -> FleetSchemaError:
         """The server's reason in one text; the traceback says nothing more to a person."""
-        reason = str(error.orig).strip()
         return FleetSchemaError(
-            f"the server refused a statement: {reason}\n"
+            f"the server refused a statement: {server_message(error)}\n"
             f"  in: {' '.join((error.statement or '').split())[:200]}\n"
-            "nothing of that revision was kept, all before it was; mend the cause and run the "
+            "nothing of that revision was kept, all before it was; fix the cause and run the "
             "same command again"
         )
-
-
-def edition_of(connection: Connection) -> Edition:
-    """The edition that revisions are for here: TimescaleDB counts once it is converted to."""
-    return Edition(ledger.lowered(connection, detect(connection)))
-
-
-def waiting(connection: Connection) -> str:
-    """What this server could do that the revisions had to leave out; empty if nothing."""
-    edition = available(connection)
-    count = len(ledger.adoptable(connection, edition))
-    if count == 0:
-        return ""
-    return (
-        f"this server has {edition}, but {count} hypertables, rollups and policies were set up "
-        "without it: run: python -m operations convert"
-    )
-
-
-def _name(connection: Connection) -> str:
-    return str(connection.engine.url.database)
 
 
 def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
@@ -340,20 +307,5 @@ def is_ours(name: str | None, type_: str, _parents: Any) -> bool:
     return not (type_ == "table" and name == history.schema_history.name)
 
 
-def _is_busy(error: BaseException) -> bool:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) in _BUSY
-
-
-def _write(migration: MigrationContext, statements: list[str]) -> None:
-    for statement in statements:
-        migration.execute(sa.text(statement.replace(":", r"\:")))
-
-
-def _create_version_table_if_missing(migration: MigrationContext) -> None:
-    """Offline, Alembic creates alembic_version from base on although a downgrade keeps it."""
-    table = migration._version
-
-    def create(bind: Any, **_: Any) -> None:
-        bind.execute(CreateTable(table, if_not_exists=True))
-
-    table.create = create  # type: ignore[assignment,method-assign]
+def _silent(_: str) -> None:
+    """Offline, standard output is the script."""

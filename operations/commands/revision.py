@@ -1,34 +1,37 @@
-"""``operations revision seal | lint``: the files of the revisions."""
+"""``operations revision release | lint``: the files of the revisions."""
 
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
+from operations.console import write
+from operations.documentation.markdown import count
 from operations.revisions import lint as linting
 from operations.revisions.project import project_revisions
 
-app = typer.Typer(help="Look after the revision files.", no_args_is_help=True)
-console = Console()
+app = typer.Typer(help="Release and lint the revision files.", no_args_is_help=True)
 
 
 @app.command()
-def seal() -> None:
-    """Record the newest revision in HEAD and CHECKSUMS, after it was edited."""
+def release() -> None:
+    """Lock every revision that is not released yet: its checksum goes into CHECKSUMS."""
     revisions = project_revisions()
-    sealed = revisions.seal()
-    what = f"Sealed {', '.join(sealed)}" if sealed else "Every revision was sealed already"
-    console.print(f"{what}; the head is {revisions.head or 'base'}", highlight=False)
+    locked = revisions.release()
+    if not locked:
+        write(f"Nothing to lock: all {len(revisions.files)} revisions are released")
+        return
+    numbers = locked[0] if len(locked) == 1 else f"{locked[0]} to {locked[-1]}"
+    write(f"Locked {count(len(locked), 'revision')}: {numbers}")
 
 
 @app.command()
 def lint() -> None:
-    """Check files against HEAD and CHECKSUMS, and the SQL of each revision for unsafe locks."""
+    """Check the files against HEAD and CHECKSUMS, and their SQL for locks on busy tables."""
     revisions = project_revisions()
     revisions.verify()
-    found = linting.lint(revisions)
-    for line in found:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    if found:
+    complaints = linting.lint(revisions)
+    for line in complaints:
+        write(line)
+    if complaints:
         raise typer.Exit(1)
-    console.print(f"{len(revisions.files)} revisions: sealed, and safe to deploy", highlight=False)
+    write(f"{count(len(revisions.files), 'revision')} checked: safe to deploy")

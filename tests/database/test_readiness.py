@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import socket
@@ -110,20 +109,28 @@ def test_a_server_that_does_not_answer() -> None:
         assert time.monotonic() - begin < 6
 
 
-def test_a_server_that_starts_later(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_starts_later(capfd: pytest.CaptureFixture[str]) -> None:
     """The wait ends as soon as the server is there, and it was said that there is one."""
     with TemporaryServer(wheel_programs(18), tcp=True) as late:
         late.stop()
         url, folder = parse_url(late.url("postgres")), late.socket_directory
-        thread = threading.Timer(1, late.start)
+        capfd.readouterr()
+        thread = threading.Timer(1.5, late.start)
         thread.start()
         try:
-            with caplog.at_level(logging.INFO, "database.readiness"):
-                wait_until_ready(url, timeout=30)
+            wait_until_ready(url, timeout=30)
         finally:
             thread.join()
-    assert len(caplog.records) == 1
-    assert f"waiting for socket {folder}" in caplog.text
+    said = capfd.readouterr().err.splitlines()[0]
+    assert said.startswith(f'Waiting for database "postgres" at socket {folder}, at most 30 s: ')
+    assert "No such file" in said
+
+
+def test_no_word_of_a_server_that_is_there(
+    server: TemporaryServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wait_until_ready(by_network(server))
+    assert capfd.readouterr().err == ""
 
 
 REFUSING = """

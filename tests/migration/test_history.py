@@ -41,8 +41,8 @@ def test_single_head(revisions: Revisions) -> None:
     assert numbers == list(range(1, len(numbers) + 1)), "numbers have gaps"
 
 
-def test_files_are_as_sealed(revisions: Revisions) -> None:
-    """A released revision that changes has been applied somewhere in its old form."""
+def test_released_files_are_unchanged(revisions: Revisions) -> None:
+    """A released revision has been applied somewhere in the form that its checksum stands for."""
     revisions.verify()
     for revision, path in revisions.files.items():
         assert path.name.startswith(f"{revision}_")

@@ -30,7 +30,7 @@ from models.shared.functions import PLPGSQL_SETTINGS
 # A session that moves a folder locks the row of its owner. So of two moves that would close a cycle
 # together, the second one waits and then sees the first.
 Function(
-    "refuse_folder_ring",
+    "reject_folder_cycle",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
@@ -67,13 +67,13 @@ Function(
 )
 
 
-def _no_rings(table: str) -> Trigger:
+def _no_cycles(table: str) -> Trigger:
     return Trigger(
-        f"{table}_form_no_ring",
+        f"{table}_form_no_cycle",
         timing="after",
         events="insert or update of parent_folder_id, user_id",
         when="new.parent_folder_id IS NOT NULL",
-        function="refuse_folder_ring()",
+        function="reject_folder_cycle()",
     )
 
 
@@ -99,7 +99,7 @@ class DashboardFolder(_Folder, Base):
         Index(None, "tenant_id", "user_id"),
         Index(None, "tenant_id", "parent_folder_id"),
         not_empty("name"),
-        _no_rings("dashboard_folders"),
+        _no_cycles("dashboard_folders"),
         {"comment": "Folders of dashboards."},
     )
 
@@ -114,7 +114,7 @@ class ChartFolder(_Folder, Base):
         Index(None, "tenant_id", "user_id"),
         Index(None, "tenant_id", "parent_folder_id"),
         not_empty("name"),
-        _no_rings("chart_folders"),
+        _no_cycles("chart_folders"),
         {"comment": "Folders of charts."},
     )
 
@@ -160,7 +160,7 @@ class Dashboard(TenantScoped, Identified, Timestamped, Base):
         not_empty("name"),
         json_object("layout"),
         json_object("options"),
-        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_all_is_shared"),
+        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_tenant_is_shared"),
         {"comment": "Dashboards of one person or of the whole tenant."},
     )
 
@@ -245,15 +245,15 @@ class Chart(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint(
             "CASE time_mode WHEN 'fixed' THEN time_from IS NOT NULL AND time_to IS NOT NULL"
             " ELSE time_duration_ms IS NOT NULL END",
-            name="time_is_said",
+            name="time_given",
         ),
-        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_all_is_shared"),
+        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_tenant_is_shared"),
         Trigger(
             "system_charts_stay",
             timing="before",
             events="update or delete",
             when="old.is_system_chart",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         {"comment": "Charts of one person or of the whole tenant."},
     )

@@ -94,7 +94,7 @@ _RECORD = """
 """
 
 # Events come from the trigger above, hence at depth 2; only notes are inserted directly.
-_REFUSE_BY_HAND = """
+_REJECT_MANUAL = """
     begin
       if pg_trigger_depth() < 2 then
         raise exception 'event % can only be written by the database', new.event
@@ -136,7 +136,7 @@ def _trigger_function(name: str, body: str, comment: str) -> Function:
 
 ALERT_FUNCTIONS = (
     _trigger_function(
-        "keep_alert_life_cycle",
+        "keep_alert_status",
         _KEEP_STATUS,
         "allows only open, acknowledged, closed in that order, and sets the times.",
     ),
@@ -144,8 +144,8 @@ ALERT_FUNCTIONS = (
         "record_alert_event", _RECORD, "records changes of an alert in alert_events."
     ),
     _trigger_function(
-        "refuse_alert_event_by_hand",
-        _REFUSE_BY_HAND,
+        "reject_manual_alert_event",
+        _REJECT_MANUAL,
         "rejects events other than notes that are inserted directly.",
     ),
     _trigger_function(

@@ -132,17 +132,19 @@ class Alert(TenantScoped, Timestamped, Base):
             "CASE status WHEN 'open' THEN acknowledged_at IS NULL AND closed_at IS NULL"
             " WHEN 'acknowledged' THEN acknowledged_at IS NOT NULL AND closed_at IS NULL"
             " ELSE closed_at >= created_at END",
-            name="moments",
+            name="status_times",
         ),
         CheckConstraint("status = 'open' OR next_escalation_at IS NULL", name="next_escalation"),
-        CheckConstraint("acknowledged_by IS NULL OR acknowledged_at IS NOT NULL", name="by_whom"),
-        CheckConstraint("closed_by IS NULL OR closed_at IS NOT NULL", name="closed_by_whom"),
+        CheckConstraint(
+            "acknowledged_by IS NULL OR acknowledged_at IS NOT NULL", name="acknowledged_by"
+        ),
+        CheckConstraint("closed_by IS NULL OR closed_at IS NOT NULL", name="closed_by"),
         *ALERT_FUNCTIONS,
         Trigger(
-            "alert_follows_its_life_cycle",
+            "alert_status_transitions",
             timing="before",
             events="insert or update",
-            function="keep_alert_life_cycle()",
+            function="keep_alert_status()",
         ),
         Trigger(
             "alert_leaves_a_trail",
@@ -211,11 +213,11 @@ class AlertEvent(TenantScoped, Identified, Base):
         CheckConstraint("event <> 'note' OR note <> ''", name="note"),
         json_object("details"),
         Trigger(
-            "only_notes_by_hand",
+            "only_notes_are_inserted",
             timing="before",
             events="insert",
             when="new.event <> 'note'",
-            function="refuse_alert_event_by_hand()",
+            function="reject_manual_alert_event()",
         ),
         {"comment": "What happened to each alert; append-only."},
     )

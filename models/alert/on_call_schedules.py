@@ -25,7 +25,7 @@ from models.shared.functions import PLPGSQL_SETTINGS
 
 # An EXCLUDE constraint would need the extension btree_gist. Two sessions cannot see each other's
 # new rows, so each locks the schedule that the rows share before it looks for an overlap.
-_REFUSE_OVERLAP = """
+_REJECT_OVERLAP = """
     declare
       other record;
     begin
@@ -46,7 +46,7 @@ _REFUSE_OVERLAP = """
       return null;
     end
 """
-_OVERRIDES = _REFUSE_OVERLAP.format(
+_OVERRIDES = _REJECT_OVERLAP.format(
     look="""select o.starts_at, o.ends_at into other
         from public.oncall_overrides o
        where o.tenant_id = new.tenant_id and o.schedule_id = new.schedule_id and o.id <> new.id
@@ -56,7 +56,7 @@ _OVERRIDES = _REFUSE_OVERLAP.format(
     what="override",
     hint="End the other one earlier, or name a layer in both.",
 )
-_LAYERS = _REFUSE_OVERLAP.format(
+_LAYERS = _REJECT_OVERLAP.format(
     look="""select l.starts_at, l.ends_at into other
         from public.oncall_layers l
        where l.tenant_id = new.tenant_id and l.schedule_id = new.schedule_id and l.id <> new.id
@@ -129,7 +129,7 @@ class OncallLayer(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("layer_order >= 0", name="layer_order"),
         CheckConstraint("ends_at > starts_at", name="ends_at"),
         Function(
-            "refuse_overlapping_layer",
+            "reject_overlapping_layer",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -140,7 +140,7 @@ class OncallLayer(TenantScoped, Identified, Timestamped, Base):
             "layers_do_not_overlap",
             timing="after",
             events="insert or update of schedule_id, layer_order, starts_at, ends_at",
-            function="refuse_overlapping_layer()",
+            function="reject_overlapping_layer()",
         ),
         {"comment": "Rotations of a schedule."},
     )
@@ -192,7 +192,7 @@ class OncallOverride(TenantScoped, Identified, Timestamped, Base):
         Index(None, "tenant_id", "user_id"),
         CheckConstraint("ends_at > starts_at", name="ends_at"),
         Function(
-            "refuse_overlapping_override",
+            "reject_overlapping_override",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -203,7 +203,7 @@ class OncallOverride(TenantScoped, Identified, Timestamped, Base):
             "overrides_do_not_overlap",
             timing="after",
             events="insert or update of schedule_id, layer_id, starts_at, ends_at",
-            function="refuse_overlapping_override()",
+            function="reject_overlapping_override()",
         ),
         {"comment": "Temporary replacements in on-call schedules."},
     )

@@ -24,7 +24,7 @@ from models.shared.base import (
 from models.shared.functions import PLPGSQL_SETTINGS
 
 # The permissions of a system role are system rows as well, but only the role has a flag for it.
-_REFUSE_SYSTEM_PERMISSION = """
+_REJECT_SYSTEM_PERMISSION = """
     declare
       changed record;
     begin
@@ -73,7 +73,7 @@ class Role(TenantScoped, Identified, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         {"comment": "Roles of tenants: copies of built-in roles, and their own."},
     )
@@ -95,18 +95,18 @@ class RolePermission(TenantScoped, Base):
         Index(None, "action"),
         *access("fleet_auth", "select"),
         Function(
-            "refuse_system_permission",
+            "reject_system_permission_change",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
-            body=_REFUSE_SYSTEM_PERMISSION,
+            body=_REJECT_SYSTEM_PERMISSION,
             comment="Trigger: rejects changes by tenants to the permissions of system roles.",
         ),
         Trigger(
             "system_permissions_stay",
             timing="before",
             events="insert or update or delete",
-            function="refuse_system_permission()",
+            function="reject_system_permission_change()",
         ),
         {"comment": "Permissions of roles."},
     )

@@ -58,7 +58,7 @@ class User(Private, Identified, Timestamped, Base):
         *operator_access(),
         *access("fleet_auth", f"select, insert (id, {_WRITABLE}), update ({_WRITABLE})"),
         Function(
-            "refuse_system_user",
+            "reject_system_user_change",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -76,14 +76,14 @@ class User(Private, Identified, Timestamped, Base):
             timing="before",
             events="delete",
             when="old.is_system",
-            function="refuse_system_user()",
+            function="reject_system_user_change()",
         ),
         Trigger(
             "system_user_stays_one",
             timing="before",
             events="update of id, is_system, is_active",
             when="old.is_system AND (new.id <> old.id OR NOT new.is_system OR NOT new.is_active)",
-            function="refuse_system_user()",
+            function="reject_system_user_change()",
         ),
         {
             "comment": "Accounts. Tenants see only id, display_name and email of their members; "

@@ -129,7 +129,7 @@ class Subscription(TenantScoped, Timestamped, Base):
             "CASE scope WHEN 'device'"
             " THEN device_id IS NOT NULL AND plan_id IS NOT NULL AND tier_id IS NULL"
             " ELSE device_id IS NULL AND plan_id IS NULL AND tier_id IS NOT NULL END",
-            name="what_for_whom",
+            name="scope_matches",
         ),
         CheckConstraint("parent_subscription_id <> subscription_id", name="parent"),
         CheckConstraint("term_end > term_start", name="term"),

@@ -111,7 +111,7 @@ class Connection(TenantScoped, Identified, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system_connection",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "connections", "name, type, enabled, config_data, secret_ref, deleted_at"

@@ -81,7 +81,7 @@ class MqttConnection(TenantScoped, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "connections", "broker_host, broker_port, protocol, use_tls, secret_ref"

@@ -57,7 +57,7 @@ class MqttPublisher(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("(publish_mode = 'on_change') = (interval_ms IS NULL)", name="interval"),
         CheckConstraint("interval_ms > 0 AND min_interval_ms >= 0", name="intervals"),
         CheckConstraint(
-            "payload_format = 'sparkplug' OR mqtt_topic IS NOT NULL", name="topic_is_said"
+            "payload_format = 'sparkplug' OR mqtt_topic IS NOT NULL", name="topic_given"
         ),
         *change_notifications(
             "connections", "name, publish_mode, interval_ms, mqtt_topic, enabled"

@@ -132,7 +132,7 @@ class TagMetadata(TenantScoped, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.driver_type = 'system'",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "tags", "connection_id, tag_path, is_subscribed, poll_group_id, status"

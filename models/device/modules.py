@@ -116,7 +116,7 @@ class DeviceModule(TenantScoped, Identified, Timestamped, Base):
         one_of("status", ("active", "inactive", "removed")),
         json_object("metric_key_map"),
         Function(
-            "refuse_unfit_module",
+            "reject_unfit_module",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -128,7 +128,7 @@ class DeviceModule(TenantScoped, Identified, Timestamped, Base):
             timing="after",
             events="insert or update of device_id, slot_key, module_template_id, status",
             when="new.status <> 'removed'",
-            function="refuse_unfit_module()",
+            function="reject_unfit_module()",
         ),
         {"comment": "Modules of devices, including removed ones."},
     )

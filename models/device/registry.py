@@ -166,7 +166,7 @@ class Device(TenantScoped, Timestamped, Base):
             "fleet_ingest", "select (tenant_id, device_id, site_id, status, provision_token_hash)"
         ),
         Function(
-            "refuse_parent_cycle",
+            "reject_parent_cycle",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -178,7 +178,7 @@ class Device(TenantScoped, Timestamped, Base):
             timing="after",
             events="insert or update of parent_device_id",
             when="new.parent_device_id IS NOT NULL",
-            function="refuse_parent_cycle()",
+            function="reject_parent_cycle()",
         ),
         {"comment": "Devices; their measurements are in telemetry, their state in device_state."},
     )

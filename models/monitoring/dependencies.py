@@ -55,7 +55,7 @@ class EndpointDependency(TenantScoped, Timestamped, Base):
         # A session that adds an edge locks the row of the tenant. So of two edges that would close
         # a cycle together, the second one waits and then sees the first.
         Function(
-            "refuse_dependency_ring",
+            "reject_dependency_cycle",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -82,10 +82,10 @@ class EndpointDependency(TenantScoped, Timestamped, Base):
             comment="Trigger: rejects cycles of dependencies between endpoints.",
         ),
         Trigger(
-            "dependencies_form_no_ring",
+            "dependencies_form_no_cycle",
             timing="after",
             events="insert or update of endpoint_id, depends_on_id",
-            function="refuse_dependency_ring()",
+            function="reject_dependency_cycle()",
         ),
         {"comment": "Dependencies between endpoints."},
     )

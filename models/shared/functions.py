@@ -61,7 +61,7 @@ Function(
 
 # A policy would hide such rows from UPDATE and DELETE, which would then report zero rows, no error.
 Function(
-    "refuse_system_row",
+    "reject_system_row_change",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,

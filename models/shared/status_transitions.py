@@ -9,7 +9,7 @@ from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
 Function(
-    "keep_life_cycle",
+    "check_status_transition",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
@@ -43,9 +43,9 @@ def status_transitions(table: str, steps: Mapping[str, Sequence[str]]) -> Trigge
         f"'{state} > {next_}'" for state, others in steps.items() for next_ in others
     )
     return Trigger(
-        f"{table}_follows_its_life_cycle",
+        f"{table}_status_transitions",
         timing="before",
         events="update of status",
         when="old.status IS DISTINCT FROM new.status",
-        function=f"keep_life_cycle({listed})",
+        function=f"check_status_transition({listed})",
     )

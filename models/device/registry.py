@@ -139,7 +139,7 @@ class Device(TenantScoped, Timestamped, Base):
         Index(None, "tenant_id", "template_id"),
         Index(None, "tenant_id", "parent_device_id"),
         Index(None, "tenant_id", "status"),
-        # Serves operators. @@ is not leakproof, so under row security the application first
+        # Serves operators. @@ is not leakproof, so under row-level security the application first
         # finds the devices of its tenant and then searches among them.
         Index(None, "search_vector", postgresql_using="gin"),
         Index(

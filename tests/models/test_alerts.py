@@ -1,4 +1,4 @@
-"""Alerts: one per fingerprint, a life in one direction, a trail, and news for listeners."""
+"""Alerts: one per fingerprint, status transitions, events, change notifications."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def raised(engine: Engine, tenant: uuid.UUID = ACME) -> int:
     return found
 
 
-def test_raised_again_it_counts(fleet: Engine) -> None:
+def test_raising_an_alert_again_increments_its_counter(fleet: Engine) -> None:
     first = run(fleet, RAISE)
     again = run(fleet, RAISE.replace("3, 'Pump is hot'", "4, 'Pump is very hot'"))
     less = run(fleet, RAISE.replace("3, 'Pump is hot'", "1, 'Pump is warm'"))
@@ -46,7 +46,7 @@ def test_raised_again_it_counts(fleet: Engine) -> None:
     assert run(fleet, EVENTS) == [("opened", None)]
 
 
-def test_acknowledged_it_still_counts_and_closed_it_begins_anew(fleet: Engine) -> None:
+def test_an_acknowledged_alert_counts_and_a_closed_one_is_opened_anew(fleet: Engine) -> None:
     first = raised(fleet)
     run(fleet, f"UPDATE fleet_alert SET status = 'acknowledged', acknowledged_by = '{ANN}'")
     assert run(fleet, RAISE) == [(first, False, 2)]
@@ -78,7 +78,7 @@ def test_a_second_session_waits_and_counts(fleet: Engine) -> None:
     assert outcome[0][1:] == (False, 2)
 
 
-def test_moments_follow_the_status_whatever_is_written(fleet: Engine) -> None:
+def test_times_follow_the_status_whatever_is_written(fleet: Engine) -> None:
     raised(fleet)
     long_ago = "acknowledged_at = '2001-01-01', closed_at = '2001-01-01'"
     moments = "SELECT acknowledged_at = updated_at, closed_at = updated_at FROM fleet_alert"
@@ -90,7 +90,7 @@ def test_moments_follow_the_status_whatever_is_written(fleet: Engine) -> None:
 
 
 @pytest.mark.parametrize("column", ["id", "created_at"])
-def test_number_and_beginning_are_not_the_tenants(fleet: Engine, column: str) -> None:
+def test_tenants_cannot_write_id_and_creation_time(fleet: Engine, column: str) -> None:
     raised(fleet)
     assert rejected(fleet, f"UPDATE fleet_alert SET {column} = {column}") == "42501"
 
@@ -104,7 +104,7 @@ def test_number_and_beginning_are_not_the_tenants(fleet: Engine, column: str) ->
         (["acknowledged", "closed"], "acknowledged"),
     ],
 )
-def test_there_is_no_way_back(fleet: Engine, path: list[str], forbidden: str) -> None:
+def test_status_transitions_only_go_forward(fleet: Engine, path: list[str], forbidden: str) -> None:
     raised(fleet)
     for status in path:
         run(fleet, f"UPDATE fleet_alert SET status = '{status}'")
@@ -116,7 +116,7 @@ def test_there_is_no_way_back(fleet: Engine, path: list[str], forbidden: str) ->
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "closed"])
-def test_an_alert_begins_open(fleet: Engine, status: str) -> None:
+def test_a_new_alert_is_open(fleet: Engine, status: str) -> None:
     statement = (
         "INSERT INTO fleet_alert (tenant_id, fingerprint, alert_type, severity, summary, status)"
         f" VALUES ('{ACME}', 'f', 't', 1, 's', '{status}')"
@@ -136,14 +136,14 @@ def test_an_alert_begins_open(fleet: Engine, status: str) -> None:
         "next_escalation_at = now()",
     ],
 )
-def test_what_is_closed_stays_as_it_was(fleet: Engine, change: str) -> None:
+def test_a_closed_alert_cannot_be_changed(fleet: Engine, change: str) -> None:
     run(fleet, RAISE.replace("device_id", 'details => \'{"t": 99, "u": null}\', device_id'))
     run(fleet, f"UPDATE fleet_alert SET status = 'closed', closed_by = '{BOB}'")
     assert rejected(fleet, f"UPDATE fleet_alert SET {change}") == "23514"
     run(fleet, "UPDATE fleet_alert SET status = 'closed'")  # nothing changes: no harm
 
 
-def test_history_outlives_what_it_is_about(fleet: Engine) -> None:
+def test_alerts_outlive_the_objects_they_refer_to(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,
@@ -167,14 +167,14 @@ def test_history_outlives_what_it_is_about(fleet: Engine) -> None:
     assert run(fleet, EVENTS) == [("opened", None), ("acknowledged", None), ("closed", None)]
 
 
-def test_the_application_deletes_no_history(fleet: Engine) -> None:
+def test_the_application_cannot_delete_history(fleet: Engine) -> None:
     raised(fleet)
     assert rejected(fleet, "DELETE FROM fleet_alert") == "42501"
     assert rejected(fleet, "DELETE FROM alert_events") == "42501"
     assert rejected(fleet, "UPDATE alert_events SET note = 'x'") == "42501"
 
 
-def test_only_notes_are_written_by_hand(fleet: Engine) -> None:
+def test_only_notes_can_be_inserted(fleet: Engine) -> None:
     alert = raised(fleet)
     forged = (
         "INSERT INTO alert_events (tenant_id, alert_id, event, actor_id)"
@@ -192,7 +192,7 @@ def test_only_notes_are_written_by_hand(fleet: Engine) -> None:
     assert run(fleet, EVENTS) == [("opened", None), ("note", ANN)]
 
 
-def test_silence_and_escalation_leave_a_trail(fleet: Engine) -> None:
+def test_silencing_and_escalation_are_recorded(fleet: Engine) -> None:
     raised(fleet)
     run(fleet, "UPDATE fleet_alert SET silenced_until = '2100-01-01 00:00Z'")
     run(fleet, "UPDATE fleet_alert SET escalation_level = 2")
@@ -200,7 +200,7 @@ def test_silence_and_escalation_leave_a_trail(fleet: Engine) -> None:
     assert found == [("opened", None), ("silenced", None), ("escalated", "2")]
 
 
-def test_listeners_hear_once_a_statement_and_only_of_news(fleet: Engine) -> None:
+def test_listeners_are_notified_once_per_statement_with_changes(fleet: Engine) -> None:
     with listener(fleet, "fleet_alert") as heard:
         raised(fleet)
         assert heard() == [str(ACME)]
@@ -218,7 +218,7 @@ def test_listeners_hear_once_a_statement_and_only_of_news(fleet: Engine) -> None
         assert sorted(heard()) == [str(ACME), str(GLOBEX)]
 
 
-def test_rules_hold_one_comparison_in_a_row(fleet: Engine) -> None:
+def test_conditions_have_one_comparison_per_row(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,
@@ -245,7 +245,7 @@ def test_rules_hold_one_comparison_in_a_row(fleet: Engine) -> None:
     run(fleet, f"{silent} ('{ACME}', 'n', 'no_telemetry', 300)")
 
 
-def test_a_target_is_one_thing_of_the_same_tenant_and_goes_with_it(fleet: Engine) -> None:
+def test_a_target_is_one_object_of_the_tenant_and_deleted_with_it(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,

@@ -38,7 +38,7 @@ def test_a_job_is_taken_once(engine: Engine, acme: uuid.UUID) -> None:
     assert operate(engine, TAKE.format("w4")) == []
 
 
-def test_a_job_is_not_taken_before_its_time_nor_by_another_kind(
+def test_a_job_is_not_taken_early_or_by_another_type_of_worker(
     engine: Engine, acme: uuid.UUID
 ) -> None:
     queue(engine, acme, run_at="now() + interval '1 hour'")
@@ -46,7 +46,7 @@ def test_a_job_is_not_taken_before_its_time_nor_by_another_kind(
     assert operate(engine, TAKE.format("w")) == []
 
 
-def test_a_job_that_fails_is_tried_again_later_and_then_not(
+def test_a_failed_job_is_retried_until_its_attempts_are_used(
     engine: Engine, acme: uuid.UUID
 ) -> None:
     job = queue(engine, acme, max_attempts=2)
@@ -59,7 +59,7 @@ def test_a_job_that_fails_is_tried_again_later_and_then_not(
     assert one(operate(engine, fail)) is None
 
 
-def test_the_job_of_a_lost_worker_becomes_free(engine: Engine, acme: uuid.UUID) -> None:
+def test_the_job_of_a_lost_worker_is_taken_again(engine: Engine, acme: uuid.UUID) -> None:
     job = queue(engine, acme, max_attempts=2)
     operate(engine, TAKE.format("lost"))
     assert operate(engine, TAKE.format("w")) == []
@@ -71,7 +71,7 @@ def test_the_job_of_a_lost_worker_becomes_free(engine: Engine, acme: uuid.UUID) 
     assert one(operate(engine, f"SELECT beat_job('{acme}', '{job}', 'w')")) is True
 
 
-def test_a_tenant_asks_its_job_to_stop_and_the_worker_does(engine: Engine, acme: uuid.UUID) -> None:
+def test_a_tenant_cancels_a_job_and_its_worker_stops(engine: Engine, acme: uuid.UUID) -> None:
     job = queue(engine, acme)
     operate(engine, TAKE.format("w"))
     run(engine, acme, f"UPDATE jobs SET cancellation_requested = true WHERE id = '{job}'")
@@ -84,7 +84,7 @@ def test_a_tenant_asks_its_job_to_stop_and_the_worker_does(engine: Engine, acme:
         operate(engine, "UPDATE jobs SET status = 'queued', finished_at = NULL")
 
 
-def test_new_jobs_are_told_once_a_statement(engine: Engine, acme: uuid.UUID) -> None:
+def test_new_jobs_are_notified_once_per_statement(engine: Engine, acme: uuid.UUID) -> None:
     insert = (
         "INSERT INTO jobs (tenant_id, type)"
         " SELECT current_tenant(), 'export' FROM generate_series(1, 50)"
@@ -94,7 +94,7 @@ def test_new_jobs_are_told_once_a_statement(engine: Engine, acme: uuid.UUID) -> 
     assert heard(engine, "jobs", lambda: operate(engine, beat)) == []
 
 
-def test_many_tenants_are_told_by_one_word(engine: Engine) -> None:
+def test_many_tenants_are_notified_by_one_payload(engine: Engine) -> None:
     insert = (
         "INSERT INTO tenants (slug, name) SELECT 't' || n, 'T' FROM generate_series(1, {}) n",
         "INSERT INTO jobs (tenant_id, type) SELECT tenant_id, 'x' FROM tenants WHERE slug ~ '^t'",

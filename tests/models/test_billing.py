@@ -27,7 +27,7 @@ def subscription(engine: Engine, acme: uuid.UUID) -> uuid.UUID:
     return made
 
 
-def test_slots_stay_between_none_and_their_limit(
+def test_slots_stay_between_zero_and_their_limit(
     engine: Engine, acme: uuid.UUID, subscription: uuid.UUID
 ) -> None:
     call = "SELECT {}_slot('" + f"{acme}', '{subscription}', 'basic')"
@@ -39,7 +39,7 @@ def test_slots_stay_between_none_and_their_limit(
     assert sorted(left for left in freed if left is not None) == [1, 2]
 
 
-def test_a_subscription_changes_by_allowed_steps_and_leaves_a_trail(
+def test_subscriptions_follow_their_transitions_and_are_audited(
     engine: Engine, acme: uuid.UUID, subscription: uuid.UUID
 ) -> None:
     operate(engine, "UPDATE subscriptions SET status = 'grace'")

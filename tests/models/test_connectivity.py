@@ -13,7 +13,7 @@ from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
 from tests.support.seeded_tenant import heard, one, operate, run
 
 
-def test_system_rows_stay(engine: Engine) -> None:
+def test_tenants_cannot_change_system_rows(engine: Engine) -> None:
     """The platform's own service is tenant-bound too, and must not break them by mistake."""
     for statement in (
         "UPDATE connections SET name = 'x'",
@@ -41,13 +41,15 @@ def test_a_deleted_connection_frees_its_name(engine: Engine, acme: uuid.UUID) ->
     run(engine, acme, CONNECT)
 
 
-def test_secrets_are_no_configuration(engine: Engine, acme: uuid.UUID) -> None:
+def test_configuration_cannot_contain_secrets(engine: Engine, acme: uuid.UUID) -> None:
     config = json.dumps({"options": {"password": "x"}})
     with pytest.raises(DBAPIError, match="config_data_without_secrets"):
         run(engine, acme, CONNECT.replace("{}", config))
 
 
-def test_tags_are_deleted_by_steps_and_collectors_hear(engine: Engine, acme: uuid.UUID) -> None:
+def test_tags_are_deleted_by_transitions_and_collectors_are_notified(
+    engine: Engine, acme: uuid.UUID
+) -> None:
     connection = one(run(engine, acme, CONNECT))
     insert = (
         "INSERT INTO tag_metadata (tenant_id, connection_id, driver_type, tag_path, is_subscribed)"

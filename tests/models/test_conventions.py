@@ -58,7 +58,7 @@ def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
 
 
 def test_only_tenant_tables_call_a_column_tenant_id() -> None:
-    """Whatever carries tenant_id is guarded by row security; tenants itself is tested apart."""
+    """A table with tenant_id has row-level security; tenants itself is tested separately."""
     assert_none(
         [
             f"{table.name} has tenant_id but scope {models.SCOPES[table.key]}"
@@ -70,7 +70,7 @@ def test_only_tenant_tables_call_a_column_tenant_id() -> None:
 
 
 def test_unique_keys_lead_with_tenant_id() -> None:
-    """A key over all tenants would tell one tenant what another has."""
+    """A key across tenants would reveal to one tenant what another has."""
     findings, used = [], set()
     for table in [*TENANT_TABLES, *TENANT_HYPERTABLES]:
         unique = {str(index.name) for index in table.indexes if index.unique}
@@ -86,7 +86,7 @@ def test_unique_keys_lead_with_tenant_id() -> None:
 
 
 def test_foreign_keys_between_tenant_tables_carry_tenant_id() -> None:
-    """PostgreSQL checks foreign keys without row security."""
+    """PostgreSQL checks foreign keys without row-level security."""
     findings = []
     for table, key in foreign_keys():
         pairs = [(element.parent.name, element.column.name) for element in key.elements]
@@ -112,7 +112,7 @@ def test_foreign_keys_have_the_types_of_what_they_refer_to() -> None:
 
 
 def test_foreign_keys_have_an_index_that_leads_with_their_columns() -> None:
-    """Else deleting one parent reads the whole child table."""
+    """Otherwise deleting a parent row reads the whole child table."""
     findings = []
     for table, key in foreign_keys():
         own = set(key.column_keys)
@@ -184,8 +184,8 @@ def test_names_are_lower_case_unique_and_short() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["__hidden_columns__", "__guarded_columns__"])
-def test_a_withheld_column_that_does_not_exist_is_refused(attribute: str) -> None:
-    """A misspelt name would leave the column open."""
+def test_a_hidden_or_guarded_column_must_exist(attribute: str) -> None:
+    """A misspelled name would leave the column accessible."""
     table = Table("things", MetaData())
     cls = type("Things", (TenantScoped,), {attribute: ("no_such_column",)})
     with pytest.raises(ArgumentError, match="table things has no column no_such_column"):

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.seeded_tenant import OWNER, execute, run, waiting_behind
 
 
-def test_two_sessions_do_not_close_a_ring_of_folders(engine: Engine, acme: uuid.UUID) -> None:
+def test_two_sessions_cannot_create_a_cycle_of_folders(engine: Engine, acme: uuid.UUID) -> None:
     first, second = uuid.UUID(int=1), uuid.UUID(int=2)
     run(
         engine,
@@ -32,7 +32,7 @@ def test_two_sessions_do_not_close_a_ring_of_folders(engine: Engine, acme: uuid.
         other.result()
 
 
-def test_a_folder_lies_in_one_of_the_same_person(engine: Engine, acme: uuid.UUID) -> None:
+def test_a_folder_is_in_a_folder_of_the_same_person(engine: Engine, acme: uuid.UUID) -> None:
     other, parent = uuid.UUID(int=0x0F), uuid.UUID(int=1)
     with engine.begin() as connection:
         execute(

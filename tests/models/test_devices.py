@@ -23,15 +23,17 @@ def device(engine: Engine, acme: uuid.UUID) -> uuid.UUID:
     return acme
 
 
-def test_versions_of_a_twin(engine: Engine, device: uuid.UUID) -> None:
+def test_versions_of_a_device_shadow(engine: Engine, device: uuid.UUID) -> None:
     want = "SELECT set_desired_state('d1', '{}', {})"
     assert one(run(engine, device, want.format('{"fan": 1}', 0))) == 1
-    assert one(run(engine, device, want.format('{"fan": 2}', 0))) is None, "somebody was faster"
+    assert one(run(engine, device, want.format('{"fan": 2}', 0))) is None, (
+        "another session was faster"
+    )
     assert one(run(engine, device, want.format('{"led": 1}', 1))) == 2
     report = "SELECT report_state('d1', '{}', {})"
     assert one(run(engine, device, report.format('{"fan": 1}', 2))) is True
     assert one(run(engine, device, report.format('{"fan": 0}', 1))) is None, "too late"
-    assert one(run(engine, device, report.format('{"fan": 0}', 9))) is None, "nobody wanted it"
+    assert one(run(engine, device, report.format('{"fan": 0}', 9))) is None, "no such version"
     [row] = run(engine, device, "SELECT desired_state, reported_state FROM device_state")
     assert (row.desired_state, row.reported_state) == ({"fan": 1, "led": 1}, {"fan": 1})
     with pytest.raises(DBAPIError, match="reported version 1 after version 2"):
@@ -40,7 +42,7 @@ def test_versions_of_a_twin(engine: Engine, device: uuid.UUID) -> None:
         run(engine, device, "UPDATE device_state SET desired_version = 7")
 
 
-def test_the_state_of_a_device_is_told_when_it_changes(engine: Engine, device: uuid.UUID) -> None:
+def test_a_change_of_device_state_is_notified(engine: Engine, device: uuid.UUID) -> None:
     online = "UPDATE device_state SET status = 'online', last_seen_at = now()"
     assert heard(engine, "device_state", lambda: run(engine, device, online)) == [str(device)]
     assert heard(engine, "device_state", lambda: run(engine, device, online)) == []
@@ -84,7 +86,7 @@ def report(engine: Engine, tenant: uuid.UUID, device: str, *steps: str) -> None:
         )
 
 
-def test_a_rollout_goes_on_as_devices_finish(engine: Engine, campaign: uuid.UUID) -> None:
+def test_a_rollout_continues_as_devices_finish(engine: Engine, campaign: uuid.UUID) -> None:
     assert one(run(engine, campaign, f"SELECT start_campaign('{CAMPAIGN}')")) is None
     begun = [row[0] for row in run(engine, campaign, NEXT)]
     assert sorted(begun) == ["d0", "d1", "d2", "d3"]
@@ -96,7 +98,7 @@ def test_a_rollout_goes_on_as_devices_finish(engine: Engine, campaign: uuid.UUID
 
 
 def test_too_many_failures_abort_a_rollout(engine: Engine, campaign: uuid.UUID) -> None:
-    """One of ten is a tenth, the second is more; reported at the same moment, none is lost."""
+    """One of ten is exactly the threshold, two exceed it, even if reported at the same moment."""
     run(engine, campaign, NEXT)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda device: report(engine, campaign, device, "failed"), ("d0", "d1")))

@@ -39,7 +39,7 @@ def check(
     return str(one(said))
 
 
-def test_checks_that_fail_make_one_incident_and_one_that_passes_ends_it(
+def test_failed_checks_open_one_incident_and_a_passed_check_resolves_it(
     engine: Engine, watched: uuid.UUID
 ) -> None:
     assert check(engine, watched, 0, ok=True) == "healthy"
@@ -81,7 +81,7 @@ def test_a_fallback_that_works_keeps_an_endpoint_up(engine: Engine, watched: uui
     assert tuple(status) == (80, "degraded", spare)
 
 
-def test_due_checks_go_to_one_worker_each(engine: Engine, watched: uuid.UUID) -> None:
+def test_each_due_check_goes_to_one_worker(engine: Engine, watched: uuid.UUID) -> None:
     take = "SELECT id FROM take_due_checks('{}')"
     with engine.begin() as first:
         take_role(first, OPERATOR, None)
@@ -90,7 +90,7 @@ def test_due_checks_go_to_one_worker_each(engine: Engine, watched: uuid.UUID) ->
     assert operate(engine, take.format("w2")) == [], "the next is an interval away"
 
 
-def test_an_incident_goes_forward_only(engine: Engine, acme: uuid.UUID) -> None:
+def test_incident_transitions_only_go_forward(engine: Engine, acme: uuid.UUID) -> None:
     run(engine, acme, "INSERT INTO incidents (tenant_id, title) VALUES (current_tenant(), 'x')")
     run(engine, acme, f"UPDATE incidents SET status = 'acknowledged', acknowledged_by = '{OWNER}'")
     [row] = run(engine, acme, "SELECT acknowledged_at, resolved_at FROM incidents")
@@ -102,9 +102,7 @@ def test_an_incident_goes_forward_only(engine: Engine, acme: uuid.UUID) -> None:
         run(engine, acme, "UPDATE incidents SET status = 'investigating'")
 
 
-def test_numbers_of_incidents_have_no_holes_in_two_sessions(
-    engine: Engine, acme: uuid.UUID
-) -> None:
+def test_two_sessions_number_incidents_without_gaps(engine: Engine, acme: uuid.UUID) -> None:
     insert = "INSERT INTO incidents (tenant_id, title) VALUES (current_tenant(), 'x')"
     with waiting_behind(engine, acme, insert, insert) as other:
         other.result()
@@ -112,7 +110,7 @@ def test_numbers_of_incidents_have_no_holes_in_two_sessions(
     assert [row.number for row in numbers] == [1, 2]
 
 
-def test_two_sessions_do_not_close_a_ring_of_dependencies(
+def test_two_sessions_cannot_create_a_cycle_of_dependencies(
     engine: Engine, watched: uuid.UUID
 ) -> None:
     spare = uuid.UUID(int=0x78)
@@ -130,7 +128,7 @@ def test_two_sessions_do_not_close_a_ring_of_dependencies(
     assert one(run(engine, watched, "SELECT count(*) FROM endpoint_dependencies")) == 1
 
 
-def test_a_suggestion_is_taken_once(engine: Engine, watched: uuid.UUID) -> None:
+def test_a_suggestion_is_approved_once(engine: Engine, watched: uuid.UUID) -> None:
     spare = uuid.UUID(int=0x78)
     endpoint(engine, watched, spare)
     suggestion = one(
@@ -156,7 +154,7 @@ def test_a_suggestion_is_taken_once(engine: Engine, watched: uuid.UUID) -> None:
         ("options", """'{"headers": {"Authorization": "Bearer x"}}'"""),
     ],
 )
-def test_what_an_endpoint_cannot_be(
+def test_invalid_endpoints_are_rejected(
     engine: Engine, watched: uuid.UUID, column: str, value: str
 ) -> None:
     with pytest.raises(DBAPIError, match="violates check constraint"):

@@ -61,7 +61,7 @@ def called(engine: Engine, moment: str) -> list[Any]:
 
 @pytest.fixture
 def duty(fleet: Engine) -> Engine:
-    """A schedule on Berlin's clock, without layers."""
+    """A schedule in the time zone of Berlin, without layers."""
     run(
         fleet,
         "INSERT INTO oncall_schedules (tenant_id, id, name, timezone)"
@@ -83,7 +83,7 @@ def duty(fleet: Engine) -> Engine:
         ("2024-04-01 07:00Z", BOB),
     ],
 )
-def test_weekly_turns_by_the_clock_of_the_schedule(
+def test_weekly_shifts_follow_the_time_zone_of_the_schedule(
     duty: Engine, moment: str, expected: uuid.UUID | None
 ) -> None:
     run(duty, layer())
@@ -100,7 +100,7 @@ def test_weekly_turns_by_the_clock_of_the_schedule(
         ("'weekly', 168", [("2024-01-01 11:00Z", ANN), ("2024-01-08 08:00Z", BOB)]),
     ],
 )
-def test_the_first_turn_covers_the_start(
+def test_the_first_shift_covers_the_start(
     duty: Engine, rotation: str, turns: list[tuple[str, uuid.UUID]]
 ) -> None:
     run(duty, layer(span="'2024-01-01 12:00+01', NULL", rotation=rotation))
@@ -109,7 +109,7 @@ def test_the_first_turn_covers_the_start(
         assert called(duty, moment) == [(user,)], moment
 
 
-def test_gaps_in_positions_and_members_shut_out_do_not_matter(duty: Engine) -> None:
+def test_gaps_in_positions_and_disabled_members_are_skipped(duty: Engine) -> None:
     run(duty, layer())
     run(duty, responders(ANN, BOB, ANN))
     assert called(duty, "2024-01-15 12:00Z") == [(ANN,)]
@@ -117,13 +117,13 @@ def test_gaps_in_positions_and_members_shut_out_do_not_matter(duty: Engine) -> N
     for day in ("01", "08", "15"):
         assert called(duty, f"2024-01-{day} 12:00Z") == [(ANN,)]
     run(duty, override("'2024-01-01', '2024-02-01'", LAYER, BOB))
-    assert called(duty, "2024-01-08 12:00Z") == [(ANN,)], "whoever is shut out is never called"
+    assert called(duty, "2024-01-08 12:00Z") == [(ANN,)], "disabled members are never called"
     run(duty, f"DELETE FROM tenant_members WHERE user_id = '{BOB}'")
     assert run(duty, "SELECT count(*) FROM oncall_responders") == [(2,)]
     assert run(duty, "SELECT count(*) FROM oncall_overrides") == [(0,)]
 
 
-def test_layers_in_their_order_and_overrides_before_them(duty: Engine) -> None:
+def test_layers_are_in_order_and_overrides_replace_them(duty: Engine) -> None:
     run(duty, layer())
     run(duty, layer(SECOND, 1))
     run(duty, responders(ANN))
@@ -159,7 +159,7 @@ def test_layers_in_their_order_and_overrides_before_them(duty: Engine) -> None:
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
-def test_overlapping_overrides_are_refused(
+def test_overlapping_overrides_are_rejected(
     duty: Engine,
     first: uuid.UUID | None,
     second: uuid.UUID | None,
@@ -180,13 +180,13 @@ def test_overlapping_overrides_are_refused(
     assert found == [(1 if outcome else 2,)]
 
 
-def test_the_second_goes_on_where_the_first_gives_up(duty: Engine) -> None:
+def test_the_second_session_succeeds_if_the_first_rolls_back(duty: Engine) -> None:
     one = override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'")
     assert second_of_two(duty, one, one, commit=False) == []
     assert run(duty, "SELECT count(*) FROM oncall_overrides") == [(1,)]
 
 
-def test_what_touches_does_not_overlap(duty: Engine) -> None:
+def test_adjacent_overrides_do_not_overlap(duty: Engine) -> None:
     run(duty, override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'"))
     run(duty, override("'2024-01-02 12:00Z', '2024-01-02 14:00Z'"))
     moved = "UPDATE oncall_overrides SET starts_at = '2024-01-02 11:00Z' WHERE starts_at > :s"
@@ -209,7 +209,7 @@ def test_layers_of_one_order_do_not_overlap(duty: Engine) -> None:
     run(duty, layer(uuid.uuid4(), 1, "'2024-01-01', NULL"))
 
 
-def test_two_sessions_make_one_layer_of_an_order(duty: Engine) -> None:
+def test_two_sessions_insert_one_layer_of_an_order(duty: Engine) -> None:
     assert sqlstate(second_of_two(duty, layer(), layer(SECOND))) == "23P01"
     assert run(duty, "SELECT id FROM oncall_layers") == [(LAYER,)]
 
@@ -225,13 +225,11 @@ def test_two_sessions_make_one_layer_of_an_order(duty: Engine) -> None:
         ("'weekly', 168", "1, 24"),
     ],
 )
-def test_rotations_that_make_no_sense_are_refused(
-    duty: Engine, rotation: str, handoff: str
-) -> None:
+def test_invalid_rotations_are_rejected(duty: Engine, rotation: str, handoff: str) -> None:
     assert rejected(duty, layer(rotation=rotation, handoff=handoff)) == "23514"
 
 
-def test_nobody_of_another_tenant_is_on_call(duty: Engine) -> None:
+def test_members_of_other_tenants_cannot_be_on_call(duty: Engine) -> None:
     run(duty, layer())
     assert rejected(duty, responders(EVE)) == "23503"
     assert rejected(duty, override("'2024-01-02', '2024-01-03'", user=EVE)) == "23503"
@@ -239,7 +237,7 @@ def test_nobody_of_another_tenant_is_on_call(duty: Engine) -> None:
     assert rejected(duty, theirs, GLOBEX) == "23503"
 
 
-def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
+def test_the_layer_of_an_override_belongs_to_its_schedule(duty: Engine) -> None:
     other = uuid.uuid4()
     run(duty, layer())
     run(
@@ -250,7 +248,7 @@ def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
     assert rejected(duty, wrong) == "23503"
 
 
-def test_without_the_tenants_context_nothing_is_checked_blindly(duty: Engine) -> None:
+def test_overlaps_are_not_checked_without_a_tenant(duty: Engine) -> None:
     """An operator sees the schedule of every tenant, so its overlaps are rejected too."""
     run(duty, override("'2024-01-02', '2024-01-03'"))
     with operator(duty) as connection, pytest.raises(sa.exc.DBAPIError, match="overlaps"):

@@ -59,7 +59,7 @@ def test_the_hypertables_are_those_of_the_domain_model() -> None:
 
 
 def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
-    """TimescaleDB tests the wrong column behind a dropped one, and partitions by time."""
+    """TimescaleDB checks the wrong column after a dropped one, and partitions by time."""
     findings = []
     for table in TENANT_HYPERTABLES:
         time = time_column(table.name)
@@ -74,7 +74,7 @@ def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
 
 
 def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None:
-    """What grows without end ends the server; compressing must come before dropping."""
+    """Tables that grow without limit fill the disk; compression must come before dropping."""
     findings = []
     for key in [*DECLARED.of("hypertable"), *ROLLUPS]:
         store = DECLARED.of("columnstore").get(key)
@@ -88,7 +88,7 @@ def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None
 
 
 def test_batches_of_the_columnstore_hold_one_tenant() -> None:
-    """tenant_id first, or the tenant's query decompresses those of all others."""
+    """Without tenant_id first, a query of one tenant decompresses the batches of all tenants."""
     assert_none(
         [
             f"{state.title()}: segmentby {state.segmentby}"
@@ -167,7 +167,7 @@ def test_views_are_for_reading_and_appending_only() -> None:
     assert_none(findings)
 
 
-def test_a_tenant_cannot_say_when_an_audit_event_was_recorded() -> None:
+def test_a_tenant_cannot_set_when_an_audit_event_was_recorded() -> None:
     privileges = DECLARED.of("grant")[("public", "audit_events")].privileges
     given = {held.column for held in privileges if held.name == "insert"}
     columns = set(models.metadata.tables["timeseries.audit_events"].columns.keys())
@@ -204,7 +204,7 @@ def _where(definition: str) -> str:
     return definition.partition(" WHERE ")[2] if "\n WHERE " in definition else ""
 
 
-def test_latency_buckets_touch_and_the_function_knows_all() -> None:
+def test_latency_buckets_are_adjacent_and_known_to_the_function() -> None:
     conditions = list(bucket_columns().values())
     assert len(conditions) == len(LATENCY_BOUNDS_MS) + 1
     for lower, upper in pairwise(conditions):
@@ -218,7 +218,7 @@ def test_latency_buckets_touch_and_the_function_knows_all() -> None:
     assert f"({len(conditions)}, {LATENCY_BOUNDS_MS[-1]}, NULL)" in body
 
 
-def test_telemetry_is_told_of_by_statement_never_by_row() -> None:
+def test_telemetry_is_notified_per_statement_not_per_row() -> None:
     triggers = [s for k, s in DECLARED.of("trigger").items() if k[0] == TIMESERIES]
     assert [(s.table, s.level, s.new_table) for s in triggers] == [("telemetry", "statement", None)]
 
@@ -230,7 +230,7 @@ STORE = {"segmentby": "tenant_id, device_id", "orderby": "ts DESC", "after": "7 
 
 @pytest.fixture
 def base() -> type[Base]:
-    """A base of its own, so that what is wrong stays out of the models."""
+    """A separate base, so that wrong declarations stay out of the models."""
     own = registry(metadata=MetaData(), type_annotation_map=Base.type_annotation_map)
     # What DeclarativeBase.__init_subclass__ looks for below the first base.
     body = {"_sa_registry": own, "metadata": own.metadata, "__abstract__": True}
@@ -238,7 +238,7 @@ def base() -> type[Base]:
 
 
 def series(base: type[Base], **changes: Any) -> None:
-    """Declare a hypertable that is right, but for ``changes``."""
+    """Declare a hypertable that is correct except for ``changes``."""
     parts: dict[str, Any] = {
         "key": PrimaryKeyConstraint("tenant_id", "device_id", "ts"),
         "hypertable": Hypertable("ts", chunk_interval="1 day"),
@@ -261,7 +261,7 @@ def series(base: type[Base], **changes: Any) -> None:
     type("Tried", (TenantTimeSeries, base), body)
 
 
-def test_a_right_declaration_passes(base: type[Base]) -> None:
+def test_a_correct_declaration_passes(base: type[Base]) -> None:
     series(base)
 
 
@@ -307,7 +307,7 @@ def test_a_mistake_in_a_hypertable_says_what_to_write(
 
 
 def rollup(**changes: Any) -> None:
-    """Declare a rollup of telemetry that is right, but for ``changes``."""
+    """Declare a rollup of telemetry that is correct except for ``changes``."""
     given = {
         "definition": "SELECT tenant_id, time_bucket('1 hour', ts) AS bucket"
         " FROM timeseries.raw GROUP BY 1, 2",

@@ -19,7 +19,7 @@ Function(
     body=f"""
         declare
           changed text := 'select distinct tenant_id from new_rows';
-          tenants uuid[];
+          changed_tenants uuid[];
         begin
           if tg_op = 'DELETE' then
             changed := 'select distinct tenant_id from old_rows';
@@ -28,11 +28,11 @@ Function(
               ' except all select tenant_id, %1$s from old_rows) as different', tg_argv[1]);
           end if;
           execute format('select array_agg(tenant_id) from (%s limit {MAX_NOTIFIED_TENANTS + 1})'
-            ' as named', changed) into tenants;
-          if cardinality(tenants) > {MAX_NOTIFIED_TENANTS} then
+            ' as named', changed) into changed_tenants;
+          if cardinality(changed_tenants) > {MAX_NOTIFIED_TENANTS} then
             perform pg_notify(tg_argv[0], '*');
           else
-            perform pg_notify(tg_argv[0], one::text) from unnest(tenants) as one;
+            perform pg_notify(tg_argv[0], one::text) from unnest(changed_tenants) as one;
           end if;
           return null;
         end

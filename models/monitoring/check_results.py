@@ -114,7 +114,7 @@ Function(
               from public.endpoints e where e.tenant_id = tenant and e.id = endpoint
             on conflict do nothing;
           elsif passed then
-            update public.incidents set status = 'resolved', resolution = 'recovered by itself'
+            update public.incidents set status = 'resolved', resolution = 'a check passed again'
              where tenant_id = tenant and endpoint_id = endpoint and status <> 'resolved';
           end if;
           return direct;

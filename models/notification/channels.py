@@ -73,9 +73,9 @@ class NotificationChannel(TenantScoped, Identified, Timestamped, Base):
 
 
 class NotificationRoutingRule(TenantScoped, Identified, Timestamped, Base):
-    """Which alerts go to a channel; what a rule does not say, it does not ask for.
+    """A rule that sends alerts to a channel. A filter that is NULL or empty matches every alert.
 
-    A rule goes with its site or project: without the filter it would send everything.
+    A rule is deleted with its site or project: without that filter it would send everything.
     """
 
     __tablename__ = "notification_routing_rules"

@@ -5,6 +5,7 @@ Every test gathers what breaks its rule over all tables and names each object.
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 
 import models
 from models.shared.base import Base, TenantScoped, tenant_access
+from tests.support.alembic_project import ROOT
 from tests.support.declared_tables import (
     TABLES,
     TENANT_HYPERTABLES,
@@ -42,6 +44,33 @@ def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
             != 1
         ]
     )
+
+
+def test_columns_stand_before_table_args() -> None:
+    """One order in models and docs, so that a reader finds things in the same place."""
+    sources = {str(path): path.read_text() for path in (ROOT / "models").rglob("*.py")}
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        # What stands below alembic/versions is a part of a file.
+        sources |= {
+            f"{page} {number}": block
+            for number, block in enumerate(blocks)
+            if "__tablename__" in block
+        }
+    findings = []
+    for name, source in sources.items():
+        for found in ast.walk(ast.parse(source)):
+            if isinstance(found, ast.ClassDef):
+                lines = {
+                    ast.unparse(
+                        part.targets[0] if isinstance(part, ast.Assign) else part.target
+                    ): part
+                    for part in found.body
+                    if isinstance(part, ast.Assign | ast.AnnAssign)
+                }
+                if "__table_args__" in lines and list(lines)[-1] != "__table_args__":
+                    findings.append(f"{name} {found.name}: move __table_args__ to the end")
+    assert_none(findings)
 
 
 def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:

@@ -107,7 +107,7 @@ def test_what_the_catalog_says_of_one_table(target: dict[str, str]) -> None:
         "| index | `provision_token_hash where provision_token_hash IS NOT NULL` |",
         "| index | `gin search_vector` |",
         "| check | `location_source IN ('auto', 'manual')` |",
-        "[`refuse_parent_cycle()`](functions.md#refuse_parent_cycle)",
+        "[`reject_parent_cycle()`](functions.md#reject_parent_cycle)",
         "Referred to by ",
     ):
         assert line in section, line

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade seal docs test lint format bench
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade release docs test lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,11 @@ revision: $(INSTALLED) ## Generate a revision from the models: make revision m="
 upgrade: $(INSTALLED) ## Apply all revisions
 	@$(BIN)/alembic upgrade head
 
-downgrade: $(INSTALLED) ## Take back the last revision
+downgrade: $(INSTALLED) ## Revert the last revision
 	@$(BIN)/alembic downgrade -1
 
-seal: $(INSTALLED) ## Record the newest revision's checksum after editing it
-	@$(BIN)/python -m operations revision seal
+release: $(INSTALLED) ## Lock every revision that is not released yet by its checksum
+	@$(BIN)/python -m operations revision release
 
 docs: $(INSTALLED) ## Write docs/schema from the database
 	@$(BIN)/python -m operations docs

@@ -1,4 +1,4 @@
-"""What every alembic command runs first; the work is done in database/migration.py."""
+"""What every alembic command runs first; the work is done in database/migration/runner.py."""
 
 from alembic import context
 

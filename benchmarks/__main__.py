@@ -15,7 +15,7 @@ from benchmarks import growth, ingest, place, queries, report, storage
 from benchmarks.fleet import Readings
 from benchmarks.measure import Ratio
 from database.errors import FleetSchemaError
-from tests.servers import DatabaseServer
+from tests.support.servers import DatabaseServer
 
 console = Console()
 RESULTS = Path("benchmarks/results")

@@ -13,8 +13,8 @@ from benchmarks.fleet import Readings
 from benchmarks.measure import Ratio, milliseconds, paired, repeats
 from benchmarks.place import Place, place
 from benchmarks.queries import QUERIES, asking
-from tests.alembic_project import config_for
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for
+from tests.support.servers import DatabaseServer
 
 HOUR = datetime.timedelta(hours=1)
 

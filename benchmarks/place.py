@@ -13,12 +13,13 @@ from alembic import command
 from sqlalchemy import Engine
 from sqlalchemy_utils import create_database, drop_database
 
-from database.edition import Edition, server_info
 from database.embedded import TemporaryServer
 from database.errors import FleetSchemaError
+from database.server_info import server_info
 from database.urls import parse_url
-from tests.alembic_project import config_for
-from tests.servers import TIMESCALEDB, DatabaseServer, ExternalServer, machine_programs
+from ddl.edition import Edition
+from tests.support.alembic_project import config_for
+from tests.support.servers import TIMESCALEDB, DatabaseServer, ExternalServer, machine_programs
 
 # What a small server for such data would have; durable, as the servers of users are.
 _SETTINGS: dict[str, Any] = {"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "8GB"}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from database.errors import FleetSchemaError
 from operations.commands import (
     admin,
-    adopt,
+    convert,
     demo,
     docs,
     login,
@@ -20,7 +20,7 @@ from operations.commands import (
     server,
     tenant,
 )
-from operations.tenants import words
+from operations.errors import server_message
 
 app = typer.Typer(
     help="Look after a fleetschema database.",
@@ -34,7 +34,7 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(revision.app, name="revision")
 app.add_typer(maintain.app)
-app.add_typer(adopt.app)
+app.add_typer(convert.app)
 app.add_typer(demo.app)
 app.add_typer(docs.app)
 
@@ -47,6 +47,6 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except DBAPIError as error:
         # A server that goes away, or a right that is missing: its own words say it best.
-        sys.exit(f"error: the server refused: {words(error)}")
+        sys.exit(f"error: the server refused: {server_message(error)}")
     except KeyboardInterrupt:
         sys.exit("interrupted")

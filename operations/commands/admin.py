@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from operations import admins
-from operations.accounts import Token
+from operations.access import admins
+from operations.access.accounts import Token
 from operations.owner import owner_engine
 
 app = typer.Typer(help="The operators of the platform.", no_args_is_help=True)

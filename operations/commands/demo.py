@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import Engine
 
-from operations import demo as making
-from operations import demo_views as views
 from operations.commands import demo_telemetry
 from operations.commands.tenant import deletion_progress
-from operations.demo_data import TENANTS
+from operations.demo import registration as making
+from operations.demo import visibility as views
+from operations.demo.tenant_data import TENANTS
 from operations.owner import owner_engine
-from operations.tenants import Tenant
+from operations.tenants.tenant import Tenant
 
 app = typer.Typer()
 console = Console()

@@ -18,11 +18,11 @@ from rich.progress import (
 from rich.table import Table
 from sqlalchemy import Engine
 
-from database.edition import Edition
 from database.ingest import Ingested
-from operations import demo_telemetry as telemetry
-from operations.demo_telemetry import Sight, Storage, Window
-from operations.tenants import Tenant
+from ddl.edition import Edition
+from operations.demo import telemetry as telemetry
+from operations.demo.telemetry import Sight, Storage, Window
+from operations.tenants.tenant import Tenant
 
 
 def show(

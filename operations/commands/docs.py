@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import typer
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from rich.console import Console
 from sqlalchemy import Engine
 
 from database.errors import FleetSchemaError
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from database.settings import PROJECT_ROOT
 from operations.documentation import pages
 from operations.owner import owner_engine
-from operations.up import alembic_config
+from operations.revisions.project import project_revisions
 
 FOLDER = PROJECT_ROOT / "docs" / "schema"
 MEND = "make docs"
@@ -27,7 +26,7 @@ def docs(
     check: bool = typer.Option(False, "--check", help="Change nothing; fail where pages differ."),
 ) -> None:
     """Write docs/schema from the catalog of the database, which must be at the head."""
-    revisions = Revisions(ScriptDirectory.from_config(alembic_config()))
+    revisions = project_revisions()
     with owner_engine() as engine:
         _require_head(engine, revisions)
         wanted = pages.pages(engine, revisions)

@@ -9,7 +9,7 @@ from sqlalchemy import URL
 
 from database.settings import Settings, application_url, migration_url
 from models.roles import ROLE_NAMES
-from operations import logins
+from operations.access import logins
 from operations.owner import owner_engine
 
 app = typer.Typer(help="Login roles of programs.", no_args_is_help=True)

@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from operations import maintenance
-from operations.maintenance import Removal, Report
+from operations.maintenance.run import Removal, Report
+from operations.maintenance.run import maintain as run_maintenance
 from operations.owner import owner_engine
 
 app = typer.Typer()
@@ -23,7 +23,7 @@ def maintain(
 ) -> None:
     """Delete what is older than it is kept for, for all and for single tenants."""
     with owner_engine() as engine:
-        report = maintenance.maintain(engine, dry_run=dry_run)
+        report = run_maintenance(engine, dry_run=dry_run)
     _say_removals(report)
     for problem in report.problems:
         _say(f"problem: {problem}")

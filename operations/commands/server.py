@@ -7,7 +7,7 @@ from rich.console import Console
 
 from database.settings import Settings, embedded_server
 from operations import reference
-from operations import up as setup
+from operations import setup as setup
 from operations.owner import owner_engine
 
 app = typer.Typer()

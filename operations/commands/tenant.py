@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from operations import tenant_deletion, tenants
 from operations.commands.admin import say_token
 from operations.owner import owner_engine
-from operations.tenant_deletion import Step
+from operations.tenants.creation import create_tenant
+from operations.tenants.deletion import Step, delete_tenant, require_tenant
 
 app = typer.Typer(help="Make and delete tenants.", no_args_is_help=True)
 console = Console()
@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Make a tenant with its owner, roles, settings and device templates."""
     with owner_engine() as engine:
-        made = tenants.create(
+        made = create_tenant(
             engine,
             slug=slug,
             name=name,
@@ -63,14 +63,14 @@ def delete(
 ) -> None:
     """Delete a tenant with all its rows; run again, it goes on where it was stopped."""
     with owner_engine() as engine:
-        tenant = tenant_deletion.require(engine, slug)
+        tenant = require_tenant(engine, slug)
         if not yes:
             _say(f"This deletes {tenant.name} ({tenant.tenant_id}) with all its rows, for good.")
             if typer.prompt("Type the slug to delete it", default="", show_default=False) != slug:
                 _say("Nothing was deleted")
                 raise typer.Exit(1)
         with deletion_progress() as on_step:
-            deleted = tenant_deletion.delete(engine, slug, actor=actor, on_step=on_step)
+            deleted = delete_tenant(engine, slug, actor=actor, on_step=on_step)
     _say(f"Deleted the tenant {deleted.slug}: {sum(deleted.rows.values()):,} rows in this run")
     if deleted.left_over:
         _say("Members of no tenant any more; their accounts stay:")

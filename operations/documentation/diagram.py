@@ -6,7 +6,7 @@ import re
 
 from ddl.base import Key
 from operations.documentation.facts import Facts, ForeignKey
-from operations.documentation.spelling import type_name
+from operations.documentation.readable_sql import type_name
 
 NOT_DRAWN = {("public", "tenants"), ("public", "users")}
 """Nearly every table refers to them: their lines would hide all others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operations.documentation import diagram, relations
+from operations.documentation import diagram, entries
 from operations.documentation.facts import Facts
 from operations.documentation.grouping import Section, sections
 from operations.documentation.markdown import count, link, page, prose, table
@@ -61,7 +61,7 @@ def _section(facts: Facts, section: Section, name: str, number: str) -> str:
         parts += [" ".join(facts.docstring(module) for module in section.modules)]
     parts.append(diagram.diagram(facts, section.tables))
     for key in section.tables:
-        parts.append(relations.of_table(facts, key, name))
-        parts += [relations.of_rollup(facts, rollup) for rollup in facts.rollups_of(key)]
-    parts += [relations.of_view(facts, view) for view in facts.own_views(section.tables)]
+        parts.append(entries.of_table(facts, key, name))
+        parts += [entries.of_rollup(facts, rollup) for rollup in facts.rollups_of(key)]
+    parts += [entries.of_view(facts, view) for view in facts.own_views(section.tables)]
     return "\n\n".join(part for part in parts if part)

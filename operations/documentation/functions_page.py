@@ -7,7 +7,7 @@ import re
 from ddl.function import FunctionState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link, page, prose
-from operations.documentation.spelling import expression, type_name, words
+from operations.documentation.readable_sql import enumeration, expression, type_name
 
 _INTRODUCTION = (
     "A function runs with the rights of whoever calls it, unless it says otherwise here. One "
@@ -44,7 +44,7 @@ def _callers(facts: Facts, state: FunctionState) -> str:
     held = facts.grants((state.schema, state.on))
     if not held:
         return "Executed by its owner only."
-    return f"Executed by {words([code(role) for role in sorted(held)])}."
+    return f"Executed by {enumeration([code(role) for role in sorted(held)])}."
 
 
 def _tables(facts: Facts, state: FunctionState) -> str:
@@ -58,4 +58,6 @@ def _tables(facts: Facts, state: FunctionState) -> str:
     )
     if len(on) > 12:
         return f"On {len(on)} tables."
-    return f"On {words([link(k[1], f'{facts.domains[k]}.md', k[1]) for k in on])}." if on else ""
+    return (
+        f"On {enumeration([link(k[1], f'{facts.domains[k]}.md', k[1]) for k in on])}." if on else ""
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ddl.base import Key
 from operations.documentation.facts import Facts
-from operations.documentation.spelling import words
+from operations.documentation.readable_sql import enumeration
 
 LARGEST = 8
 """Tables in one diagram; with more, lines cross and text gets small."""
@@ -29,7 +29,7 @@ class Section:
     def title(self) -> str:
         """The names of the modules' files in words."""
         names = list(dict.fromkeys(name.split(".")[-1].replace("_", " ") for name in self.modules))
-        return words(names).capitalize()
+        return enumeration(names).capitalize()
 
 
 def sections(facts: Facts, domain: str) -> list[Section]:

@@ -8,7 +8,7 @@ from ddl.policy import PolicyState
 from models.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table
-from operations.documentation.spelling import expression
+from operations.documentation.readable_sql import expression
 
 _LETTERS = {
     "select": "S",

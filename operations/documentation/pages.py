@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from operations.documentation import facts as reading
 from operations.documentation.domain_page import domain_page
 from operations.documentation.functions_page import functions_page

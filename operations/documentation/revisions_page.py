@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections import Counter
 
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
 from operations.documentation.markdown import code, count, page, table
-from operations.documentation.spelling import words
+from operations.documentation.readable_sql import enumeration
 
 # Operations named one by one, by the noun under which they are listed.
 _NAMED = {
@@ -72,7 +72,7 @@ def _made(tree: ast.Module) -> str:
     parts = []
     for noun, names in named.items():
         heading = count(len(names), noun).split(" ", 1)[1]
-        parts.append(f"{heading} {words([code(name) for name in dict.fromkeys(names)])}")
+        parts.append(f"{heading} {enumeration([code(name) for name in dict.fromkeys(names)])}")
     parts += [count(number, noun) for noun, number in sorted(counted.items())]
     return "; ".join(parts)
 

@@ -24,14 +24,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from database import preparation, privileges
-from database.migration import LOCK_KEY
+from database import privileges
+from database.migration import preparation
+from database.migration.runner import LOCK_KEY
 from database.roles import missing as missing_roles
 from database.settings import Settings
 from database.tenancy import OPERATOR
 from operations.reference.catalogue import write
 from operations.reference.rows import ReferenceDataError
-from operations.reference.tenants import as_operator, sync
+from operations.reference.synchronization import as_operator, sync
 
 __all__ = ["Applied", "ReferenceDataError", "apply"]
 
@@ -66,7 +67,7 @@ def apply(engine: Engine, say: Callable[[str], None] = log.info) -> list[Applied
         ReferenceDataError: the database is not at a revision that has the tables, the role cannot
             be taken, or a tenant could not be served.
         database.privileges.PrivilegeError: a privilege of the database is not in force.
-        database.preparation.PreparationError: a pooler, or another run that does not end.
+        database.migration.preparation.PreparationError: a pooler, or another run that does not end.
     """
     settings = Settings()
     with engine.connect() as connection:

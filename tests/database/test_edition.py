@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, text
 
-from database.edition import Edition, available, detect, server_info
 from database.embedded import TemporaryServer
-from tests.conftest import MakeDatabase
-from tests.servers import TIMESCALEDB, DatabaseServer, machine_programs
+from database.server_info import server_info
+from ddl.edition import Edition, available, detect
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import TIMESCALEDB, DatabaseServer, machine_programs
 
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with (
+        engine_of(url, isolation_level="AUTOCOMMIT") as engine,
+        engine.connect() as connection,
+    ):
         yield connection
 
 

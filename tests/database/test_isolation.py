@@ -14,13 +14,14 @@ from alembic import command
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from database.edition import Edition, detect
 from database.tenancy import take_role, tenant_transaction
+from ddl.edition import Edition, detect
 from models.base import TIMESERIES
-from tests.alembic_project import config_for, engine_of
-from tests.database.two_tenants import ONE, TWO, Reach, fill, reaches, row
-from tests.databases import SERVERS
-from tests.servers import DatabaseServer, describe_server
+from tests.support.alembic_project import config_for
+from tests.support.databases import SERVERS
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer, describe_server
+from tests.support.two_tenants import ONE, TWO, Reach, fill, reaches, row
 
 REFUSALS = {
     "42501": "permission denied",

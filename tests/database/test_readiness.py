@@ -20,10 +20,10 @@ import pytest
 from sqlalchemy import URL
 
 from database.embedded import TemporaryServer
-from database.programs import wheel_programs
+from database.embedded.programs import wheel_programs
 from database.readiness import DatabaseUnavailable, ensure_database, wait_until_ready
 from database.urls import ConfigurationError, parse_url
-from tests.servers import machine_programs
+from tests.support.servers import machine_programs
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, NullPool
 
-from tests.conftest import MakeDatabase
 from tests.ddl import drift
 from tests.ddl.case import ROLES, apply, metadata_of
-from tests.servers import DatabaseServer
+from tests.support.databases import MakeDatabase
+from tests.support.servers import DatabaseServer
 
 
 @pytest.fixture(scope="session")

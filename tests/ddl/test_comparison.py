@@ -26,7 +26,6 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Policy, RowSecurity, View
-from tests.conftest import MakeDatabase
 from tests.ddl import drift, test_operations_tables
 from tests.ddl.case import (
     Case,
@@ -40,7 +39,8 @@ from tests.ddl.case import (
     unequal,
 )
 from tests.ddl.conftest import make_roles
-from tests.servers import DatabaseServer
+from tests.support.databases import MakeDatabase
+from tests.support.servers import DatabaseServer
 
 ROOT = Path(__file__).resolve().parents[2]
 

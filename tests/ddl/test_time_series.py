@@ -42,7 +42,6 @@ from ddl import (
 )
 from ddl.edition import COMMUNITY, POSTGRESQL, detect
 from ddl.hypertable import HypertableOperation
-from tests.conftest import MakeDatabase
 from tests.ddl.case import (
     Case,
     apply,
@@ -54,7 +53,8 @@ from tests.ddl.case import (
     unequal,
 )
 from tests.ddl.conftest import make_roles
-from tests.servers import DatabaseServer
+from tests.support.databases import MakeDatabase
+from tests.support.servers import DatabaseServer
 
 MEASURES = "tenant_id, ts, device_id, seq, v"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import models
 from ddl import Declared
-from tests.alembic_project import ROOT
+from tests.support.alembic_project import ROOT
 
 # How many mistakes were collected of each of the three systems.
 LESSONS = {"O": 59, "D": 27, "P": 13}

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from models.roles import ROLE_NAMES
-from tests.alembic_project import ROOT, engine_of
+from tests.support.alembic_project import ROOT
+from tests.support.engines import engine_of
 
 RECIPES = ROOT / "docs" / "recipes.md"
 OWNER = uuid.UUID(int=0x0E)

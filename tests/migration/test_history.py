@@ -13,13 +13,14 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 import models
-from database.edition import detect
-from database.revisions import Revisions
+from database.migration.revisions import Revisions
+from ddl.edition import detect
 from models.base import TIMESERIES
-from tests.alembic_project import alembic, config_for, engine_of
-from tests.conftest import MakeDatabase
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import alembic, config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def test_single_head(revisions: Revisions) -> None:
     assert numbers == list(range(1, len(numbers) + 1)), "numbers have gaps"
 
 
-def test_files_are_as_sealed(revisions: Revisions) -> None:
-    """A released revision that changes has been applied somewhere in its old form."""
+def test_released_files_are_unchanged(revisions: Revisions) -> None:
+    """A released revision has been applied somewhere in the form that its checksum stands for."""
     revisions.verify()
     for revision, path in revisions.files.items():
         assert path.name.startswith(f"{revision}_")

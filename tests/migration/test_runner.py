@@ -16,20 +16,14 @@ from sqlalchemy import Engine
 
 from database import privileges
 from database.embedded import TemporaryServer
-from database.migration import LOCK_KEY
+from database.migration.runner import LOCK_KEY
 from models.roles import ROLE_NAMES
-from tests.alembic_project import (
-    ROOT,
-    alembic,
-    config_for,
-    copy_project,
-    engine_of,
-    environment,
-)
-from tests.conftest import MakeDatabase
-from tests.pooler import PORT, transaction_pooler
-from tests.servers import DatabaseServer
-from tests.snapshot import differences, snapshot
+from tests.support.alembic_project import ROOT, alembic, config_for, copy_project, environment
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.pooler import PORT, transaction_pooler
+from tests.support.servers import DatabaseServer
+from tests.support.snapshot import differences, snapshot
 
 
 def start(url: str, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -305,7 +299,6 @@ def test_failing_revision_says_what_the_server_said(migrated_database: str, tmp_
     assert alembic("revision", "-m", "breaks", url=migrated_database, cwd=project).returncode == 0
     path = next((project / "alembic/versions").glob("*_breaks.py"))
     path.write_text(path.read_text().replace("pass", "op.execute('SELECT no_such_column')", 1))
-    _seal(project, migrated_database)
     message = refused(alembic("upgrade", "head", url=migrated_database, cwd=project))
     assert 'column "no_such_column" does not exist' in message
     assert "nothing of that revision was kept" in message
@@ -314,17 +307,7 @@ def test_failing_revision_says_what_the_server_said(migrated_database: str, tmp_
 # --- revision files ---
 
 
-def _seal(project: Path, url: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "operations", "revision", "seal"],
-        cwd=project,
-        env=environment(url),
-        check=True,
-        capture_output=True,
-    )
-
-
-def test_revisions_are_numbered_and_sealed(migrated_database: str, tmp_path: Path) -> None:
+def test_revisions_are_numbered(migrated_database: str, tmp_path: Path) -> None:
     """The number is given, HEAD follows, and no difference writes no file."""
     project = copy_project(tmp_path / "project")
     versions = project / "alembic/versions"
@@ -340,27 +323,56 @@ def test_revisions_are_numbered_and_sealed(migrated_database: str, tmp_path: Pat
 
 
 def test_edited_revision_is_refused(migrated_database: str, tmp_path: Path) -> None:
-    """After release: by the checksum; and where it was applied: by the history, sealed or not."""
+    """Released: it has been applied somewhere in its old form."""
     project = copy_project(tmp_path / "project")
-    path = next((project / "alembic/versions").glob("0005_*.py"))
+    versions = project / "alembic/versions"
+    assert released(project)
+    path = next(versions.glob("0005_*.py"))
     path.write_text(path.read_text() + "\n# edited\n")
-    for arguments in (("upgrade", "head"), ("check",)):
+    for arguments in (("upgrade", "head"), ("check",), ("revision", "-m", "next")):
         message = refused(alembic(*arguments, url=migrated_database, cwd=project))
         assert "0005" in message
         assert "never edited" in message
-    sealing = subprocess.run(
-        [sys.executable, "-m", "operations", "revision", "seal"],
-        cwd=project, env=environment(None), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert sealing.returncode == 1
-    assert "only the newest revision" in sealing.stderr
 
-    newest = max((project / "alembic/versions").glob("0*.py"))
-    path.write_text(path.read_text().removesuffix("\n# edited\n"))
-    newest.write_text(newest.read_text() + "\n# edited\n")
-    _seal(project, migrated_database)
-    message = refused(alembic("check", url=migrated_database, cwd=project))
-    assert "this database was upgraded with" in message
+
+def test_edited_revision_that_is_not_released_gives_a_warning(
+    migrated_database: str, tmp_path: Path
+) -> None:
+    """One line that says how to renew the database; released, the same is an error."""
+    project = copy_project(tmp_path / "project")
+    assert released(project)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return alembic(*arguments, url=migrated_database, cwd=project)
+
+    assert run("revision", "-m", "In work").returncode == 0
+    assert run("upgrade", "head").returncode == 0
+    path = next((project / "alembic/versions").glob("*_in_work.py"))
+    path.write_text(path.read_text() + "\n# edited\n")
+    renewal = "alembic downgrade -1 && alembic upgrade head"
+    warning = f"{path.name} changed after this database was upgraded with it: in development, run:"
+    for arguments in (("upgrade", "head"), ("check",)):
+        result = run(*arguments)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count(f"  ! {warning} {renewal}\n") == 1, result.stdout
+    assert released(project) == f"Locked 1 revision: {path.name[:4]}\n"
+    message = refused(run("check"))
+    assert "expected the text that this database was upgraded with" in message
+    assert message.rstrip().endswith(renewal)
+    assert run("downgrade", "-1").returncode == 0
+    assert run("upgrade", "head").returncode == 0
+    result = run("check")
+    assert result.returncode == 0, result.stderr
+    assert path.name not in result.stdout
+
+
+def released(project: Path) -> str:
+    """Release all revisions of a copy; returns what the command said."""
+    result = subprocess.run(
+        [sys.executable, "-m", "operations", "revision", "release"],
+        cwd=project, env=environment(None), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return result.stdout
 
 
 def test_two_heads_are_refused(migrated_database: str, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from tests.alembic_project import engine_of
 from tests.models.alerting import populate
+from tests.support.engines import engine_of
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import OPERATOR, take_role, tenant_transaction
 from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
-from tests.alembic_project import engine_of
+from tests.support.engines import engine_of
 
 OWNER = uuid.UUID(int=0x0E)
 

@@ -10,11 +10,12 @@ from alembic import command
 from sqlalchemy import Connection
 
 from database import privileges
-from tests.alembic_project import config_for, engine_of
-from tests.conftest import MakeDatabase
 from tests.models.catalog_rules import RULES, broken
 from tests.models.inventory import assert_none
-from tests.servers import DatabaseServer
+from tests.support.alembic_project import config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,181 @@
+"""What is kept of a message that is refused: all of it, under a key that redelivery repeats."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from database.ingest.messages import MAX_AHEAD, Batch, Message, Refused
+from database.ingest.values import in_utc, is_text, json_text
+from models.base import PLATFORM_TENANT_ID
+
+MAX_PAYLOAD = 1_048_576
+"""Bytes of a payload that are kept; of more, the beginning, and a checksum in the detail."""
+
+KEPT = datetime.timedelta(days=30)
+"""The retention of quarantine_events: an older key would be dropped with its row."""
+
+MAX_DEPTH = 100
+"""Nesting that both Python and PostgreSQL read whatever their limits; deeper is kept as bytes."""
+
+COLUMNS = {
+    "tenant_id": "uuid",
+    "ts": "timestamptz",
+    "id": "uuid",
+    "reason": "text",
+    "detail": "text",
+    "topic": "text",
+    "claimed_tenant": "text",
+    "device_id": "text",
+    "site_id": "text",
+    "msg_type": "text",
+    "event_ts": "timestamptz",
+    "payload": "jsonb",
+    "payload_raw": "bytea",
+    "envelope_version": "text",
+}
+"""What is written, in this order; ingested_at is the server's clock."""
+
+_NAMESPACE = uuid5(NAMESPACE_OID, "fleetschema.quarantine_events")
+_LONGEST = 1000
+_LONGEST_TOPIC = 65_535  # of MQTT
+_FIELDS = ("tenant_id", "device_id", "ts", "msg_type", "seq", "site_id", "metrics")
+
+
+def statement() -> str:
+    """The INSERT, of one array for each column."""
+    arrays = ", ".join(f"%({name})s::text[]::{kind}[]" for name, kind in COLUMNS.items())
+    return (
+        f"INSERT INTO timeseries.quarantine_events ({', '.join(COLUMNS)})\n"
+        f"SELECT * FROM unnest({arrays})\nON CONFLICT DO NOTHING"
+    )
+
+
+def parameters(batch: Batch) -> dict[str, list[str | None]]:
+    """The refused messages of the batch, column by column."""
+    rows = [_row(refused, batch) for refused in batch.refused]
+    return {name: [row[name] for row in rows] for name in COLUMNS}
+
+
+def _row(refused: Refused, batch: Batch) -> dict[str, str | None]:
+    message, detail = refused.message, refused.detail
+    event = in_utc(message.ts)
+    payload, raw = _payload(message)
+    topic = _named(message.topic, _LONGEST_TOPIC) or ""
+    content = hashlib.sha256(f"{_written(_fields(message))}\n{topic}\n{payload}\n".encode())
+    content.update(raw or b"")
+    if raw is not None and len(raw) > MAX_PAYLOAD:
+        checksum = hashlib.sha256(raw).hexdigest()
+        detail = f"{detail}; of {len(raw):,} bytes (SHA-256 {checksum}) the first are kept"
+    return {
+        "tenant_id": batch.tenant_of(message) or str(PLATFORM_TENANT_ID),
+        "ts": _arrival(message, event, batch.now).isoformat(),
+        "id": str(uuid5(_NAMESPACE, content.hexdigest())),
+        "reason": refused.reason,
+        "detail": detail,
+        "topic": topic,
+        "claimed_tenant": _named(message.tenant_id),
+        "device_id": _named(message.device_id),
+        "site_id": _named(message.site_id),
+        "msg_type": _named(message.msg_type),
+        "event_ts": None if event is None else event.isoformat(),
+        "payload": payload,
+        "payload_raw": None if raw is None else f"\\x{raw[:MAX_PAYLOAD].hex()}",
+        "envelope_version": _named(message.envelope_version) or "1",
+    }
+
+
+def _arrival(
+    message: Message, event: datetime.datetime | None, now: datetime.datetime
+) -> datetime.datetime:
+    """When it arrived, in a way that the next delivery of it repeats.
+
+    The clock would give each delivery a key of its own, so without the broker's time a device's
+    own one serves if it is near, else the day.
+    """
+    received = in_utc(message.received_at)
+    if received is not None and now - KEPT < received <= now + MAX_AHEAD:
+        return received
+    if event is not None and now - MAX_AHEAD <= event <= now + MAX_AHEAD:
+        return event
+    today = now.astimezone(datetime.UTC)
+    return today.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _payload(message: Message) -> tuple[str | None, bytes | None]:
+    """What was received, or else the fields: as JSON if jsonb can hold it, or as bytes."""
+    received = message.payload
+    if received is None:
+        return _as_json(_fields(message))
+    if isinstance(received, str):
+        received = received.encode("utf-8", "surrogatepass")
+    if not isinstance(received, bytes | bytearray | memoryview):
+        return _as_json(received)
+    raw = bytes(received)
+    try:
+        parsed = json.loads(raw) if len(raw) <= MAX_PAYLOAD else None
+    except (ValueError, RecursionError):
+        parsed = None
+    text = None if parsed is None else _as_json(parsed)[0]
+    return (None, raw) if text is None else (text, None)
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    fields = {name: getattr(message, name) for name in _FIELDS}
+    plain = UUID | datetime.datetime
+    return {name: str(v) if isinstance(v, plain) else v for name, v in fields.items()}
+
+
+def _as_json(value: object) -> tuple[str | None, bytes | None]:
+    try:
+        text = json_text(value)
+    except (ValueError, TypeError, RecursionError):
+        return None, _written(value).encode()
+    fits = len(text) <= MAX_PAYLOAD and text != "null" and not _is_deep(value)
+    return (text, None) if fits else (None, text.encode())
+
+
+def _written(value: object) -> str:
+    """As JSON if need be with NaN, escapes and the names of types; always the same text."""
+    try:
+        return json.dumps(value, default=_foreign)
+    except (ValueError, TypeError, RecursionError) as error:
+        # Numbers of thousands of digits, names that are no text, endless nesting.
+        return f"{type(value).__qualname__} that cannot be written: {type(error).__name__}"
+
+
+def _foreign(value: object) -> str:
+    # Not its repr(): that might hold an address, and the key would differ at the next delivery.
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    has_text = type(value).__str__ is not object.__str__
+    return f"{type(value).__qualname__} {value if has_text else ''}".rstrip()
+
+
+def _is_deep(value: object) -> bool:
+    """Whether it is nested beyond MAX_DEPTH; level by level, since recursion has its limits."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list | tuple):
+                below += item
+        if not below:
+            return False
+        level = below
+    return True
+
+
+def _named(value: object, longest: int = _LONGEST) -> str | None:
+    """As the message names it, with escapes for what text cannot hold."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        text = value[:longest]
+        return text if is_text(text, longest) else ascii(text)[1:-1]
+    return _written(value if not isinstance(value, UUID) else str(value)).strip('"')[:longest]

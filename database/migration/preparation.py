@@ -1,0 +1,202 @@
+"""What a run needs before its first revision: a direct session, one runner, roles, history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from database import roles
+from database.errors import FleetSchemaError
+from database.migration import history
+from database.settings import Settings
+from ddl import edition as editions
+from ddl import ledger
+from ddl.edition import Edition
+from ddl.sql import ident, send
+
+POLL_SECONDS = 0.2
+
+
+class PreparationError(FleetSchemaError):
+    """The database cannot be migrated through this connection or by this role."""
+
+
+def use(connection: Connection, settings: Settings) -> None:
+    """Refuse a pooler, then fix what every statement of the session relies on.
+
+    Raises:
+        PreparationError: the connection goes through a pooler.
+    """
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    # A pooler hands out a process number of its own; the server knows the true one.
+    if driver.info.backend_pid != connection.scalar(sa.text("SELECT pg_backend_pid()")):
+        raise PreparationError(
+            "the connection goes through a connection pooler, where session locks and settings "
+            "do not hold: set MIGRATION_DATABASE_URL to the server itself (usually port 5432)"
+        )
+    milliseconds = round(settings.migration_lock_timeout * 1000)
+    send(
+        connection,
+        "SET search_path = public; SET statement_timeout = 0;"
+        " SET idle_in_transaction_session_timeout = 0;"
+        f" SET lock_timeout = {milliseconds}; SET client_min_messages = warning",
+    )
+
+
+@contextmanager
+def exclusive(
+    connection: Connection, key: int, settings: Settings, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Hold the advisory lock ``key``, waiting for another runner by polling.
+
+    A blocking wait would hold a snapshot, and CREATE INDEX CONCURRENTLY of the other runner
+    waits for all of those: a deadlock. The lock ends with the session, however that ends.
+
+    Raises:
+        PreparationError: the other runner did not finish within MIGRATION_LOCK_WAIT seconds.
+    """
+    deadline = time.monotonic() + settings.migration_lock_wait
+    waiting = False
+    while True:
+        got = connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
+        if not got and time.monotonic() > deadline:
+            raise PreparationError(_holder(connection, key, settings.migration_lock_wait))
+        connection.commit()
+        if got:
+            break
+        if not waiting:
+            say("Another migration is running on this database; waiting for it")
+            waiting = True
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.closed and not connection.invalidated:
+            connection.rollback()
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.commit()
+
+
+def _holder(connection: Connection, key: int, seconds: float) -> str:
+    """Who holds the lock, for a message."""
+    query = sa.text(
+        "SELECT a.pid, a.usename, a.application_name, a.client_addr, a.backend_start"
+        " FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+        "   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "   AND l.classid::bigint << 32 | l.objid::bigint = :key"
+    )
+    row = connection.execute(query, {"key": key}).first()
+    who = (
+        f"process {row.pid} of {row.usename} ({row.application_name}, connected since "
+        f"{row.backend_start:%Y-%m-%d %H:%M:%S})"
+        if row
+        else "a session that has just ended"
+    )
+    return (
+        f"expected the migration lock within {seconds:g} s, found it held by {who}: wait for that "
+        "migration, or end it with SELECT pg_terminate_backend(…), and run the command again"
+    )
+
+
+def prepare(connection: Connection, say: Callable[[str], None]) -> None:
+    """Roles, extension and schema_history; each is left alone where it exists.
+
+    Raises:
+        PreparationError: names every right that the connected role lacks.
+    """
+    _check_rights(connection)
+    connection.commit()
+    with connection.begin():
+        for statement in roles.creation():
+            send(connection, statement)
+        if not sa.inspect(connection).has_table(history.schema_history.name, schema="public"):
+            for statement in history.creation():
+                send(connection, statement)
+    # A database that was built without TimescaleDB gains it by `operations convert`.
+    if editions.detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
+        available = editions.available(connection)
+        connection.commit()
+        if available is not Edition.POSTGRESQL:
+            with connection.begin():
+                send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
+            say(f"Created extension timescaledb ({available})")
+    connection.commit()
+
+
+_RIGHTS = sa.text("""
+SELECT current_user AS role, current_database() AS database, pg_get_userbyid(d.datdba) AS owner,
+       pg_has_role(current_user, d.datdba, 'USAGE') AS owns,
+       has_database_privilege(current_database(), 'CREATE') AS may_create,
+       to_regnamespace('public') IS NOT NULL
+           AND has_schema_privilege('public', 'CREATE') AS may_create_in_public
+  FROM pg_database d WHERE d.datname = current_database()
+""")
+
+
+def _check_rights(connection: Connection) -> None:
+    row = connection.execute(_RIGHTS).one()
+    missing = []
+    if not row.owns:
+        missing.append(
+            f"ownership of database {row.database}, which is {row.owner}'s (as a superuser: "
+            f"ALTER DATABASE {ident(row.database)} OWNER TO {ident(row.role)})"
+        )
+    elif not row.may_create:
+        missing.append(f"CREATE on database {row.database}")
+    if not row.may_create_in_public:
+        missing.append("CREATE in schema public (GRANT CREATE ON SCHEMA public)")
+    missing += roles.missing_rights(connection)
+    if missing:
+        raise PreparationError(
+            f"role {row.role} cannot migrate database {row.database}; nothing was changed; it "
+            "lacks " + "; and ".join(missing)
+        )
+
+
+def extension(edition: Edition) -> list[str]:
+    """The statements by which a script makes sure that a database has ``edition``."""
+    if edition is Edition.POSTGRESQL:
+        return []
+    wrong = (
+        f"RAISE EXCEPTION 'this script is for edition {edition}, which this server does not have'"
+        " USING HINT = 'Write the script for what it has: alembic -x edition=postgresql (or"
+        " timescaledb-apache) upgrade head --sql'"
+    )
+    statements = [
+        f"""DO $edition$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb') THEN
+        {wrong};
+    END IF;
+END $edition$""",
+        "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public",
+    ]
+    if edition is Edition.COMMUNITY:
+        statements.append(
+            f"""DO $edition$ BEGIN
+    IF current_setting('timescaledb.license') = 'apache' THEN
+        {wrong};
+    END IF;
+END $edition$"""
+        )
+    return statements
+
+
+def parse_edition(text: str | None) -> Edition:
+    """The edition that ``-x edition=…`` names; TimescaleDB Community where it says none.
+
+    Raises:
+        PreparationError: there is no such edition.
+    """
+    if text is None:
+        return Edition.COMMUNITY
+    try:
+        return Edition(text)
+    except ValueError:
+        known = ", ".join(Edition)
+        raise PreparationError(f"-x edition: expected one of {known}, found {text}") from None

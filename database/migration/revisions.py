@@ -1,0 +1,182 @@
+"""The files of the revisions: their numbers, the newest, and which of them are released.
+
+``alembic/versions/HEAD`` names the newest revision, so that two branches that both add one
+conflict in git; a hook writes it when a revision is generated. ``CHECKSUMS`` has a line for each
+released revision, written by ``make release``. A released revision never changes again, since it
+has been applied to databases that nobody can see from here; one that is not released may be edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from alembic.script import ScriptDirectory, write_hooks
+
+from database.errors import FleetSchemaError
+
+_ABSENT = re.compile(r"Revision (\w+) referenced from \S+ -> (\w+)")
+_LINE = re.compile(r"(?P<checksum>[0-9a-f]{64})  (?P<revision>\w+)")
+
+
+class RevisionError(FleetSchemaError):
+    """The revision files contradict each other, HEAD or CHECKSUMS."""
+
+
+class Revisions:
+    """The revision files of a script directory, oldest first.
+
+    Raises:
+        RevisionError: a file is not valid Python, follows a revision without a file, or follows
+            the same revision as another.
+    """
+
+    def __init__(self, script: ScriptDirectory) -> None:
+        self.script = script
+        self.directory = Path(script.versions)
+        heads = _heads(script)
+        if len(heads) > 1:
+            raise RevisionError(
+                f"{self.directory}: expected one head, found {', '.join(sorted(heads))}: two "
+                "branches added a revision; let yours follow the other (file name, revision and "
+                "down_revision), then write its number into alembic/versions/HEAD"
+            )
+        self.head: str | None = heads[0] if heads else None
+        self.files = {
+            revision.revision: Path(revision.path)
+            for revision in reversed(list(script.walk_revisions()))
+        }
+
+    def next_number(self) -> str:
+        """The number of the revision after the head, four digits: ``0007``."""
+        return f"{int(self.head or 0) + 1:04d}"
+
+    def before(self, revision: str) -> str:
+        """The number of the revision before ``revision``, or ``base``."""
+        numbers = ["base", *self.files]
+        return numbers[numbers.index(revision) - 1]
+
+    def checksum(self, revision: str) -> str:
+        """SHA-256 of the file of ``revision``, in hexadecimal."""
+        return hashlib.sha256(self.files[revision].read_bytes()).hexdigest()
+
+    def released(self) -> dict[str, str]:
+        """Released revision to its checksum, as CHECKSUMS records them.
+
+        Raises:
+            RevisionError: a line is not a checksum and a revision, or a revision has two lines.
+        """
+        path = self.directory / "CHECKSUMS"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        found: dict[str, str] = {}
+        for number, line in enumerate(text.splitlines(), start=1):
+            match = _LINE.fullmatch(line)
+            if match is None or match["revision"] in found:
+                raise RevisionError(
+                    f"CHECKSUMS:{number}: expected a checksum and a revision not listed above, "
+                    f"found {line!r}: restore the file with git; only `make release` adds lines"
+                )
+            found[match["revision"]] = match["checksum"]
+        return found
+
+    def verify(self) -> None:
+        """Compare the files with CHECKSUMS and HEAD.
+
+        Raises:
+            RevisionError: names the file, what was expected, what was found, and the fix.
+        """
+        self.verify_released()
+        named = self._named_head()
+        if named != (self.head or "base"):
+            raise RevisionError(
+                f"HEAD: expected {self.head or 'base'}, the newest revision, found {named}: "
+                f"restore the file of {named} with git, or, if it is gone for good, run: "
+                f"echo {self.head or 'base'} > alembic/versions/HEAD"
+            )
+
+    def verify_released(self) -> None:
+        """Compare the files of the released revisions with CHECKSUMS.
+
+        Raises:
+            RevisionError: a released revision changed or has no file, or CHECKSUMS skips one.
+        """
+        released = self.released()
+        if missing := sorted(released.keys() - self.files.keys()):
+            raise RevisionError(
+                f"{self.directory}: expected a file for the released revision {missing[0]}, found "
+                "none: restore it with git"
+            )
+        skipped: str | None = None
+        for revision, path in self.files.items():
+            if revision not in released:
+                skipped = skipped or revision
+                continue
+            if skipped:
+                raise RevisionError(
+                    f"CHECKSUMS: expected a line for revision {skipped}, found none, although "
+                    f"{revision} after it is released: restore the file with git"
+                )
+            found = self.checksum(revision)
+            if found != released[revision]:
+                raise RevisionError(
+                    f"{path.name}: expected checksum {released[revision][:20]}, found "
+                    f"{found[:20]}: a released revision is never edited: restore the file with "
+                    "git, and write a new revision instead"
+                )
+
+    def release(self) -> list[str]:
+        """Lock every revision that is not released yet, by its checksum; returns their numbers.
+
+        Raises:
+            RevisionError: the files do not pass `verify`, or their numbers have a gap.
+        """
+        self.verify()
+        for number, (revision, path) in enumerate(self.files.items(), start=1):
+            expected = f"{number:04d}"
+            if revision != expected or not path.name.startswith(f"{expected}_"):
+                raise RevisionError(
+                    f"{path.name}: expected revision {expected} in a file {expected}_….py, found "
+                    f"revision {revision}: numbers have no gaps; renumber it (file name, revision, "
+                    "down_revision of the next one, HEAD)"
+                )
+        added = [revision for revision in self.files if revision not in self.released()]
+        lines = [f"{self.checksum(revision)}  {revision}\n" for revision in self.files]
+        (self.directory / "CHECKSUMS").write_text("".join(lines), encoding="utf-8")
+        return added
+
+    def record_head(self) -> None:
+        """Write the newest revision into HEAD."""
+        (self.directory / "HEAD").write_text(f"{self.head or 'base'}\n", encoding="utf-8")
+
+    def _named_head(self) -> str:
+        path = self.directory / "HEAD"
+        return path.read_text(encoding="utf-8").strip() if path.exists() else "no such file"
+
+
+def _heads(script: ScriptDirectory) -> list[str]:
+    """Load the files; Alembic's own errors for those that cannot be loaded are tracebacks."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", _ABSENT.pattern)
+            return script.get_heads()
+    except SyntaxError as error:
+        raise RevisionError(
+            f"{Path(error.filename or '').name}:{error.lineno}: expected Python, found "
+            f"{error.msg}: correct the file, or restore it with git"
+        ) from error
+    except UserWarning as warning:
+        absent, follower = _ABSENT.findall(str(warning))[0]
+        raise RevisionError(
+            f"{script.versions}: expected a file for revision {absent}, which {follower} follows, "
+            f"found none: restore it with git, or let {follower} follow a revision that is there "
+            "(down_revision)"
+        ) from warning
+
+
+@write_hooks.register("head")
+def _head(filename: str, _options: dict[str, Any]) -> None:
+    """After Alembic wrote a revision: the file is there, so a fresh look finds it."""
+    Revisions(ScriptDirectory(str(Path(filename).parents[1]))).record_head()

@@ -1,0 +1,86 @@
+"""Time series: chunks, columnstore, retention, rollups and the views of tenants.
+
+The words are the same on every edition: what a server cannot do is in its ledger, and read from
+there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ddl.base import Key
+from operations.documentation.facts import Facts
+from operations.documentation.markdown import code, link
+from operations.documentation.readable_sql import enumeration, interval, type_name
+
+_BUCKET = re.compile(r"\b(?:time_bucket|date_bin)\('([^']*)'::interval, (?:\w+\.)*(\w+)")
+
+
+def of_hypertable(facts: Facts, key: Key) -> str:
+    """What holds for a hypertable, as a list; nothing for an ordinary table."""
+    state = facts.catalog.of("hypertable").get(key)
+    if state is None:
+        return ""
+    chunks = f"in chunks of {interval(state.chunk_interval)}"
+    lines = [
+        f"**Hypertable** {code('.'.join(key))} by {code(state.time_column)}, {chunks}.",
+        *_stored(facts, key),
+    ]
+    if rollups := facts.rollups_of(key):
+        lines.append(f"**Rollups** {', '.join(link(name, '', name) for _, name in rollups)}.")
+    return _bullets([*lines, *_reached(facts, key)])
+
+
+def of_rollup(facts: Facts, key: Key) -> str:
+    """What holds for a rollup, as a list."""
+    state = facts.catalog.of("rollup")[key]
+    match = _BUCKET.search(state.definition)
+    source = facts.sources(key)[0][1]
+    size = f" by {interval(match[1])} of {code(match[2])}" if match else ""
+    columns = ", ".join(
+        f"{code(column.name)} {type_name(column.type)}" for column in facts.view_columns[key]
+    )
+    lines = [f"**Rollup** {code('.'.join(key))} of {link(source, '', source)}{size}."]
+    refresh = facts.catalog.of("refresh").get(key)
+    if refresh is not None:
+        start = f"from {interval(refresh.start_offset)}" if refresh.start_offset else "from ever"
+        end = f"to {interval(refresh.end_offset)}" if refresh.end_offset else "to now"
+        paused = "" if refresh.scheduled else " (paused)"
+        lines.append(f"**Refreshed** every {interval(refresh.every)}: {start} {end} ago{paused}.")
+    lines += [*_stored(facts, key), *_reached(facts, key), f"**Columns** {columns}."]
+    return _bullets(lines)
+
+
+def _stored(facts: Facts, key: Key) -> list[str]:
+    lines = []
+    store = facts.catalog.of("columnstore").get(key)
+    if store is not None:
+        by = f"segmented by {code(_spaced(store.segmentby))}, ordered by "
+        lines.append(f"**Columnstore** {_after(store.after)}, {by}{code(_spaced(store.orderby))}.")
+    retention = facts.catalog.of("retention").get(key)
+    if retention is not None:
+        lines.append(f"**Kept** for {interval(retention.drop_after)}.")
+    return lines
+
+
+def _after(after: str | None) -> str:
+    return f"after {interval(after)}" if after else "by hand"
+
+
+def _spaced(text: str) -> str:
+    return re.sub(r",\s*", ", ", text)
+
+
+def _reached(facts: Facts, key: Key) -> list[str]:
+    """The view of tenants before it, and what they may do there."""
+    view = facts.tenant_view(key)
+    if view is None:
+        return ["**Tenants** do not reach it."]
+    held = facts.grants(view).get("fleet_app", {})
+    verbs = {"select": "read", "insert": "append", "update": "change", "delete": "delete"}
+    allowed = enumeration([verb for name, verb in verbs.items() if name in held])
+    return [f"**Tenants** {allowed} their own rows through the view {code('.'.join(view))}."]
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,76 @@
+"""Rows of ordinary tables that nobody needs any more: queues, caches, counters, trails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from database.tenancy import OPERATOR
+from operations.owner import acting_as
+
+BATCH = 10_000
+"""Rows of one transaction."""
+
+PURGED: dict[str, tuple[str, str]] = {
+    "rate_limits": ("window_start < now() - interval '1 day'", "windows that are over"),
+    "jobs": ("finished_at < now() - interval '30 days'", "finished 30 days ago"),
+    "export_jobs": ("expires_at < now() - interval '1 day'", "expired"),
+    "report_runs": ("completed_at < now() - interval '400 days'", "made 400 days ago"),
+    "notification_jobs": (
+        "status IN ('completed', 'failed') AND updated_at < now() - interval '90 days'",
+        "ended 90 days ago",
+    ),
+    "dead_letter_messages": ("created_at < now() - interval '90 days'", "90 days old"),
+    "eip_tag_cache": ("cached_at < now() - interval '1 day'", "found out a day ago"),
+    "eip_device_cache": ("last_seen_at < now() - interval '90 days'", "not seen for 90 days"),
+    "dependency_suggestions": (
+        "status = 'pending' AND expires_at < now()",
+        "expired without an answer",
+    ),
+    "subscription_notifications": (
+        "status IN ('sent', 'cancelled') AND updated_at < now() - interval '90 days'",
+        "ended 90 days ago",
+    ),
+    "stripe_events": ("processed_at < now() - interval '400 days'", "processed 400 days ago"),
+    "maintenance_log": ("completed_at < now() - interval '400 days'", "400 days old"),
+}
+"""Relation to the condition of a row that goes, and the reason for people."""
+
+
+def count(engine: Engine, relation: str) -> int:
+    """How many rows would go."""
+    condition, _ = PURGED[relation]
+    with acting_as(engine, OPERATOR) as connection:
+        query = sa.text(f"SELECT count(*) FROM public.{relation} WHERE {condition}")
+        found: int = connection.execute(query).scalar_one()
+    return found
+
+
+def purge(engine: Engine, relation: str) -> Iterator[int]:
+    """Delete them, as fleet_operator; yields the rows of each transaction after its commit."""
+    condition, _ = PURGED[relation]
+    old = f"SELECT ctid FROM public.{relation} WHERE {condition} LIMIT {BATCH}"
+    statement = sa.text(f"DELETE FROM public.{relation} WHERE ctid = ANY (ARRAY({old}))")
+    rows = BATCH
+    while rows == BATCH:
+        with acting_as(engine, OPERATOR) as connection:
+            rows = connection.execute(statement).rowcount
+        yield rows
+
+
+def log(connection: Connection, rows: int, problems: list[str]) -> None:
+    """A row of maintenance_log about a run that is over; acts as fleet_operator."""
+    connection.execute(
+        sa.text("""
+            INSERT INTO public.maintenance_log
+                   (job_name, status, completed_at, rows_affected, error)
+            VALUES ('maintain', :status, now(), :rows, :error)
+        """),
+        {
+            "status": "failed" if problems else "completed",
+            "rows": rows,
+            "error": "\n".join(problems) or None,
+        },
+    )

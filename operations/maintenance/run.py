@@ -1,0 +1,323 @@
+"""Retention carried out: what TimescaleDB does not do itself, and a look at what it does.
+
+Whatever is missing, unreadable or contradictory means that rows are kept: a mistake in a setting
+must never shorten history. Rollups are never refreshed here: over a range whose raw data is gone
+that would erase the history of every tenant.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import DBAPIError
+
+import models
+from database.errors import FleetSchemaError
+from database.tenancy import OPERATOR
+from ddl.base import Declared
+from ddl.edition import COMMUNITY, detect
+from ddl.timeseries import noted
+from models.base import TIMESERIES
+from models.system.retention_policies import bounds, rollups_over
+from operations.errors import server_message
+from operations.lock import alone
+from operations.maintenance import policy_jobs, purge, time_series
+from operations.maintenance.time_series import TimeSeries
+from operations.owner import acting_as
+
+LOCK_TIMEOUT = "5s"
+"""How long somebody else may keep a chunk; it is left for the next run then."""
+
+
+class MaintenanceError(FleetSchemaError):
+    """Maintenance cannot begin; says why."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Rows that went or, in a dry run, would go."""
+
+    relation: str
+    tenant_id: uuid.UUID | None
+    """None: of whomever, in a relation without tenants."""
+    rows: int
+    transactions: int
+    why: str
+
+
+@dataclass
+class Report:
+    """What one run did, or would do."""
+
+    edition: str
+    dry_run: bool
+    removals: list[Removal] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Each names what was expected and found, and what mends it; rows were kept then."""
+    slugs: dict[uuid.UUID, str] = field(default_factory=dict)
+
+
+Progress = Callable[[Removal], None]
+
+
+def silent(removal: Removal) -> None:
+    """Say nothing of the progress."""
+
+
+def maintain(engine: Engine, *, dry_run: bool = False, on_removal: Progress = silent) -> Report:
+    """Carry out the retention of every hypertable and rollup, then that of single tenants.
+
+    Every chunk (without TimescaleDB: every batch) is a transaction of its own, so a run that is
+    stopped has done whole ones, and the next goes on. Where TimescaleDB has jobs for the
+    retention of everybody, they are only looked after.
+
+    Args:
+        engine: of the database's owner, who alone may delete from hypertables: they can have no
+            row security, so no role of ours is granted it.
+        dry_run: count what would go and change nothing.
+        on_removal: called after each relation and tenant from which rows went.
+
+    Raises:
+        MaintenanceError: another run is at it, or the database has no such tables yet.
+    """
+    busy = MaintenanceError("another maintenance runs on this database: wait for that one")
+    with engine.connect() as connection, alone(connection, "maintain", busy):
+        with connection.begin():
+            run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
+            run.look_around()
+        run.retain_for_everybody()
+        run.retain_for_tenants()
+        run.purge()
+        run.log()
+        return run.report
+
+
+class _Run:
+    """The work of one run."""
+
+    def __init__(
+        self, engine: Engine, connection: Connection, report: Report, on_removal: Progress
+    ) -> None:
+        self.engine = engine
+        self.connection = connection
+        self.report = report
+        self.on_removal = on_removal
+        self.series: dict[str, TimeSeries] = {}
+        self.unrefreshed: set[str] = set()
+        """Rollups whose refresh does not run: what they did not store yet is only in raw data."""
+        self.retentions: dict[str, str] = {}
+        """Relation to the age that is for this program to enforce."""
+
+    def look_around(self) -> None:
+        """Read what there is, and find what contradicts the models."""
+        self.connection.execute(sa.text("SET LOCAL search_path = public"))
+        self.series = {one.table: one for one in time_series.all_time_series(self.connection)}
+        if not self.series:
+            raise MaintenanceError(
+                f"schema {TIMESERIES} has no table: run: alembic upgrade head (or, if it is at "
+                "the head, there is nothing to maintain)"
+            )
+        for problem in policy_jobs.problems(self.connection):
+            self.report.problems.append(problem.text)
+            if problem.kind == "refresh":
+                self.unrefreshed.add(problem.relation[1])
+        self._read_ledger()
+
+    def _read_ledger(self) -> None:
+        """The retention that no job enforces; only where database and models say the same."""
+        declared = Declared.on(models.metadata).of("retention")
+        listed = noted(self.connection, "retention", ["public", TIMESERIES])
+        found = {row["name"]: row for row in listed if row["schema"] == TIMESERIES}
+        for name, one in sorted(self.series.items()):
+            state = declared.get((TIMESERIES, name))
+            target = policy_jobs.normal(self.connection, state).drop_after if state else None
+            row = found.get(name)
+            if row is None:
+                if target is not None and self.report.edition != COMMUNITY:
+                    self._keep(f"{one.name}: expected a retention of {target}, found none noted")
+            elif row["drop_after"] != target:
+                said = f"expected {target or 'none'}, found {row['drop_after']}"
+                self._keep(f"retention of {one.name}: {said}")
+            elif row["scheduled"] and one.time_column is not None:
+                self.retentions[name] = target
+
+    def _keep(self, what: str) -> None:
+        self.report.problems.append(
+            f"{what}; its rows are kept until the database agrees with the models: run: alembic "
+            "upgrade head, then: alembic check"
+        )
+
+    # --- for everybody ---
+
+    def retain_for_everybody(self) -> None:
+        """Where no job of TimescaleDB does it."""
+        for name, age in self.retentions.items():
+            one = self.series[name]
+            why = f"older than {age}"
+            with self._kept_on_error(one.name):
+                before = self._moment("now() - CAST(:age AS interval)", age=age)
+                if one.chunked:
+                    self._drop_chunks(one, before, why)
+                elif one.of_tenants:
+                    with self.connection.begin():
+                        tenants = time_series.tenants_in(self.connection, one)
+                    for tenant_id in tenants:
+                        self._empty(one, tenant_id, before, why)
+                else:
+                    self._delete_older(one, before, why)
+
+    def _drop_chunks(self, one: TimeSeries, before: datetime.datetime, why: str) -> None:
+        """One chunk a transaction: each takes its locks only for a moment."""
+        with self.connection.begin():
+            chunks = time_series.old_chunks(self.connection, one, before)
+        rows: dict[uuid.UUID | None, int] = {}
+        for chunk in chunks:
+            with self.connection.begin():
+                counted = time_series.count_chunk(self.connection, one, chunk)
+                if not self.report.dry_run:
+                    time_series.drop_chunk(self.connection, one, chunk, LOCK_TIMEOUT)
+            for tenant_id, number in counted.items():
+                rows[tenant_id] = rows.get(tenant_id, 0) + number
+        for tenant_id, number in rows.items():
+            self._removed(Removal(one.name, tenant_id, number, len(chunks), why))
+
+    def _delete_older(self, one: TimeSeries, before: datetime.datetime, why: str) -> None:
+        rows, batches = 0, 0
+        if self.report.dry_run:
+            with self.connection.begin():
+                rows = time_series.count_older(self.connection, one, before)
+        else:
+            for number in time_series.delete_older(self.connection, one, before, LOCK_TIMEOUT):
+                rows, batches = rows + number, batches + 1
+        self._removed(Removal(one.name, None, rows, batches, why))
+
+    # --- for single tenants ---
+
+    def retain_for_tenants(self) -> None:
+        """Shorter retention, as data_retention_policies says; a row that is odd means keep."""
+        limits = bounds(models.metadata)
+        for policy in self._policies():
+            one = self.series.get(policy.relation)
+            allowed = limits.get(policy.relation)
+            days = policy.retention_days
+            who = f"policy of {self.report.slugs[policy.tenant_id]} for {policy.relation}"
+            if allowed is None or not allowed.allow(days):
+                expected = allowed or "no policy for this relation"
+                self.report.problems.append(
+                    f"{who}: expected {expected}, found {days} days; the rows are kept: change "
+                    "the row of data_retention_policies"
+                )
+                continue
+            if one is None:  # a rollup that is a view goes with its raw data
+                continue
+            waiting = self.unrefreshed & rollups_over(models.metadata, policy.relation)
+            if waiting:
+                self.report.problems.append(
+                    f"{who}: its rows are kept until {', '.join(sorted(waiting))} is refreshed "
+                    "again, which may not have stored them yet"
+                )
+                continue
+            with self._kept_on_error(f"{who}"):
+                before = self._moment("now() - make_interval(days => :days)", days=days)
+                self._empty(one, policy.tenant_id, before, f"policy of {days} days")
+
+    def _policies(self) -> Sequence[Row[Any]]:
+        """As an operator: forced row security hides every row from the owner."""
+        try:
+            with acting_as(self.engine, OPERATOR) as connection:
+                tenants = connection.execute(sa.text("SELECT tenant_id, slug FROM public.tenants"))
+                self.report.slugs = {row.tenant_id: row.slug for row in tenants}
+                return connection.execute(_POLICIES).all()
+        except DBAPIError as error:
+            self.report.problems.append(
+                f"data_retention_policies cannot be read as {OPERATOR}: {server_message(error)}; "
+                "every tenant's rows are kept: run: alembic upgrade head, as the owner"
+            )
+            return []
+
+    # --- ordinary tables ---
+
+    def purge(self) -> None:
+        """Queues, caches and trails, which would grow for ever."""
+        for relation, (_, why) in purge.PURGED.items():
+            with self._kept_on_error(relation):
+                rows, transactions = 0, 0
+                if self.report.dry_run:
+                    rows = purge.count(self.engine, relation)
+                else:
+                    for number in purge.purge(self.engine, relation):
+                        rows, transactions = rows + number, transactions + 1
+                self._removed(Removal(relation, None, rows, transactions, why))
+
+    def log(self) -> None:
+        """What operators look at later; a dry run did nothing."""
+        if not self.report.dry_run:
+            rows = sum(removal.rows for removal in self.report.removals)
+            with (
+                self._kept_on_error("maintenance_log"),
+                acting_as(self.engine, OPERATOR) as connection,
+            ):
+                purge.log(connection, rows, self.report.problems)
+
+    # --- both ---
+
+    def _empty(
+        self, one: TimeSeries, tenant_id: uuid.UUID, before: datetime.datetime, why: str
+    ) -> None:
+        rows, transactions = 0, 0
+        try:
+            if self.report.dry_run:
+                with self.connection.begin():
+                    for part in time_series.parts(self.connection, one, tenant_id, before):
+                        rows, transactions = rows + part.rows, transactions + 1
+                # What goes for everybody is counted once.
+                rows -= sum(
+                    removal.rows
+                    for removal in self.report.removals
+                    if (removal.relation, removal.tenant_id) == (one.name, tenant_id)
+                )
+            else:
+                for number in time_series.empty(
+                    self.connection, one, tenant_id, lock_timeout=LOCK_TIMEOUT, before=before
+                ):
+                    rows, transactions = rows + number, transactions + 1
+        finally:
+            # What was committed is said, also where the next transaction failed.
+            self._removed(Removal(one.name, tenant_id, rows, transactions, why))
+
+    def _removed(self, removal: Removal) -> None:
+        if removal.rows:
+            self.report.removals.append(removal)
+            self.on_removal(removal)
+
+    def _moment(self, expression: str, **values: object) -> datetime.datetime:
+        with self.connection.begin():
+            found: datetime.datetime = self.connection.execute(
+                sa.text(f"SELECT {expression}"), values
+            ).scalar_one()
+        return found
+
+    @contextmanager
+    def _kept_on_error(self, what: str) -> Iterator[None]:
+        """A chunk that is busy, or any refusal, is one more problem; the run goes on."""
+        try:
+            yield
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            self.report.problems.append(
+                f"{what}: {server_message(error)}; what is left is kept: run the command again"
+            )
+
+
+_POLICIES = sa.text("""
+    SELECT tenant_id, relation, retention_days FROM public.data_retention_policies
+     ORDER BY relation, tenant_id
+""")

@@ -1,0 +1,299 @@
+"""Hypertables and rollups as maintenance and tenant deletion see them, whatever the edition.
+
+Their rows are deleted by plain equality on ``tenant_id``, a chunk and a transaction at a time.
+``tenant_id`` leads ``segmentby``, so TimescaleDB removes whole compressed batches of that one
+tenant. Through a view or with a sub-select it would decompress the batches of every tenant.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from ddl import hypertable
+from ddl.edition import POSTGRESQL, detect
+from ddl.sql import DEFAULT_SCHEMA, ident, literal, qualified
+from models.base import TIMESERIES
+
+BATCH = 10_000
+"""Rows of one transaction where there are no chunks."""
+
+
+@dataclass(frozen=True)
+class TimeSeries:
+    """A hypertable or rollup in schema timeseries, or the plain table that stands for one."""
+
+    table: str
+    storage: str
+    """The table that holds the rows, for statements; of a rollup its materialization hypertable."""
+    time_column: str | None
+    """None for a table of somebody else, which says nothing of the time."""
+    chunked: bool
+    rollup: bool
+    of_tenants: bool
+    """Whether it has a column tenant_id."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return qualified(TIMESERIES, self.table)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one tenant that go in one transaction or, where there are no chunks, in several."""
+
+    rows: int
+    chunk: str | None = None
+    """For statements."""
+    begins: str | None = None
+    """The range of the chunk, as the server writes it: a device may send a year that Python has
+    no date for."""
+    ends: str | None = None
+
+
+_REAL = sa.text("""
+    SELECT h.hypertable_name AS "table", false AS rollup, d.column_name AS time_column,
+           format('%I.%I', h.hypertable_schema, h.hypertable_name) AS storage
+      FROM timescaledb_information.hypertables h
+      JOIN timescaledb_information.dimensions d USING (hypertable_schema, hypertable_name)
+     WHERE h.hypertable_schema = :schema AND d.dimension_number = 1
+    UNION ALL
+    SELECT a.view_name, true, d.column_name,
+           format('%I.%I', a.materialization_hypertable_schema, a.materialization_hypertable_name)
+      FROM timescaledb_information.continuous_aggregates a
+      JOIN timescaledb_information.dimensions d
+        ON d.hypertable_schema = a.materialization_hypertable_schema
+       AND d.hypertable_name = a.materialization_hypertable_name AND d.dimension_number = 1
+     WHERE a.view_schema = :schema
+""")
+_TABLES = sa.text("""
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+""")
+_OF_TENANTS = sa.text("""
+    SELECT a.attrelid::regclass::oid FROM pg_attribute a
+     WHERE a.attrelid = CAST(:storage AS regclass) AND a.attname = 'tenant_id'
+       AND a.atttypid = 'uuid'::regtype AND NOT a.attisdropped
+""")
+_CHUNKS = sa.text("""
+    SELECT format('%I.%I', chunk_schema, chunk_name) AS chunk,
+           format('%I.%I', chunk_schema, chunk_name)::regclass::oid AS oid,
+           range_start::text AS begins, range_end::text AS ends
+      FROM timescaledb_information.chunks
+     WHERE format('%I.%I', hypertable_schema, hypertable_name) = :storage
+       AND (CAST(:before AS timestamptz) IS NULL OR range_end <= :before)
+     ORDER BY range_start
+""")
+
+
+def all_time_series(connection: Connection) -> list[TimeSeries]:
+    """Every hypertable, then every rollup, by name; the raw data is emptied before its rollups.
+
+    A rollup that is a mere view (no TimescaleDB Community) is none: it goes with the raw data.
+    """
+    found = []
+    if detect(connection) != POSTGRESQL:
+        found = list(connection.execute(_REAL, {"schema": TIMESERIES}).mappings())
+    series = {
+        row["table"]: TimeSeries(
+            **row, chunked=True, of_tenants=_of_tenants(connection, row["storage"])
+        )
+        for row in found
+    }
+    states = hypertable.reflect(connection, [DEFAULT_SCHEMA, TIMESERIES])
+    times = {state.key: state.time_column for state in states}  # type: ignore[attr-defined]
+    for name in connection.scalars(_TABLES, {"schema": TIMESERIES}):
+        if name not in series:
+            storage = f"{ident(TIMESERIES)}.{ident(name)}"
+            of_tenants = _of_tenants(connection, storage)
+            time_column = times.get((TIMESERIES, name))
+            series[name] = TimeSeries(name, storage, time_column, False, False, of_tenants)
+    return sorted(series.values(), key=lambda one: (one.rollup, one.table))
+
+
+def parts(
+    connection: Connection,
+    series: TimeSeries,
+    tenant_id: uuid.UUID,
+    before: datetime.datetime | None = None,
+) -> list[Part]:
+    """What a tenant has in a series, by chunk, oldest first.
+
+    Args:
+        before: only chunks that end by then; in a plain table, only rows older than that.
+    """
+    values = {"tenant": tenant_id, "before": before}
+    condition = "tenant_id = :tenant"
+    if before is not None:
+        condition += f" AND {ident(series.time_column or '')} < :before"
+    counted = f"FROM {series.storage} WHERE {condition}"
+    if not series.chunked:
+        rows = connection.execute(sa.text(f"SELECT count(*) {counted}"), values).scalar_one()
+        return [Part(rows)] if rows else []
+    query = sa.text(f"SELECT tableoid::oid AS oid, count(*) AS rows {counted} GROUP BY 1")
+    rows_of = {row.oid: row.rows for row in connection.execute(query, values)}
+    if not rows_of:
+        return []
+    chunks = connection.execute(_CHUNKS, {"storage": series.storage, "before": before})
+    return [
+        Part(rows_of[row.oid], row.chunk, row.begins, row.ends)
+        for row in chunks
+        if row.oid in rows_of
+    ]
+
+
+def empty(
+    connection: Connection,
+    series: TimeSeries,
+    tenant_id: uuid.UUID,
+    *,
+    lock_timeout: str,
+    before: datetime.datetime | None = None,
+) -> Iterator[int]:
+    """Delete what :func:`parts` lists; yields the rows of each transaction after its commit.
+
+    The connection is the owner's and in no transaction. The rows of a chunk are counted before
+    they go: the server does not count those of batches that it removes whole.
+    """
+    with connection.begin():
+        found = parts(connection, series, tenant_id, before)
+    for part in found:
+        if part.chunk is not None:
+            with connection.begin():
+                _set_limits(connection, lock_timeout, decompress=True)
+                rows = _delete_chunk(connection, series, tenant_id, part)
+            yield rows
+            continue
+        while True:
+            with connection.begin():
+                _set_limits(connection, lock_timeout)
+                rows = _delete_batch(connection, series, tenant_id, before)
+            yield rows
+            if rows < BATCH:
+                break
+
+
+def delete_older(
+    connection: Connection, series: TimeSeries, before: datetime.datetime, lock_timeout: str
+) -> Iterator[int]:
+    """Delete rows of a plain table without tenants; yields the rows of each transaction."""
+    old = f"SELECT ctid FROM {series.storage} WHERE {ident(series.time_column or '')} < :before"
+    statement = f"DELETE FROM {series.storage} WHERE ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
+    rows = BATCH
+    while rows == BATCH:
+        with connection.begin():
+            _set_limits(connection, lock_timeout)
+            rows = connection.execute(sa.text(statement), {"before": before}).rowcount
+        yield rows
+
+
+def count_older(connection: Connection, series: TimeSeries, before: datetime.datetime) -> int:
+    """How many rows of a plain table are older."""
+    time = ident(series.time_column or "")
+    query = sa.text(f"SELECT count(*) FROM {series.storage} WHERE {time} < :before")
+    rows: int = connection.execute(query, {"before": before}).scalar_one()
+    return rows
+
+
+def tenants_in(connection: Connection, series: TimeSeries) -> list[uuid.UUID]:
+    """The tenants with rows in a plain table, known or not, by hops through its primary key."""
+    query = f"""
+        WITH RECURSIVE hop AS (
+            (SELECT tenant_id FROM {series.storage} ORDER BY tenant_id LIMIT 1)
+            UNION ALL
+            SELECT (SELECT s.tenant_id FROM {series.storage} s
+                     WHERE s.tenant_id > hop.tenant_id ORDER BY s.tenant_id LIMIT 1)
+              FROM hop WHERE hop.tenant_id IS NOT NULL)
+        SELECT tenant_id FROM hop WHERE tenant_id IS NOT NULL
+    """
+    return list(connection.scalars(sa.text(query)))
+
+
+def old_chunks(connection: Connection, series: TimeSeries, before: datetime.datetime) -> list[Part]:
+    """The chunks of a hypertable that end by ``before``, oldest first; their rows uncounted."""
+    chunks = connection.execute(_CHUNKS, {"storage": series.storage, "before": before})
+    return [Part(0, row.chunk, row.begins, row.ends) for row in chunks]
+
+
+def count_chunk(
+    connection: Connection, series: TimeSeries, chunk: Part
+) -> dict[uuid.UUID | None, int]:
+    """The rows of one chunk by tenant; by None where there are no tenants."""
+    column = "tenant_id" if series.of_tenants else "NULL::uuid"
+    found = connection.exec_driver_sql(
+        f"SELECT {column} AS tenant, count(*) AS rows FROM {chunk.chunk} GROUP BY 1"
+    )
+    return {row.tenant: row.rows for row in found}
+
+
+def drop_chunk(connection: Connection, series: TimeSeries, chunk: Part, lock_timeout: str) -> None:
+    """Drop one chunk, whoever's rows it has."""
+    _set_limits(connection, lock_timeout)
+    begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
+    connection.exec_driver_sql(
+        f"SELECT drop_chunks({literal(series.storage)}, older_than => {ends}::timestamptz,"
+        f" newer_than => {begins}::timestamptz)"
+    )
+
+
+def _of_tenants(connection: Connection, storage: str) -> bool:
+    return connection.scalar(_OF_TENANTS, {"storage": storage}) is not None
+
+
+def _set_limits(connection: Connection, lock_timeout: str, *, decompress: bool = False) -> None:
+    settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
+    if decompress:
+        # Batches are removed whole only where nothing hangs on single rows (a trigger would);
+        # else the rows of this one tenant are decompressed, which this setting would stop.
+        settings["timescaledb.max_tuples_decompressed_per_dml_transaction"] = "0"
+    for name, value in settings.items():
+        connection.execute(
+            sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
+        )
+
+
+def _delete_chunk(
+    connection: Connection, series: TimeSeries, tenant_id: uuid.UUID, part: Part
+) -> int:
+    """From the chunk itself: through the hypertable, DELETE would lock every chunk there is.
+
+    The range is said as well, in case the chunk was merged with another meanwhile.
+    """
+    found = connection.scalar(sa.text("SELECT to_regclass(:chunk)"), {"chunk": part.chunk})
+    if found is None:  # dropped meanwhile by the retention for everybody
+        return 0
+    which = f"tenant_id = %(tenant)s AND {_within(series, part)}"
+    values = {"tenant": tenant_id}
+    counted = f"SELECT count(*) FROM {part.chunk} WHERE {which}"
+    rows: int = connection.exec_driver_sql(counted, values).scalar_one()
+    connection.exec_driver_sql(f"DELETE FROM {part.chunk} WHERE {which}", values)
+    return rows
+
+
+def _within(series: TimeSeries, chunk: Part) -> str:
+    """In literals, so that whole compressed batches are seen to lie within."""
+    time = ident(series.time_column or "")
+    begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
+    return f"{time} >= {begins} AND {time} < {ends}"
+
+
+def _delete_batch(
+    connection: Connection,
+    series: TimeSeries,
+    tenant_id: uuid.UUID,
+    before: datetime.datetime | None,
+) -> int:
+    old = f"SELECT ctid FROM {series.storage} WHERE tenant_id = :tenant"
+    if before is not None:
+        old += f" AND {ident(series.time_column or '')} < :before"
+    statement = sa.text(
+        f"DELETE FROM {series.storage} WHERE tenant_id = :tenant"
+        f" AND ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
+    )
+    return connection.execute(statement, {"tenant": tenant_id, "before": before}).rowcount

@@ -1,0 +1,1 @@
+"""Tools for the revision files: lint and release."""

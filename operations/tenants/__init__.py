@@ -1,0 +1,1 @@
+"""Tenants: created with everything built in, deleted with all their rows."""

@@ -1,0 +1,111 @@
+"""What the lint says of a revision, and how a revision accepts a complaint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.alembic_project import copy_project, environment
+
+HEADER = '''"""one"""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+'''
+DOWN = """
+
+def downgrade() -> None:
+    op.execute("SELECT 1")
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy without revisions."""
+    copy = copy_project(tmp_path_factory.mktemp("lint"))
+    for path in (copy / "alembic" / "versions").iterdir():
+        if path.is_file():
+            path.unlink()
+    return copy
+
+
+def lint(project: Path, upgrade: str) -> tuple[int, list[str]]:
+    """Exit code and lines for one revision with ``upgrade`` as the body of its upgrade()."""
+    body = "".join(f"    {line}\n" for line in upgrade.splitlines())
+    text = f"{HEADER}\ndef upgrade() -> None:\n{body}{DOWN}"
+    (project / "alembic" / "versions" / "0001_one.py").write_text(text, encoding="utf-8")
+    (project / "alembic" / "versions" / "HEAD").write_text("0001\n", encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "operations", "revision", "lint"],
+        cwd=project,
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not result.stderr
+    return result.returncode, result.stdout.splitlines()
+
+
+DROP = 'op.drop_column("sites", "name")'
+
+
+def test_what_could_break_running_code_is_named(project: Path) -> None:
+    code, lines = lint(project, DROP)
+    assert code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("0001_one.sql:")
+    assert " ban-drop-column " in lines[0]
+
+
+def test_a_reason_takes_a_complaint_back(project: Path) -> None:
+    accepted = f"# accept ban-drop-column: nothing has read it for two releases\n{DROP}"
+    assert lint(project, accepted) == (0, ["1 revision checked: safe to deploy"])
+
+
+def test_an_acceptance_needs_a_reason(project: Path) -> None:
+    code, lines = lint(project, f"# accept ban-drop-column\n{DROP}")
+    assert code == 1
+    assert lines == [
+        "0001_one.py:12: accepts ban-drop-column without a reason: # accept ban-drop-column: why"
+    ]
+
+
+def test_an_acceptance_is_for_one_rule_that_is_broken(project: Path) -> None:
+    code, lines = lint(project, f"# accept ban-drop-not-null: it is not\n{DROP}")
+    assert code == 1
+    assert " ban-drop-column " in lines[0]
+    assert lines[1] == (
+        "0001_one.py:12: accepts ban-drop-not-null, which nothing here breaks: remove the line"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ('from models import base\nop.execute("SELECT 1")', "imports models"),
+        ('op.get_bind().execute("SELECT 1")', "get_bind reads the database"),
+        ('op.execute("ALTER TABLE sites ALTER name SET NOT NULL")', "adding-not-nullable-field"),
+        ('op.execute("CREATE INDEX x ON sites (name)")', "require-concurrent-index-creation"),
+    ],
+)
+def test_what_a_revision_must_not_do(project: Path, statement: str, complaint: str) -> None:
+    code, lines = lint(project, statement)
+    assert code == 1
+    assert any(complaint in line for line in lines), lines
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "begin;", "  rollback", "TRUNCATE sites"])
+def test_statements_that_no_revision_may_execute(project: Path, statement: str) -> None:
+    code, lines = lint(project, f'op.execute("{statement}")')
+    assert code == 1
+    assert any(f": {statement.strip().split()[0].upper().rstrip(';')} " in line for line in lines)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from operations.demo import registration
+from operations.demo.tenant_data import TENANTS
+from tests.support.engines import engine_of
+from tests.support.tenant_rows import DEVICES
+
+
+@pytest.fixture
+def engine(seeded_database: str) -> Iterator[Engine]:
+    with engine_of(seeded_database) as engine:
+        yield engine
+
+
+@pytest.fixture
+def two_tenants(engine: Engine) -> dict[str, uuid.UUID]:
+    """Slug to id of two tenants with rows in many tables."""
+    made = {}
+    for wanted in TENANTS:
+        tenant, _ = registration.ensure_tenant(engine, wanted)
+        numbers = list(range(1, DEVICES + 1))
+        registration.register(engine, wanted, tenant.tenant_id, numbers, lambda devices: None)
+        made[tenant.slug] = tenant.tenant_id
+    return made

@@ -1,0 +1,65 @@
+"""Alembic on a given database: this project, or a copy of it that a test may change."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.config import Config
+from sqlalchemy import Engine
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("alembic", "alembic.ini", "models", "ddl", "database", "operations", "pyproject.toml")
+
+
+def config_for(engine: Engine) -> Config:
+    """The project's configuration, pointed at ``engine``, saying nothing."""
+    config = Config(str(ROOT / "alembic.ini"), stdout=io.StringIO())
+    config.attributes["connection"] = engine
+    return config
+
+
+def copy_project(target: Path) -> Path:
+    """A copy of the project without environment and data."""
+    ignore = shutil.ignore_patterns("__pycache__", ".env")
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=ignore)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / part)
+    return target
+
+
+def environment(url: str | None, **settings: str) -> dict[str, str]:
+    """The variables for a child process: the database and nothing that could mislead it."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DATABASE_", "MIGRATION_", "PG", "TEST_"))
+    }
+    bin_dir = str(Path(sys.executable).parent)
+    found = {**kept, "PATH": f"{bin_dir}{os.pathsep}{kept.get('PATH', '')}", **settings}
+    if url is not None:
+        found["DATABASE_URL"] = url
+    return found
+
+
+def alembic(
+    *arguments: str, url: str | None, cwd: Path = ROOT, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a person would."""
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=cwd,
+        env=environment(url, **settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from database.errors import FleetSchemaError
 from ddl.sql import literal, send
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 
 SETTINGS = {"timezone": "UTC"}
 """Settings of every session in the database."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from ddl.sql import ident, literal
-from models.roles import ROLES, Role
+from models.shared.roles import ROLES, Role
 
 
 def creation() -> list[str]:

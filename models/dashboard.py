@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     TRUE,
@@ -25,7 +25,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 # Whoever moves a folder holds its owner's row, so two moves that would close a ring between them
 # come one after the other, and the second sees the first.

@@ -17,7 +17,7 @@ import models
 from database.server_info import ServerInfo, server_info
 from database.settings import Settings, embedded_server, migration_url
 from ddl import Declared, ledger
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from operations import reference
 from operations.owner import owner_engine
 from operations.revisions.project import alembic_config

@@ -10,7 +10,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from database.ingest.messages import MAX_AHEAD, Batch, Message, Refused
 from database.ingest.values import in_utc, is_text, json_text
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 
 MAX_PAYLOAD = 1_048_576
 """Bytes of a payload that are kept; of more, the beginning, and a checksum in the detail."""

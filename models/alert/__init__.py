@@ -1,11 +1,16 @@
 """Alerts: rules, what they raised, silence for maintenance, escalation and people on call."""
 
-from models.alert import duty, raising
+from models.alert import raising, who_is_on_call
 from models.alert.alerts import Alert, AlertEvent
 from models.alert.digest import AlertDigestSettings
 from models.alert.escalation import EscalationLevel, EscalationPolicy
 from models.alert.maintenance import AlertMaintenanceTarget, AlertMaintenanceWindow
-from models.alert.oncall import OncallLayer, OncallOverride, OncallResponder, OncallSchedule
+from models.alert.on_call_schedules import (
+    OncallLayer,
+    OncallOverride,
+    OncallResponder,
+    OncallSchedule,
+)
 from models.alert.rules import AlertRule, AlertRuleCondition, AlertRuleTarget
 
 __all__ = [
@@ -23,6 +28,6 @@ __all__ = [
     "OncallOverride",
     "OncallResponder",
     "OncallSchedule",
-    "duty",
     "raising",
+    "who_is_on_call",
 ]

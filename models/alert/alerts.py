@@ -10,9 +10,9 @@ from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Trigger
-from models.alert.life_cycle import LIFE_CYCLE_FUNCTIONS, WORTH_SAYING
+from models.alert.alert_triggers import ALERT_FUNCTIONS, WORTH_SAYING
 from models.alert.rules import SEVERITY
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     ZERO,
@@ -134,7 +134,7 @@ class Alert(TenantScoped, Timestamped, Base):
         CheckConstraint("status = 'open' OR next_escalation_at IS NULL", name="next_escalation"),
         CheckConstraint("acknowledged_by IS NULL OR acknowledged_at IS NOT NULL", name="by_whom"),
         CheckConstraint("closed_by IS NULL OR closed_at IS NOT NULL", name="closed_by_whom"),
-        *LIFE_CYCLE_FUNCTIONS,
+        *ALERT_FUNCTIONS,
         Trigger(
             "alert_follows_its_life_cycle",
             timing="before",

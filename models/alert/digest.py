@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, TenantScoped, Timestamped, one_of, tenant_reference
+from models.shared.base import Base, TenantScoped, Timestamped, one_of, tenant_reference
 
 
 class AlertDigestSettings(TenantScoped, Timestamped, Base):

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function
-from models.base import (
+from models.shared.base import (
     FALSE,
     Base,
     Identified,

@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, CheckConstraint, Index, Integer, UniqueConstraint,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function
-from models.base import (
+from models.shared.base import (
     FALSE,
     TRUE,
     UUID7,

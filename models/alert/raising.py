@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.base import Base
+from models.shared.base import Base
 
 # The partial unique index decides which of two sessions inserts; the other one counts. The
 # policy is looked up with the rule, so that one deleted later does not end the escalation.

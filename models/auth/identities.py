@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Grant
-from models.base import NOW, ZERO, Base, Identified, Private, Timestamped, not_empty, one_of
+from models.shared.base import NOW, ZERO, Base, Identified, Private, Timestamped, not_empty, one_of
 
 
 class AuthIdentity(Private, Identified, Timestamped, Base):

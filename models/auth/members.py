@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Grant, Policy, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
     FALSE,
@@ -24,7 +24,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 # Two sessions that each retire one of the last two owners would both see the other's owner.
 # Locking the tenant first makes the second wait, and its next statement then sees the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import ZERO, Base, Catalogue, Timestamped, not_empty, one_of
+from models.shared.base import ZERO, Base, Catalogue, Timestamped, not_empty, one_of
 
 
 class Permission(Catalogue, Timestamped, Base):

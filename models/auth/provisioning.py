@@ -8,8 +8,8 @@ copying nothing.
 from __future__ import annotations
 
 from ddl import Function
-from models.base import PLATFORM_TENANT_ID, Base
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.base import PLATFORM_TENANT_ID, Base
+from models.shared.functions import PLPGSQL_SETTINGS
 
 _OPERATORS_ONLY = {"fleet_operator": "execute"}
 

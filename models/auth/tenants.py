@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Grant, Policy, RowSecurity, View
-from models.base import (
+from models.shared.base import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
     OWN_TENANT,

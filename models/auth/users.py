@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Grant, Policy, RowSecurity, Trigger
-from models.base import (
+from models.shared.base import (
     FALSE,
     TRUE,
     Base,
@@ -18,7 +18,7 @@ from models.base import (
     access,
     operator_access,
 )
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 _WRITABLE = "email, display_name, is_active, email_verified_at"
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     NOW,
     UUID7,
     ZERO,
@@ -24,8 +24,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.life_cycles import life_cycle
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.status_transitions import status_transitions
 
 STEPS = {
     "trial": ("active", "expired", "cancelled"),
@@ -135,7 +135,7 @@ class Subscription(TenantScoped, Timestamped, Base):
         CheckConstraint("term_end > term_start", name="term"),
         CheckConstraint("grace_end >= term_end", name="grace"),
         CheckConstraint("status <> 'cancelled' OR cancelled_at IS NOT NULL", name="cancelled_at"),
-        life_cycle("subscriptions", STEPS),
+        status_transitions("subscriptions", STEPS),
         Trigger(
             "new_subscriptions_are_audited",
             timing="after",
@@ -275,7 +275,7 @@ class SubscriptionNotification(TenantScoped, Identified, Timestamped, Base):
         one_of("channel", ("email", "webhook")),
         one_of("status", ("pending", "sent", "failed", "cancelled")),
         CheckConstraint("(status = 'sent') = (sent_at IS NOT NULL)", name="sent_at"),
-        life_cycle(
+        status_transitions(
             "subscription_notifications",
             {"pending": ("sent", "failed", "cancelled"), "failed": ("pending", "cancelled")},
         ),

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Grant
-from models.base import (
+from models.shared.base import (
     NOW,
     ZERO,
     Base,

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     TRUE,
@@ -24,8 +24,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.notices import notices
-from models.secrets import no_secrets
+from models.shared.change_notifications import change_notifications
+from models.shared.secrets import no_secrets
 
 
 class PollGroup(Catalogue, Timestamped, Base):
@@ -110,6 +110,8 @@ class Connection(TenantScoped, Identified, Timestamped, Base):
             when="old.is_system_connection",
             function="refuse_system_row()",
         ),
-        *notices("connections", "name, type, enabled, config_data, secret_ref, deleted_at"),
+        *change_notifications(
+            "connections", "name, type, enabled, config_data, secret_ref, deleted_at"
+        ),
         {"comment": "Sources of industrial data."},
     )

@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import ARRAY, CheckConstraint, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.shared.base import (
     FALSE,
     NOW,
     Base,

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     FALSE,
     NOW,
     TRUE,
@@ -25,8 +25,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.functions import PLPGSQL_SETTINGS
 
 PAYLOAD_FORMATS = ("json", "raw", "sparkplug")
 
@@ -83,7 +83,9 @@ class MqttConnection(TenantScoped, Timestamped, Base):
             when="old.is_system",
             function="refuse_system_row()",
         ),
-        *notices("connections", "broker_host, broker_port, protocol, use_tls, secret_ref"),
+        *change_notifications(
+            "connections", "broker_host, broker_port, protocol, use_tls, secret_ref"
+        ),
         {"comment": "Brokers behind connections of type mqtt."},
     )
 
@@ -113,7 +115,7 @@ class MqttSubscription(TenantScoped, Identified, Timestamped, Base):
         quality_of_service(),
         one_of("payload_format", PAYLOAD_FORMATS),
         CheckConstraint("message_buffer_size BETWEEN 0 AND 10000", name="message_buffer_size"),
-        *notices("connections", "topic, qos, payload_format, enabled"),
+        *change_notifications("connections", "topic, qos, payload_format, enabled"),
         {"comment": "Topics that are subscribed."},
     )
 

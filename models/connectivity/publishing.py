@@ -7,7 +7,8 @@ import uuid
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.connectivity.mqtt import PAYLOAD_FORMATS, quality_of_service
+from models.shared.base import (
     FALSE,
     TRUE,
     ZERO,
@@ -20,8 +21,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.connectivity.mqtt import PAYLOAD_FORMATS, quality_of_service
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
 
 
 class MqttPublisher(TenantScoped, Identified, Timestamped, Base):
@@ -57,7 +57,9 @@ class MqttPublisher(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint(
             "payload_format = 'sparkplug' OR mqtt_topic IS NOT NULL", name="topic_is_said"
         ),
-        *notices("connections", "name, publish_mode, interval_ms, mqtt_topic, enabled"),
+        *change_notifications(
+            "connections", "name, publish_mode, interval_ms, mqtt_topic, enabled"
+        ),
         {"comment": "Messages that are published."},
     )
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     ZERO,
@@ -30,8 +30,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.life_cycles import life_cycle
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.status_transitions import status_transitions
 
 STATUSES = {
     "active": ("pending_delete",),
@@ -120,7 +120,7 @@ class TagMetadata(TenantScoped, Timestamped, Base):
         CheckConstraint("on_change_heartbeat_ms > 0", name="on_change_heartbeat_ms"),
         CheckConstraint("status = 'active' OR NOT is_subscribed", name="subscribed"),
         CheckConstraint("(status = 'deleted') = (deleted_at IS NOT NULL)", name="deleted_at"),
-        life_cycle("tag_metadata", STATUSES),
+        status_transitions("tag_metadata", STATUSES),
         Trigger(
             "system_tags_stay",
             timing="before",
@@ -128,6 +128,8 @@ class TagMetadata(TenantScoped, Timestamped, Base):
             when="old.driver_type = 'system'",
             function="refuse_system_row()",
         ),
-        *notices("tags", "connection_id, tag_path, is_subscribed, poll_group_id, status"),
+        *change_notifications(
+            "tags", "connection_id, tag_path, is_subscribed, poll_group_id, status"
+        ),
         {"comment": "Tags of industrial data sources."},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Identity, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Catalogue, Timestamped, not_empty
+from models.shared.base import Base, Catalogue, Timestamped, not_empty
 
 
 class UnitOfMeasure(Catalogue, Timestamped, Base):

@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.shared.base import (
     Base,
     Identified,
     TenantScoped,

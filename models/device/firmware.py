@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, Text, UniqueConstrain
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     ZERO,
     Base,
     Identified,
@@ -19,9 +19,9 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.life_cycles import life_cycle
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.status_transitions import status_transitions
 
 CAMPAIGN_STEPS = {
     "created": ("running", "aborted"),
@@ -142,8 +142,8 @@ class OtaCampaign(TenantScoped, Identified, Timestamped, Base):
             " AND succeeded + failed <= total_devices",
             name="counts",
         ),
-        life_cycle("ota_campaigns", CAMPAIGN_STEPS),
-        *notices("ota_campaigns", "status"),
+        status_transitions("ota_campaigns", CAMPAIGN_STEPS),
+        *change_notifications("ota_campaigns", "status"),
         {"comment": "Rollouts of firmware."},
     )
 
@@ -175,7 +175,7 @@ class OtaDeviceStatus(TenantScoped, Timestamped, Base):
         ),
         one_of("status", ("pending", "downloading", "installing", "success", "failed", "skipped")),
         CheckConstraint("progress_pct BETWEEN 0 AND 100", name="progress_pct"),
-        life_cycle("ota_device_status", DEVICE_STEPS),
+        status_transitions("ota_device_status", DEVICE_STEPS),
         Trigger(
             "ota_progress_is_counted",
             timing="after",

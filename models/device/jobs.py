@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     NOW,

@@ -10,7 +10,7 @@ from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     Base,
@@ -22,7 +22,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 # Counting what is plugged in is only safe while nobody else plugs in: lock the device first.
 # A device without template, or whose template lists no slots, takes anything.

@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.device.sites import BOTH_COORDINATES, COORDINATES
+from models.shared.base import (
     EMPTY_OBJECT,
     Base,
     TenantScoped,
@@ -22,8 +23,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.device.sites import BOTH_COORDINATES, COORDINATES
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 _SEARCHED = ("device_id", "serial_number", "model", "manufacturer", "device_type", "address")
 _SEARCH_VECTOR = "to_tsvector('simple'::regconfig, {})".format(

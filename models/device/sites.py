@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import CheckConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import UUID7, Base, TenantScoped, Timestamped, not_empty
+from models.shared.base import UUID7, Base, TenantScoped, Timestamped, not_empty
 
 COORDINATES = "latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"
 """WGS 84 degrees; a missing coordinate passes, but both are there or none (below)."""

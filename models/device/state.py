@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     ZERO,
@@ -20,8 +20,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.functions import PLPGSQL_SETTINGS
 
 Function(
     "keep_device_state",
@@ -110,7 +110,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
             events="update",
             function="keep_device_state()",
         ),
-        *notices("device_state", "status, desired_version, reported_version"),
+        *change_notifications("device_state", "status, desired_version, reported_version"),
         {"comment": "Current status and twin of each device, one row."},
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     NOW,
     Base,
     Identified,
@@ -19,8 +19,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.life_cycles import life_cycle
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.status_transitions import status_transitions
 
 
 class EndpointDependency(TenantScoped, Timestamped, Base):
@@ -128,7 +128,9 @@ class DependencySuggestion(TenantScoped, Identified, Timestamped, Base):
             "(status IN ('approved', 'rejected')) = (decided_at IS NOT NULL)", name="decided_at"
         ),
         not_empty("reason"),
-        life_cycle("dependency_suggestions", {"pending": ("approved", "rejected", "expired")}),
+        status_transitions(
+            "dependency_suggestions", {"pending": ("approved", "rejected", "expired")}
+        ),
         Function(
             "approve_suggestion",
             "suggestion uuid, by_user uuid",

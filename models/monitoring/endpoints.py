@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     NOW,
@@ -25,9 +25,9 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.notices import notices
-from models.secrets import no_secrets
+from models.shared.change_notifications import change_notifications
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.secrets import no_secrets
 
 STATUSES = ("healthy", "degraded", "down", "unknown")
 
@@ -89,7 +89,9 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
             events="insert",
             function="give_endpoint_status()",
         ),
-        *notices("endpoints", "url, service_type, interval_seconds, timeout_seconds, enabled"),
+        *change_notifications(
+            "endpoints", "url, service_type, interval_seconds, timeout_seconds, enabled"
+        ),
         {"comment": "Services that are checked."},
     )
 
@@ -173,7 +175,7 @@ class EndpointStatus(TenantScoped, Timestamped, Base):
         one_of("mode", ("optimal", "degraded", "critical", "down")),
         CheckConstraint("health_pct BETWEEN 0 AND 100", name="health_pct"),
         CheckConstraint("consecutive_failures >= 0", name="consecutive_failures"),
-        *notices("endpoint_status", "direct_status, computed_status, mode"),
+        *change_notifications("endpoint_status", "direct_status, computed_status, mode"),
         {"comment": "How endpoints are doing."},
     )
 

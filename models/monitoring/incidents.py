@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Computed, Index, Interval, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.shared.base import (
     NOW,
     Base,
     BigInt,
@@ -22,9 +22,9 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.life_cycles import life_cycle
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.status_transitions import status_transitions
 
 STEPS = {
     "open": ("acknowledged", "investigating", "resolved"),
@@ -142,7 +142,7 @@ class Incident(TenantScoped, Identified, Timestamped, Base):
             events="insert or update",
             function="keep_incident()",
         ),
-        life_cycle("incidents", STEPS),
+        status_transitions("incidents", STEPS),
         Trigger(
             "new_incidents_are_in_the_timeline",
             timing="after",
@@ -156,7 +156,7 @@ class Incident(TenantScoped, Identified, Timestamped, Base):
             when="old.status IS DISTINCT FROM new.status",
             function="record_incident_event()",
         ),
-        *notices("incidents", "status, severity, title"),
+        *change_notifications("incidents", "status, severity, title"),
         {"comment": "What went wrong with endpoints, or was said to."},
     )
 

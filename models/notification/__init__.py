@@ -1,10 +1,10 @@
 """Notifications: channels, routing, the queue of deliveries, and routes of messages."""
 
-from models.notification import queue
+from models.notification import delivery
 from models.notification.channels import NotificationChannel, NotificationRoutingRule
 from models.notification.jobs import NotificationJob
 from models.notification.log import NotificationLog
-from models.notification.routes import DeadLetterMessage, MessageRoute
+from models.notification.message_routes import DeadLetterMessage, MessageRoute
 
 __all__ = [
     "DeadLetterMessage",
@@ -13,5 +13,5 @@ __all__ = [
     "NotificationJob",
     "NotificationLog",
     "NotificationRoutingRule",
-    "queue",
+    "delivery",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.shared.base import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
     TRUE,
@@ -22,7 +22,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.secrets import no_secrets
+from models.shared.secrets import no_secrets
 
 EVENTS = ("opened", "acknowledged", "escalated", "closed")
 """What can happen to an alert or incident that somebody wants to hear of."""

@@ -10,7 +10,8 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
-from models.base import (
+from models.notification.channels import EVENTS
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     ZERO,
@@ -24,8 +25,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.notification.channels import EVENTS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 _ANNOUNCE = """
     begin

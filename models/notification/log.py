@@ -9,10 +9,10 @@ from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, Retention
-from models.base import TIMESERIES, Base, BigInt, TenantSeries
+from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries
 
 
-class NotificationLog(TenantSeries, Base):
+class NotificationLog(TenantTimeSeries, Base):
     """One attempt to deliver a notification, written with the outcome of its job."""
 
     __tablename__ = "notification_log"

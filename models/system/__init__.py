@@ -1,5 +1,5 @@
 """What the platform keeps about its own running: audit trails and metrics."""
 
-from models.system import audit, jobs, metrics, operators, platform
+from models.system import audit, background_jobs, operator_audit, platform, service_metrics
 
-__all__ = ["audit", "jobs", "metrics", "operators", "platform"]
+__all__ = ["audit", "background_jobs", "operator_audit", "platform", "service_metrics"]

@@ -11,19 +11,19 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Retention
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,
     Base,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
     one_of,
 )
 
 
-class AuditEvent(TenantSeries, Base):
+class AuditEvent(TenantTimeSeries, Base):
     """One thing done or refused. Append-only; events of the platform belong to its own tenant.
 
     When it was recorded cannot be given by a tenant, so a backdated event shows.

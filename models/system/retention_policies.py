@@ -15,8 +15,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ddl import sql
 from ddl.base import Declared, Key
 from ddl.sql import literal
-from models.base import Base, TenantScoped, Timestamped, not_empty
-from models.series import TIMESERIES, days
+from models.shared.base import Base, TenantScoped, Timestamped, not_empty
+from models.shared.time_series_checks import TIMESERIES, days
 
 
 class DataRetentionPolicy(TenantScoped, Timestamped, Base):

@@ -10,11 +10,11 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
-from models.base import NOW, TIMESERIES, Base, TenantSeries, json_value, not_empty
-from models.rollups import tenant_rollup
+from models.shared.base import NOW, TIMESERIES, Base, TenantTimeSeries, json_value, not_empty
+from models.shared.rollups import tenant_rollup
 
 
-class QuarantineEvent(TenantSeries, Base):
+class QuarantineEvent(TenantTimeSeries, Base):
     """One message as it came, with the reason; nothing that arrived is lost.
 
     Those of unknown tenants belong to the platform. No field but the reason is checked: it must

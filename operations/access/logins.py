@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError
 from ddl.sql import ident, literal, send
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 
 PASSWORD_BYTES = 24
 """192 random bits, 32 letters that need no escaping in a URL."""
@@ -108,7 +108,7 @@ def create(
 
     Args:
         engine: of a role that may: CREATEROLE, and ADMIN on ``role`` (PostgreSQL 16 and newer).
-        role: one of `models.roles.ROLE_NAMES`.
+        role: one of `models.shared.roles.ROLE_NAMES`.
         valid_until: after that moment the password is refused; None for no end.
         connection_limit: sessions at a time; None for as many as the server has.
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from sqlalchemy import URL
 
 from database.settings import Settings, application_url, migration_url
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from operations.access import logins
 from operations.owner import owner_engine
 

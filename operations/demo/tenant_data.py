@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from models.base import Base
+from models.shared.base import Base
 
 Rows = dict[str, list[dict[str, Any]]]
 """Table to the rows for it; the tables in an order that foreign keys allow."""

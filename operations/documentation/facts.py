@@ -20,7 +20,7 @@ from ddl.policy import PolicyState
 from ddl.sql import DEFAULT_SCHEMA, unquoted
 from ddl.table import ColumnState
 from ddl.trigger import TriggerState
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 
 SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
 

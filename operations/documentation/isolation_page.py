@@ -5,7 +5,7 @@ from __future__ import annotations
 import models
 from ddl.base import Key
 from ddl.policy import PolicyState
-from models.base import OWN_TENANT
+from models.shared.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table
 from operations.documentation.readable_sql import expression

@@ -24,7 +24,7 @@ from database.tenancy import OPERATOR
 from ddl.base import Declared
 from ddl.edition import COMMUNITY, detect
 from ddl.timeseries import noted
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.errors import server_message
 from operations.lock import alone

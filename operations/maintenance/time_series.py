@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from ddl import hypertable
 from ddl.edition import POSTGRESQL, detect
 from ddl.sql import DEFAULT_SCHEMA, ident, literal, qualified
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 
 BATCH = 10_000
 """Rows of one transaction where there are no chunks."""

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Table
 
-from models.base import PLATFORM_TENANT_ID, Base
+from models.shared.base import PLATFORM_TENANT_ID, Base
 from operations.reference.collection import (
     POLL_GROUPS,
     SYSTEM_CONNECTION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 
 POLL_GROUPS: list[dict[str, Any]] = [
     {"group_id": number, "name": name, "poll_rate_ms": rate, "description": description}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
+from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
 
 TENANT: dict[str, Any] = {
     "tenant_id": PLATFORM_TENANT_ID,

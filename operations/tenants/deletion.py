@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.ingest.steps import BATCH_LOCK
 from database.tenancy import OPERATOR, operator_transaction
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name
 from operations.errors import server_message
 from operations.lock import alone

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 import models
 from database.tenancy import OPERATOR
 from ddl.sql import DEFAULT_SCHEMA, ident, qualified
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 
 MEMBERS = "tenant_members"
 

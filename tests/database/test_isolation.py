@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import take_role, tenant_transaction
 from ddl.edition import Edition, detect
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from tests.support.alembic_project import config_for
 from tests.support.databases import SERVERS
 from tests.support.engines import engine_of

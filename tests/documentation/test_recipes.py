@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.support.alembic_project import ROOT
 from tests.support.engines import engine_of
 

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 import models
 from database.migration.revisions import Revisions
 from ddl.edition import detect
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 from tests.support.alembic_project import alembic, config_for
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of

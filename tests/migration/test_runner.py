@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from database import privileges
 from database.embedded import TemporaryServer
 from database.migration.runner import LOCK_KEY
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.support.alembic_project import ROOT, alembic, config_for, copy_project, environment
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
@@ -390,14 +390,15 @@ class Pump(TenantScoped, Identified, Timestamped, Base):
     """A pump."""
 
     __tablename__ = "pumps"
+
+    site_id: Mapped[uuid.UUID]
+    flow: Mapped[float | None] = mapped_column(comment="Litres per minute.")
+
     __table_args__ = (
         tenant_reference("site_id", "sites"),
         Index(None, "tenant_id", "site_id"),
         {"comment": "Pumps at a site."},
     )
-
-    site_id: Mapped[uuid.UUID]
-    flow: Mapped[float | None] = mapped_column(comment="Litres per minute.")
 '''
 
 
@@ -409,8 +410,8 @@ def test_a_model_of_ten_lines(migrated_database: str, tmp_path: Path) -> None:
         "import uuid\n\n"
         "from sqlalchemy import Index\n"
         "from sqlalchemy.orm import Mapped, mapped_column\n\n"
-        "from models.base import Base, Identified, TenantScoped, Timestamped, tenant_reference\n"
-        + TEN_LINES
+        "from models.shared.base import Base, Identified, TenantScoped, Timestamped\n"
+        "from models.shared.base import tenant_reference\n" + TEN_LINES
     )
     init = project / "models/__init__.py"
     text = init.read_text()

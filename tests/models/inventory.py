@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Table, Uniq
 
 import models
 from ddl import Declared
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 
 TABLES = models.metadata.sorted_tables
 ROLLUPS = Declared.on(models.metadata).of("rollup")

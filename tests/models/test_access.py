@@ -6,7 +6,7 @@ import re
 
 import models
 from ddl import Declared
-from models.base import OWN_TENANT
+from models.shared.base import OWN_TENANT
 from tests.models.inventory import (
     ROLLUPS,
     SERIES,

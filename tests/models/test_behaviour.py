@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import OPERATOR, take_role, tenant_transaction
-from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
+from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
 from tests.support.engines import engine_of
 
 OWNER = uuid.UUID(int=0x0E)

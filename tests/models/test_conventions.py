@@ -12,7 +12,7 @@ from sqlalchemy import MetaData, Table, UniqueConstraint, Uuid
 from sqlalchemy.exc import ArgumentError
 
 import models
-from models.base import Base, TenantScoped, tenant_access
+from models.shared.base import Base, TenantScoped, tenant_access
 from tests.models.inventory import (
     TABLES,
     TENANT_SERIES,
@@ -33,7 +33,7 @@ LOOKED_UP_BEFORE_THE_TENANT_IS_KNOWN = {
 def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
     """Summaries and the isolation inventory are derived from these."""
     assert set(models.DOMAINS) == set(models.SCOPES) == set(models.metadata.tables)
-    mixins = ("TenantScoped", "TenantSeries", "Catalogue", "Private")
+    mixins = ("TenantScoped", "TenantTimeSeries", "Catalogue", "Private")
     assert_none(
         [
             f"{mapper.class_.__name__}: expected one of {mixins}, found {found}"

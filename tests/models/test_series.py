@@ -15,11 +15,11 @@ from sqlalchemy.orm import Mapped, mapped_column, registry
 
 import models
 from ddl import Columnstore, Declared, Hypertable, Refresh, Retention, RowSecurity, Stored
-from models import rollups
-from models.base import OWN_TENANT, TIMESERIES, Base, TenantSeries
-from models.monitoring.checks import LATENCY_BOUNDS_MS, bucket_columns
-from models.rollups import tenant_rollup
-from models.series import days
+from models.monitoring.check_history import LATENCY_BOUNDS_MS, bucket_columns
+from models.shared import rollups
+from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
+from models.shared.rollups import tenant_rollup
+from models.shared.time_series_checks import days
 from tests.models.inventory import ROLLUPS, SERIES, TENANT_SERIES, assert_none, keys
 
 DECLARED = Declared.on(models.metadata)
@@ -252,7 +252,7 @@ def series(base: type[Base], **changes: Any) -> None:
         "device_id": parts["device"],
         "__table_args__": tuple(parts[name] for name in names if parts[name] is not None),
     }
-    type("Tried", (TenantSeries, base), body)
+    type("Tried", (TenantTimeSeries, base), body)
 
 
 def test_a_right_declaration_passes(base: type[Base]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from ddl.sql import send
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from tests.support.engines import engine_of
 
 

@@ -15,7 +15,7 @@ from alembic.config import Config
 from sqlalchemy import Engine
 
 from ddl.edition import Edition, available
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from operations.maintenance.run import Report
 from tests.support.alembic_project import ROOT, config_for
 from tests.support.engines import engine_of

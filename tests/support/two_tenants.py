@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 import models
 from ddl import Declared
 from ddl.edition import Edition, detect
-from models.base import TIMESERIES
+from models.shared.base import TIMESERIES
 
 ONE, TWO = uuid.UUID(int=0xA1), uuid.UUID(int=0xA2)
 

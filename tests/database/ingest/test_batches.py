@@ -17,7 +17,7 @@ from database.engine import make_async_engine
 from database.ingest import Ingested, Message, async_ingest, ingest, steps
 from database.ingest import quarantine as quarantine_module
 from database.ingest.messages import Batch
-from models.base import Base
+from models.shared.base import Base
 from tests.support.telemetry import (
     HOUR,
     NOW,

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from database.ingest import Ingested, ingest
 from database.ingest import quarantine as quarantine_module
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from tests.support.telemetry import (
     GONE,
     HOUR,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.access import admins
 from operations.access.accounts import AccountError, Token, checked_email, token_hash
 from operations.commands import admin as command

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from database import roles
 from database.embedded import TemporaryServer
 from database.embedded.programs import wheel_programs
-from models.roles import ROLE_NAMES
+from models.shared.roles import ROLE_NAMES
 from operations.access import logins
 from operations.access.logins import LoginError
 from operations.commands import login as command

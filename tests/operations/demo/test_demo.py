@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.commands import demo as command
 from operations.demo import registration, visibility
 from operations.demo.registration import DemoError

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from ddl import Declared
-from models.base import TIMESERIES, Base
-from models.series import days
+from models.shared.base import TIMESERIES, Base
+from models.shared.time_series_checks import days
 from operations.reference.permissions import ACTIONS, PERMISSIONS
 from operations.reference.plans import PLANS
 from operations.reference.retired import RETIRED

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from database import privileges
 from database.errors import FleetSchemaError
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations import reference
 from operations.reference import ReferenceDataError, synchronization
 from tests.support.alembic_project import config_for

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database import privileges
-from models.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
+from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID
 from operations import reference
 from operations.reference.permissions import ACTIONS
 from operations.reference.retired import RETIRED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import AccountError, token_hash
 from operations.tenants.creation import create_tenant
 from operations.tenants.tenant import TenantError

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from database.tenancy import tenant_transaction
-from models.base import PLATFORM_TENANT_ID
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.demo import registration
 from operations.demo.tenant_data import TENANTS
 from operations.tenants import deletion, tenant_tables

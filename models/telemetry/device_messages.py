@@ -10,19 +10,19 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored, Trigger
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,
     ZERO,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
 )
-from models.functions import PLPGSQL_SETTINGS
-from models.rollups import tenant_rollup
+from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.rollups import tenant_rollup
 
 MOST_NOTIFIED_TENANTS = 200
 """A statement for more of them says ``*`` instead of each name."""
@@ -72,7 +72,7 @@ Function(
 )
 
 
-class Telemetry(TenantSeries, Base):
+class Telemetry(TenantTimeSeries, Base):
     """One message of a device; redelivery finds the same key and changes nothing."""
 
     __tablename__ = "telemetry"

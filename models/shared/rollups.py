@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ddl import Declared, Refresh, Rollup, Stored, View
-from models.base import OWN_TENANT, TIMESERIES, Base
-from models.series import check_rollup
+from models.shared.base import OWN_TENANT, TIMESERIES, Base
+from models.shared.time_series_checks import check_rollup
 
 MEASURABLE = "abs({}) <= 1e100"
 """What an average can take. Sums of squares beyond it overflow a double, infinity and NaN spread;

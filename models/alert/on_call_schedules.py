@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
 from models.alert.maintenance import KNOWN_TIMEZONE
-from models.base import (
+from models.shared.base import (
     NOW,
     ZERO,
     Base,
@@ -21,7 +21,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 # An EXCLUDE constraint would need the extension btree_gist. Two sessions see nothing of each
 # other's new row, so both lock the schedule, which their rows share, before they look.

@@ -9,20 +9,20 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Retention
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
     ZERO,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
     one_of,
 )
 
 
-class DeviceConnectionEvent(TenantSeries, Base):
+class DeviceConnectionEvent(TenantTimeSeries, Base):
     """One connection made or lost, as the broker saw it."""
 
     __tablename__ = "device_connection_events"

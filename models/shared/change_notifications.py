@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ddl import Function, Trigger
-from models.base import Base
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.base import Base
+from models.shared.functions import PLPGSQL_SETTINGS
 
 MOST_NAMED = 200
 """A statement about more tenants says ``*``: a payload holds 8,000 bytes."""
@@ -42,7 +42,7 @@ Function(
 )
 
 
-def notices(channel: str, columns: str) -> tuple[Trigger, Trigger, Trigger]:
+def change_notifications(channel: str, columns: str) -> tuple[Trigger, Trigger, Trigger]:
     """The triggers that tell ``channel`` of rows made, deleted, or changed in ``columns``."""
     call = f"notify_tenants('{channel}', '{columns}')"
     return (

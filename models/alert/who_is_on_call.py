@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.base import Base
+from models.shared.base import Base
 
 # Shifts are counted on the clock of the schedule, so that a hand-over at nine stays at nine when
 # summer time begins. The first shift is the one that covers the start of the layer; whoever is

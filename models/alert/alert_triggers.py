@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.functions import PLPGSQL_SETTINGS
 
 WORTH_SAYING = ("status", "severity", "escalation_level", "silenced_until")
 """What listeners hear of; that an alert was raised once more is none of it."""
@@ -134,7 +134,7 @@ def _trigger_function(name: str, body: str, comment: str) -> Function:
     )
 
 
-LIFE_CYCLE_FUNCTIONS = (
+ALERT_FUNCTIONS = (
     _trigger_function(
         "keep_alert_life_cycle",
         _KEEP_LIFE_CYCLE,

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Grant
-from models.base import NOW, TRUE, Base, Identified, Private, not_empty
+from models.shared.base import NOW, TRUE, Base, Identified, Private, not_empty
 
 _WRITTEN = (
     "id, user_id, action, tenant_filter, resource_type, resource_id, ip_address, user_agent,"

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     FALSE,
     NOW,
@@ -25,8 +25,8 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.life_cycles import life_cycle
-from models.notices import notices
+from models.shared.change_notifications import change_notifications
+from models.shared.status_transitions import status_transitions
 
 STEPS = {
     "queued": ("running", "cancelled"),
@@ -89,8 +89,8 @@ class Job(TenantScoped, Identified, Timestamped, Base):
             "status <> 'running' OR num_nulls(worker_id, started_at, last_heartbeat_at) = 0",
             name="running",
         ),
-        life_cycle("jobs", STEPS),
-        *notices("jobs", "status, run_at, cancellation_requested"),
+        status_transitions("jobs", STEPS),
+        *change_notifications("jobs", "status, run_at, cancellation_requested"),
         {"comment": "Background jobs; those for devices are in device_jobs."},
     )
 
@@ -238,7 +238,7 @@ class ExportJob(TenantScoped, Identified, Timestamped, Base):
         json_object("filters"),
         CheckConstraint("file_size_bytes >= 0 AND row_count >= 0", name="sizes"),
         CheckConstraint("status <> 'completed' OR file_path IS NOT NULL", name="file"),
-        life_cycle(
+        status_transitions(
             "export_jobs",
             {"pending": ("processing", "failed"), "processing": ("completed", "failed", "pending")},
         ),
@@ -269,7 +269,7 @@ class ReportRun(TenantScoped, Identified, Timestamped, Base):
         json_object("parameters"),
         json_value("summary"),
         CheckConstraint("row_count >= 0", name="row_count"),
-        life_cycle(
+        status_transitions(
             "report_runs",
             {"pending": ("running", "failed"), "running": ("completed", "failed", "pending")},
         ),

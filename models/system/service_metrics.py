@@ -9,7 +9,7 @@ from sqlalchemy import Computed, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, Refresh, Retention, Stored
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
     TIMESERIES,
@@ -19,8 +19,8 @@ from models.base import (
     json_object,
     not_empty,
 )
-from models.rollups import MEASURABLE, platform_rollup
-from models.series import check_series
+from models.shared.rollups import MEASURABLE, platform_rollup
+from models.shared.time_series_checks import check_hypertable
 
 
 class SystemMetric(Private, Base):
@@ -57,7 +57,7 @@ class SystemMetric(Private, Base):
     )
 
 
-check_series(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
+check_hypertable(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
 
 platform_rollup(
     "system_metrics_hourly",

@@ -10,14 +10,14 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored
-from models.base import TIMESERIES, Base, TenantSeries
-from models.rollups import MEASURABLE, tenant_rollup
+from models.shared.base import TIMESERIES, Base, TenantTimeSeries
+from models.shared.rollups import MEASURABLE, tenant_rollup
 
 LATENCY_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 """Where a bucket of latencies ends and the next begins; the last one is open."""
 
 
-class HealthCheck(TenantSeries, Base):
+class HealthCheck(TenantTimeSeries, Base):
     """One check of an endpoint."""
 
     __tablename__ = "health_checks"

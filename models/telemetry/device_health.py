@@ -9,19 +9,19 @@ from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
     Base,
     BigInt,
-    TenantSeries,
+    TenantTimeSeries,
     json_object,
     not_empty,
 )
-from models.rollups import MEASURABLE, tenant_rollup
+from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
-class DeviceHealthTelemetry(TenantSeries, Base):
+class DeviceHealthTelemetry(TenantTimeSeries, Base):
     """One report of a device about itself.
 
     Ranges are not checked: a device that reports 101 % is what somebody wants to see.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ddl import Function, schema_grant
-from models.base import TIMESERIES, Base
-from models.roles import ROLE_NAMES
+from models.shared.base import TIMESERIES, Base
+from models.shared.roles import ROLE_NAMES
 
 PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
 """Text bodies see no schema of ours, so nobody can put an object of his own before one."""

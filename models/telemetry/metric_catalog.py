@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import ZERO, Base, TenantScoped, Timestamped, not_empty, tenant_reference
+from models.shared.base import ZERO, Base, TenantScoped, Timestamped, not_empty, tenant_reference
 
 
 class MetricCatalog(TenantScoped, Timestamped, Base):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ddl import Function, Trigger
-from models.base import Base
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.base import Base
+from models.shared.functions import PLPGSQL_SETTINGS
 
 Function(
     "keep_life_cycle",
@@ -33,7 +33,7 @@ Function(
 )
 
 
-def life_cycle(table: str, steps: Mapping[str, Sequence[str]]) -> Trigger:
+def status_transitions(table: str, steps: Mapping[str, Sequence[str]]) -> Trigger:
     """The trigger that lets ``status`` go from each state to those listed, and nowhere else."""
     listed = ", ".join(
         f"'{state} > {next_}'" for state, others in steps.items() for next_ in others

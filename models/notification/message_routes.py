@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Computed, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import (
+from models.shared.base import (
     EMPTY_OBJECT,
     TRUE,
     Base,
@@ -22,7 +22,7 @@ from models.base import (
     one_of,
     tenant_reference,
 )
-from models.secrets import no_secrets
+from models.shared.secrets import no_secrets
 
 DESTINATIONS = ("webhook", "mqtt_republish", "postgresql")
 

@@ -44,7 +44,7 @@ def require_key(name: str, table_args: object, time_column: str) -> None:
         )
 
 
-def check_series(table: Table, time_column: str, *, tenants: bool = True) -> None:
+def check_hypertable(table: Table, time_column: str, *, tenants: bool = True) -> None:
     """Refuse a hypertable whose declaration breaks isolation, compression or retention.
 
     Args:

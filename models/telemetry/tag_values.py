@@ -10,11 +10,11 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
-from models.base import TIMESERIES, Base, BigInt, TenantSeries, json_value
-from models.rollups import MEASURABLE, tenant_rollup
+from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value
+from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
-class TagValue(TenantSeries, Base):
+class TagValue(TenantTimeSeries, Base):
     """One sample of a tag; redelivery finds the same key and changes nothing."""
 
     __tablename__ = "tag_values"

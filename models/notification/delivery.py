@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.base import Base
+from models.shared.base import Base
 
 # Of the rules that lead to the same channel one is enough; the unique key does the rest.
 _ROUTE = """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.base import Base
-from models.functions import PLPGSQL_SETTINGS
+from models.shared.base import Base
+from models.shared.functions import PLPGSQL_SETTINGS
 
 FALLBACK_PCT = 80
 """What a fallback that works is worth, of 100."""

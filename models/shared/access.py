@@ -1,0 +1,124 @@
+"""Who may do what with a table: row security, policies, grants, and the tenant view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import Table
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.schema import SchemaItem
+
+from ddl import Grant, Policy, RowSecurity, View
+from models.shared.scopes import TenantScoped, TenantTimeSeries
+from models.shared.time_series_checks import TIMESERIES, check_hypertable
+
+OWN_TENANT = "tenant_id = (SELECT current_tenant())"
+"""The condition of every tenant policy; the sub-select makes it one call per statement."""
+
+
+def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
+    """Row security, policies and grants of a tenant table.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a hidden or guarded column does not exist.
+    """
+    _require_columns(table, {*cls.__hidden_columns__, *cls.__guarded_columns__})
+    items: list[SchemaItem] = [RowSecurity()]
+    if cls.__app_privileges__:
+        granted = _with_columns(
+            cls.__app_privileges__, table, cls.__hidden_columns__, cls.__guarded_columns__
+        )
+        items.append(Policy("tenant_isolation", to="fleet_app", using=OWN_TENANT, check=OWN_TENANT))
+        items.append(Grant(granted, to="fleet_app"))
+    read = _with_columns("select", table, cls.__hidden_columns__, ())
+    return [*items, *operator_access(read=read)]
+
+
+def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem]:
+    """Grants on a hypertable of tenants, and the tenant view before it.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the declaration would break the isolation; says what to
+            write instead.
+    """
+    check_hypertable(table, cls.__time_column__)
+    _require_columns(table, set(cls.__guarded_columns__))
+    columns = ", ".join(column.name for column in table.columns)
+    view = View(
+        table.name,
+        f"SELECT {columns}\n  FROM {TIMESERIES}.{table.name}\n WHERE {OWN_TENANT}",
+        check_option="cascaded",
+        grants={
+            "fleet_app": _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
+        },
+        comment=f"{table.comment} Those of the tenant of the transaction.",
+    )
+    return [
+        view,
+        Grant("insert", to="fleet_ingest"),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select", to="fleet_operator"),
+    ]
+
+
+def catalogue_access() -> list[SchemaItem]:
+    """Grants on a catalogue: every tenant reads it, only operators write."""
+    return [
+        Grant("select", to="fleet_app"),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select, insert, update, delete", to="fleet_operator"),
+    ]
+
+
+def operator_access(
+    write: str = "select, insert, update, delete", read: str = "select"
+) -> tuple[SchemaItem, ...]:
+    """The two operator roles on a table with row security: all rows, by policy."""
+    return (
+        Policy("operator_all", to="fleet_operator", using="true", check="true"),
+        Grant(write, to="fleet_operator"),
+        Policy("operator_read", to="fleet_operator_read", command="select", using="true"),
+        Grant(read, to="fleet_operator_read"),
+    )
+
+
+def access(
+    role: str, privileges: str, using: str = "true", check: str | None = None
+) -> tuple[SchemaItem, ...]:
+    """What a further role may do with a table under row security: its policy and its grant.
+
+    ``check`` defaults to ``using``. Where the commands of a role need different conditions,
+    write the policies one by one.
+    """
+    name = f"{role.removeprefix('fleet_')}_access"
+    verbs = set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", privileges)))
+    if verbs == {"select"}:
+        return Policy(name, to=role, command="select", using=using), Grant(privileges, to=role)
+    return Policy(name, to=role, using=using, check=check or using), Grant(privileges, to=role)
+
+
+def _require_columns(table: Table, named: set[str]) -> None:
+    missing = named - set(table.columns.keys())
+    if missing:
+        raise ArgumentError(f"table {table.name} has no column {', '.join(sorted(missing))}")
+
+
+def _with_columns(
+    privileges: str, table: Table, hidden: Sequence[str], guarded: Sequence[str]
+) -> str:
+    """``privileges`` with column lists where columns are withheld from the role."""
+    withheld = {"select": hidden, "insert": guarded, "update": guarded}
+
+    def listed(match: re.Match[str]) -> str:
+        verb = match[0]
+        if not withheld[verb]:
+            return verb
+        names = [
+            column.name
+            for column in table.columns
+            if column.name not in withheld[verb] and (verb == "select" or not column.computed)
+        ]
+        return f"{verb} ({', '.join(names)})"
+
+    return re.sub(r"\b(select|insert|update)\b(?!\s*\()", listed, privileges)

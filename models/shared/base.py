@@ -1,0 +1,146 @@
+"""The base class of all models, and all that a model file imports from here.
+
+A mapped class names one scope (module ``scopes``) and may take ready-made columns (``columns``)
+and constraints (``constraints``). What follows from the scope (``access``) is attached by ``Base``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    ARRAY,
+    TIMESTAMP,
+    BigInteger,
+    Double,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.schema import SchemaItem
+
+from ddl import Trigger
+from models.shared.access import (
+    OWN_TENANT,
+    access,
+    catalogue_access,
+    hypertable_access,
+    operator_access,
+    tenant_access,
+)
+from models.shared.columns import (
+    EMPTY_ARRAY,
+    EMPTY_OBJECT,
+    FALSE,
+    NOW,
+    PLATFORM_TENANT_ID,
+    SYSTEM_USER_ID,
+    TRUE,
+    UUID7,
+    ZERO,
+    BigInt,
+    Identified,
+    Timestamped,
+)
+from models.shared.constraints import (
+    json_array,
+    json_object,
+    json_value,
+    not_empty,
+    one_of,
+    tenant_reference,
+)
+from models.shared.naming import NAMING_CONVENTION
+from models.shared.scopes import Catalogue, Private, TenantScoped, TenantTimeSeries
+from models.shared.time_series_checks import TIMESERIES, require_key
+
+__all__ = [
+    "EMPTY_ARRAY",
+    "EMPTY_OBJECT",
+    "FALSE",
+    "NOW",
+    "OWN_TENANT",
+    "PLATFORM_TENANT_ID",
+    "SYSTEM_USER_ID",
+    "TIMESERIES",
+    "TRUE",
+    "UUID7",
+    "ZERO",
+    "Base",
+    "BigInt",
+    "Catalogue",
+    "Identified",
+    "Private",
+    "TenantScoped",
+    "TenantTimeSeries",
+    "Timestamped",
+    "access",
+    "json_array",
+    "json_object",
+    "json_value",
+    "not_empty",
+    "one_of",
+    "operator_access",
+    "tenant_access",
+    "tenant_reference",
+]
+
+
+class Base(DeclarativeBase):
+    """The base of all models; attaches what follows from the scope of a class."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        uuid.UUID: Uuid(),
+        datetime.datetime: TIMESTAMP(timezone=True),
+        str: Text(),
+        float: Double(),
+        decimal.Decimal: Numeric(),
+        BigInt: BigInteger(),
+        # None is no value; as JSON null it would pass for one.
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
+        list[str]: ARRAY(Text()),
+        list[uuid.UUID]: ARRAY(Uuid()),
+    }
+
+    __scope__: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Complete the table, if the class has one, so that the safe thing needs no word.
+
+        Raises:
+            sqlalchemy.exc.ArgumentError: the class says no scope, or a hypertable no key.
+        """
+        if issubclass(cls, TenantTimeSeries) and "__tablename__" in cls.__dict__:
+            arguments = cls.__dict__.get("__table_args__")
+            require_key(cls.__tablename__, arguments, cls.__time_column__)
+        super().__init_subclass__(**kwargs)
+        table = cls.__dict__.get("__table__")
+        if not isinstance(table, Table):
+            return
+        if not hasattr(cls, "__scope__"):
+            raise ArgumentError(
+                f"{cls.__name__} has no scope: add TenantScoped, Catalogue or Private before Base"
+            )
+        items: list[SchemaItem] = []
+        if issubclass(cls, Timestamped):
+            name = "set_updated_at"
+            items.append(Trigger(name, timing="before", events="update", function=f"{name}()"))
+        if issubclass(cls, TenantTimeSeries):
+            items += hypertable_access(cls, table)
+        elif issubclass(cls, TenantScoped):
+            items += tenant_access(cls, table)
+        elif issubclass(cls, Catalogue):
+            items += catalogue_access()
+        for item in items:
+            # What Table does with its own arguments; the table exists already.
+            item._set_parent_with_dispatch(table)

@@ -1,0 +1,42 @@
+"""Columns that many tables have, their defaults, and the ids of the platform's own rows."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Annotated, TypeAlias
+
+from sqlalchemy import FetchedValue, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+PLATFORM_TENANT_ID = uuid.UUID(int=0)
+"""The platform itself, as a tenant: owns what belongs to no customer, and all built-ins."""
+
+SYSTEM_USER_ID = uuid.UUID(int=0)
+"""The account in whose name the platform acts."""
+
+NOW = text("now()")
+UUID7 = text("uuid7()")
+TRUE = text("true")
+FALSE = text("false")
+ZERO = text("0")
+EMPTY_OBJECT = text("'{}'::jsonb")
+EMPTY_ARRAY = text("'{}'")
+
+BigInt: TypeAlias = Annotated[int, "bigint"]
+"""For counters that outgrow 2^31: ``Mapped[BigInt]``."""
+
+
+class Identified:
+    """A time-ordered id, so that new rows are neighbours in the index."""
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7, sort_order=-10)
+
+
+class Timestamped:
+    """When a row was made and last changed; for every table whose rows change."""
+
+    created_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW, sort_order=90)
+    updated_at: Mapped[datetime.datetime] = mapped_column(
+        server_default=NOW, server_onupdate=FetchedValue(), sort_order=91
+    )

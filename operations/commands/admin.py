@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
 from operations.access import admins
 from operations.access.accounts import Token
+from operations.console import write
 from operations.owner import owner_engine
 
-app = typer.Typer(help="The operators of the platform.", no_args_is_help=True)
-console = Console()
+app = typer.Typer(help="Manage the operators of the platform.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """The operators of the platform."""
+    """Manage the operators of the platform."""
 
 
 @app.command()
 def create(
-    email: str = typer.Option(..., "--email", help="The address that he signs in with."),
+    email: str = typer.Option(..., "--email", help="The address that the operator signs in with."),
     name: str | None = typer.Option(None, "--name", help="Display name, for a new account."),
     actor: str | None = typer.Option(
-        None, "--actor", help="Who does this, for the audit log; else the user of this machine."
+        None, "--actor", help="Name for the audit log; by default the user of this machine."
     ),
 ) -> None:
-    """Make an operator; again for the same address: a new one-time token."""
+    """Create an operator, or issue a new one-time token to an existing one."""
     with owner_engine() as engine:
-        made = admins.create(engine, email, name=name, actor=actor)
-    account = "Made the account" if made.account.made else "Found the account"
-    member = "now an operator of the platform" if made.joined else "an operator already"
-    say(f"{account} {made.account.email}, {member}")
-    say_token(made.token)
+        admin = admins.create(engine, email, name=name, actor=actor)
+    account = "Created the account" if admin.account.made else "Found the account"
+    member = "now an operator of the platform" if admin.joined else "an operator already"
+    write(f"{account} {admin.account.email}, {member}")
+    write_token(admin.token)
 
 
-def say(line: str) -> None:
-    """One line as it stands, however long."""
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def say_token(token: Token) -> None:
-    """The token, and what to do with it."""
-    say(f"Token   {token.text}")
-    say(f"Expires {token.expires_at:%Y-%m-%d %H:%M %Z}; works once")
-    say("It sets the password and is not shown again: only its hash is stored. Any earlier one")
-    say("that was not used is void.")
+def write_token(token: Token) -> None:
+    """Print the token and what it is for."""
+    write(f"Token   {token.text}")
+    write(f"Expires {token.expires_at:%Y-%m-%d %H:%M %Z}; works once")
+    write("It sets the password and is not shown again: only its hash is stored. Earlier tokens")
+    write("that were not used are void.")

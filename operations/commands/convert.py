@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
+from operations.console import write
 from operations.maintenance.conversion import convert as convert_database
 from operations.owner import owner_engine
 
 app = typer.Typer()
-console = Console()
 
 
 @app.command()
 def convert() -> None:
-    """Make up for what earlier revisions left out, now that the server has TimescaleDB."""
+    """Convert a database that was built without TimescaleDB, once the server has it.
+
+    Plain tables become hypertables with all their rows, views become rollups, and policies start
+    to run.
+    """
     with owner_engine() as engine:
-        converted = convert_database(engine, say=_say)
-    if converted is None:
-        _say("Nothing to convert: no revision left anything out")
+        conversion = convert_database(engine, say=write)
+    if conversion is None:
+        write("Nothing to convert: no operation is pending")
         return
-    _say(f"Converted to {converted.edition}: {len(converted.done)} operations in one transaction")
-    if converted.filled:
-        _say(f"Filled {', '.join(converted.filled)}")
-    if converted.left:
-        _say(f"{converted.left} entries wait for timescaledb-community: run this again with it")
-
-
-def _say(line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    operations = len(conversion.done)
+    write(f"Converted to {conversion.edition}: {operations} operations in one transaction")
+    if conversion.filled:
+        write(f"Filled {', '.join(conversion.filled)}")
+    if conversion.left:
+        write(
+            f"{conversion.left} operations stay pending until the server has "
+            "timescaledb-community: run this command again then"
+        )

@@ -1,4 +1,4 @@
-"""The part of ``operations demo`` that streams telemetry and shows what became of it."""
+"""The part of ``operations demo`` that sends telemetry and shows what is stored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,46 +14,42 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from sqlalchemy import Engine
 
 from database.ingest import Ingested
 from ddl.edition import Edition
+from operations.console import console, plain_table, write
 from operations.demo import telemetry as telemetry
 from operations.demo.telemetry import Sight, Storage, Window
 from operations.tenants.tenant import Tenant
 
 
-def show(
-    engine: Engine, tenants: Sequence[Tenant], *, devices: int, days: int, console: Console
-) -> None:
-    """Stream the telemetry of the first ``devices`` devices of each tenant, then show it."""
+def show(engine: Engine, tenants: Sequence[Tenant], *, devices: int, days: int) -> None:
+    """Send the telemetry of the first ``devices`` devices of each tenant, then show it."""
     window = Window.of(days)
-    result = _stream(engine, tenants, devices, window, console)
+    result = _stream(engine, tenants, devices, window)
     edition = telemetry.edition(engine)
     if edition.has_policies:
-        _tidy(engine, window, result, console)
+        _tidy(engine, window, result)
     else:
-        _say(console, f"Skipped on {edition}: {_SKIPPED[edition]}")
+        write(f"Left out on {edition}: {_LEFT_OUT[edition]}")
     sights = {t.slug: telemetry.seen_by_tenant(engine, t, window) for t in tenants}
-    _show_sights(sights, telemetry.storage(engine, window), console)
+    _show_sights(sights, telemetry.storage(engine, window))
 
 
-_SKIPPED = {
+_LEFT_OUT = {
     Edition.POSTGRESQL: (
-        "hypertables, the columnstore and stored rollups; telemetry is one table in rows, and "
+        "hypertables, the columnstore and stored rollups; telemetry is one ordinary table, and "
         "hourly and daily values are computed when they are read"
     ),
     Edition.APACHE: (
-        "the columnstore and stored rollups; telemetry is a hypertable in rows, and hourly and "
+        "the columnstore and stored rollups; telemetry is a hypertable of rows, and hourly and "
         "daily values are computed when they are read"
     ),
 }
 
 
-def _stream(
-    engine: Engine, tenants: Sequence[Tenant], count: int, window: Window, console: Console
-) -> Ingested:
+def _stream(engine: Engine, tenants: Sequence[Tenant], count: int, window: Window) -> Ingested:
     fleet = [device for tenant in tenants for device in telemetry.fleet(engine, tenant, count)]
     total = telemetry.expected(fleet, window)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -71,8 +66,7 @@ def _stream(
         progress.update(task, completed=total)
     took = time.monotonic() - began
     sent = result.stored + result.duplicates + result.quarantined
-    _say(
-        console,
+    write(
         f"\nTelemetry of {window.start:%Y-%m-%d} to {window.end:%Y-%m-%d} through fleet_ingest: "
         f"{sent:,} messages of {len(fleet):,} devices in {took:.1f} s; {result.stored:,} stored, "
         f"{result.duplicates:,} skipped as duplicates, {result.quarantined:,} quarantined"
@@ -81,23 +75,20 @@ def _stream(
     return result
 
 
-def _tidy(engine: Engine, window: Window, result: Ingested, console: Console) -> None:
-    """What the jobs of the server do in their time."""
+def _tidy(engine: Engine, window: Window, result: Ingested) -> None:
+    """What the jobs of the server would do later."""
     if result.stored:
         with console.status("Refreshing rollups"):
             names = telemetry.refresh(engine, window)
-        _say(console, f"Refreshed {', '.join(names)}")
+        write(f"Refreshed {', '.join(names)}")
     with console.status("Compressing"):
         chunks = telemetry.compress(engine, window)
-    _say(console, f"{chunks} chunks are in the columnstore")
+    write(f"{chunks} chunks are in the columnstore")
 
 
-def _show_sights(sights: dict[str, Sight], storage: Storage, console: Console) -> None:
+def _show_sights(sights: dict[str, Sight], storage: Storage) -> None:
     points = sum(sight.points for sight in sights.values()) or 1
-    table = Table(
-        title="Telemetry, as each tenant sees it", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("")
+    table = plain_table("", title="Telemetry, as each tenant sees it")
     for slug in sights:
         table.add_column(slug, justify="right")
     lines = {
@@ -106,25 +97,25 @@ def _show_sights(sights: dict[str, Sight], storage: Storage, console: Console) -
         "rollup rows, hourly": [f"{s.hourly:,}" for s in sights.values()],
         "rollup rows, daily": [f"{s.daily:,}" for s in sights.values()],
         "quarantined": [f"{s.quarantined:,}" for s in sights.values()],
-        "storage in rows *": [_share(storage.before, s, points) for s in sights.values()],
+        "stored as rows *": [_share(storage.before, s, points) for s in sights.values()],
     }
     if storage.after is not None:
         after = storage.after
-        lines["storage in columns *"] = [_share(after, s, points) for s in sights.values()]
+        lines["stored as columns *"] = [_share(after, s, points) for s in sights.values()]
     for what, values in lines.items():
         table.add_row(what, *values)
-    console.print()
+    write()
     console.print(table)
-    _say(console, f"* by share of points; chunks hold all tenants: {_total(storage)}")
+    write(f"* by share of points, since chunks hold all tenants: {_total(storage)}")
     for slug, sight in sights.items():
-        _say(console, f"\nLatest of {slug}:")
+        write(f"\nLatest messages of {slug}:")
         for row in sight.latest:
-            _say(console, f"  {row.ts:%Y-%m-%d %H:%M} {row.device_id} {json.dumps(row.metrics)}")
+            write(f"  {row.ts:%Y-%m-%d %H:%M} {row.device_id} {json.dumps(row.metrics)}")
 
 
 def _total(storage: Storage) -> str:
     if storage.after is None:
-        return f"{_megabytes(storage.before)} in rows"
+        return f"{_megabytes(storage.before)} as rows"
     ratio = storage.before / max(storage.after, 1)
     return (
         f"{_megabytes(storage.before)} before compression, {_megabytes(storage.after)} after, "
@@ -138,7 +129,3 @@ def _share(size: int, sight: Sight, points: int) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import typer
 from alembic.migration import MigrationContext
-from rich.console import Console
 from sqlalchemy import Engine
 
 from database.errors import FleetSchemaError
 from database.migration.revisions import Revisions
 from database.settings import PROJECT_ROOT
+from operations.console import write
 from operations.documentation import pages
 from operations.owner import owner_engine
 from operations.revisions.project import project_revisions
 
 FOLDER = PROJECT_ROOT / "docs" / "schema"
-MEND = "make docs"
+FIX = "make docs"
 
 app = typer.Typer()
-console = Console()
 
 
 @app.command()
 def docs(
-    check: bool = typer.Option(False, "--check", help="Change nothing; fail where pages differ."),
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail if a page is stale."),
 ) -> None:
     """Write docs/schema from the catalog of the database, which must be at the head."""
     revisions = project_revisions()
     with owner_engine() as engine:
         _require_head(engine, revisions)
-        wanted = pages.pages(engine, revisions)
+        target = pages.pages(engine, revisions)
     if not check:
-        changes = pages.write(FOLDER, wanted)
-        _say([*changes, f"{len(wanted)} pages in docs/schema, {len(changes)} changed"])
+        changes = pages.write(FOLDER, target)
+        for line in [*changes, f"{len(target)} pages in docs/schema, {len(changes)} changed"]:
+            write(line)
         return
-    found = pages.stale(FOLDER, wanted)
-    if found:
-        _say([f"docs/schema: {line}" for line in found])
+    stale = pages.stale(FOLDER, target)
+    for line in stale:
+        write(f"docs/schema: {line}")
+    if stale:
         raise FleetSchemaError(
-            f"{len(found)} of {len(wanted)} pages do not say what the database is; run: {MEND}"
+            f"{len(stale)} of {len(target)} pages differ from the database; run: {FIX}"
         )
-    _say([f"{len(wanted)} pages in docs/schema say what the database is"])
+    write(f"{len(target)} pages in docs/schema agree with the database")
 
 
 def _require_head(engine: Engine, revisions: Revisions) -> None:
@@ -49,10 +50,5 @@ def _require_head(engine: Engine, revisions: Revisions) -> None:
     if current != revisions.head:
         raise FleetSchemaError(
             f"expected a database at revision {revisions.head}, found {current or 'none'}: pages "
-            "are made from the schema as it is; run: alembic upgrade head"
+            "are made from the schema of the database; run: alembic upgrade head"
         )
-
-
-def _say(lines: list[str]) -> None:
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)

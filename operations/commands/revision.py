@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
+from operations.console import write
+from operations.documentation.markdown import count
 from operations.revisions import lint as linting
 from operations.revisions.project import project_revisions
 
 app = typer.Typer(help="Release and lint the revision files.", no_args_is_help=True)
-console = Console()
 
 
 @app.command()
@@ -18,11 +18,10 @@ def release() -> None:
     revisions = project_revisions()
     locked = revisions.release()
     if not locked:
-        console.print(f"Nothing to lock: all {len(revisions.files)} revisions are released")
+        write(f"Nothing to lock: all {len(revisions.files)} revisions are released")
         return
-    listed = locked[0] if len(locked) == 1 else f"{locked[0]} to {locked[-1]}"
-    noun = "revision" if len(locked) == 1 else "revisions"
-    console.print(f"Locked {len(locked)} {noun}: {listed}", highlight=False)
+    numbers = locked[0] if len(locked) == 1 else f"{locked[0]} to {locked[-1]}"
+    write(f"Locked {count(len(locked), 'revision')}: {numbers}")
 
 
 @app.command()
@@ -30,10 +29,9 @@ def lint() -> None:
     """Check the files against HEAD and CHECKSUMS, and their SQL for locks on busy tables."""
     revisions = project_revisions()
     revisions.verify()
-    found = linting.lint(revisions)
-    for line in found:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    if found:
+    complaints = linting.lint(revisions)
+    for line in complaints:
+        write(line)
+    if complaints:
         raise typer.Exit(1)
-    noun = "revision" if len(revisions.files) == 1 else "revisions"
-    console.print(f"{len(revisions.files)} {noun} checked: safe to deploy", highlight=False)
+    write(f"{count(len(revisions.files), 'revision')} checked: safe to deploy")

@@ -1,4 +1,4 @@
-"""What each kind of connection sees of the demonstration, measured, and what it cannot do."""
+"""What each kind of connection sees of the demonstration, and which attempts are rejected."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _LOOK = "demo.look"
 
 
 def seen_by_tenant(engine: Engine, tenant: Tenant) -> dict[str, int]:
-    """What is counted to rows, as fleet_app bound to the tenant; no query names the tenant."""
+    """Rows by subject, as fleet_app bound to the tenant; no query names the tenant."""
     with tenant_transaction(engine, tenant.tenant_id) as connection:
         return _counted(connection)
 
 
-def seen_by_nobody(engine: Engine) -> dict[str, int]:
+def seen_without_tenant(engine: Engine) -> dict[str, int]:
     """The same queries as fleet_app without a tenant."""
     with acting_as(engine, APP) as connection:
         return _counted(connection)
@@ -64,7 +64,7 @@ def _counted(connection: Connection) -> dict[str, int]:
 
 
 def seen_by_operator(engine: Engine) -> tuple[Sequence[Row[Any]], Row[Any]]:
-    """Rows (slug, status, sites, devices, sensors), and the line that the audit log has of it."""
+    """Rows (slug, status, sites, devices, sensors), and the audit log's entry about this query."""
     with operator_transaction(
         engine, actor=operator_name(), action=_LOOK, reason="show what an operator sees"
     ) as connection:
@@ -75,12 +75,13 @@ def seen_by_operator(engine: Engine) -> tuple[Sequence[Row[Any]], Row[Any]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one attempt."""
+    """What the server made of one attempt."""
 
     attempt: str
-    said: str
-    """The server's own words: its command tag or its error."""
-    kept_out: bool
+    text: str
+    """The command tag or the error."""
+    rejected: bool
+    """An error, or no row was found."""
 
 
 _THEIR_DEVICE = "tenant_id = %(their_tenant)s AND device_id = %(their_device)s"
@@ -88,39 +89,39 @@ _ATTEMPTS = {
     "read a device, naming tenant and id": (
         f"SELECT device_id, status FROM device_registry WHERE {_THEIR_DEVICE}"
     ),
-    "read the tenant's own row": "SELECT name FROM tenants WHERE tenant_id = %(their_tenant)s",
+    "read the row of the tenant": "SELECT name FROM tenants WHERE tenant_id = %(their_tenant)s",
     "read their owner's e-mail address": "SELECT email FROM users WHERE email = %(their_owner)s",
     "change a device": f"UPDATE device_registry SET notes = 'x' WHERE {_THEIR_DEVICE}",
     "delete a device": f"DELETE FROM device_registry WHERE {_THEIR_DEVICE}",
-    "insert a site for them": (
+    "insert a site for that tenant": (
         "INSERT INTO sites (tenant_id, name) VALUES (%(their_tenant)s, 'ours now')"
     ),
-    "give them a site of one's own": (
+    "move one's own site to that tenant": (
         "UPDATE sites SET tenant_id = %(their_tenant)s WHERE site_id = %(own_site)s"
     ),
-    "put an own device on their site": (
+    "put one's own device on their site": (
         "UPDATE device_registry SET site_id = %(their_site)s WHERE device_id = %(own_device)s"
     ),
     "add a sensor to their device": (
         "INSERT INTO device_sensors (tenant_id, device_id, metric_key, display_name)"
         " VALUES (%(own_tenant)s, %(their_device)s, 'x', 'x')"
     ),
-    "enlist oneself as their member": (
+    "add oneself to its members": (
         "INSERT INTO tenant_members (tenant_id, user_id, status)"
         " SELECT %(their_tenant)s, user_id, 'active' FROM tenant_members LIMIT 1"
     ),
-    "switch row security off": (
+    "turn row-level security off": (
         "SET LOCAL row_security = off; SELECT device_id FROM device_registry"
     ),
 }
-"""What one tenant tries on another; of several statements the last one matters."""
+"""What one tenant tries on another; of several statements the last one counts."""
 
-_REFUSALS = ("42501", "23503")  # insufficient privilege, foreign key violation
-"""Errors that mean: kept out. Any other would be a mistake in the attempt itself."""
+_REJECTIONS = ("42501", "23503")  # insufficient privilege, foreign key violation
+"""Errors by which the server rejects an attempt; any other is a mistake in the attempt."""
 
 
 def attempts(engine: Engine, intruder: Tenant, victim: Tenant) -> list[Answer]:
-    """Try, as one tenant, to touch the rows of another; nothing of it is kept."""
+    """Try, as one tenant, to touch the rows of another; every attempt is rolled back."""
     values = {**_samples(engine, intruder, "own"), **_samples(engine, victim, "their")}
     answers = []
     for attempt, statements in _ATTEMPTS.items():
@@ -132,7 +133,7 @@ def attempts(engine: Engine, intruder: Tenant, victim: Tenant) -> list[Answer]:
 def chosen_tenant(engine: Engine, intruder: Tenant, victim: Tenant) -> int:
     """Devices of the victim that a transaction sees after it has changed its own tenant.
 
-    This is no hole in row security but its edge: the tenant is what the application says it is.
+    This is the limit of row-level security: the tenant is what the application says it is.
     """
     with tenant_transaction(engine, intruder.tenant_id) as connection:
         change = sa.text("SELECT set_config('app.tenant_id', :tenant, true)")
@@ -184,7 +185,7 @@ def _try(connection: Connection, attempt: str, statements: str, values: dict[str
                 cursor.execute(statement, values)
             return Answer(attempt, cursor.statusmessage, cursor.rowcount == 0)
     except psycopg.Error as error:
-        said = f"ERROR {error.sqlstate}: {error.diag.message_primary}"
-        return Answer(attempt, said, error.sqlstate in _REFUSALS)
+        text = f"ERROR {error.sqlstate}: {error.diag.message_primary}"
+        return Answer(attempt, text, error.sqlstate in _REJECTIONS)
     finally:
         savepoint.rollback()

@@ -29,10 +29,10 @@ destroy: $(INSTALLED) ## Remove the embedded server and its data, after asking
 demo: $(INSTALLED) ## Two tenants with devices and a week of telemetry, and what each of them sees
 	@$(BIN)/python -m operations demo
 
-maintain: $(INSTALLED) ## Delete what is older than it is kept for
+maintain: $(INSTALLED) ## Delete rows older than their retention, and purge
 	@$(BIN)/python -m operations maintain
 
-check: $(INSTALLED) ## Look for drift between models and database
+check: $(INSTALLED) ## Compare the models with the database
 	@$(BIN)/alembic check
 
 revision: $(INSTALLED) ## Generate a revision from the models: make revision m="add pumps"
@@ -53,7 +53,7 @@ docs: $(INSTALLED) ## Write docs/schema from the database
 test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_ARGS='-k ingest -n 0']
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## Check style, types and the SQL of the revisions
+lint: $(INSTALLED) ## Check style, types and the revisions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -1,1 +1,1 @@
-"""How much isolation, compression and rollups cost, and what they save: ratios, never seconds."""
+"""The cost and the savings of isolation, compression and rollups: ratios, not seconds."""

@@ -23,15 +23,17 @@ EVERY = datetime.timedelta(minutes=5)
 
 
 def main(
-    url: str | None = typer.Option(None, help="Server; fleetschema_benchmark_* come and go there."),
+    url: str | None = typer.Option(
+        None, help="Server for databases fleetschema_benchmark_*, which are dropped afterwards."
+    ),
     tenants: int = typer.Option(200, min=2),
-    devices: int = typer.Option(5, min=3, help="Of each tenant."),
-    days: int = typer.Option(30, min=10, help="Of readings, one every 5 minutes."),
+    devices: int = typer.Option(5, min=3, help="Devices of each tenant."),
+    days: int = typer.Option(30, min=10, help="Days of readings, one every 5 minutes."),
     rounds: int = typer.Option(9, min=3),
     only: str = typer.Option("", help="Comma-separated: ingest, queries, storage, growth."),
     to: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = RESULTS,
 ) -> None:
-    """Measure ratios side by side, on at least 5 million rows unless told otherwise."""
+    """Measure ratios side by side, by default on at least 5 million rows."""
     try:
         with place.server(url) as server:
             _measure(server, tenants, devices, days, rounds, set(only.split(",")) - {""}, to)
@@ -81,7 +83,7 @@ def _measure(
 
 
 def _said(found: Iterator[Ratio]) -> list[Ratio]:
-    """Each ratio as soon as it is known: the whole takes minutes."""
+    """Print each ratio as soon as it is known: a whole run takes minutes."""
     ratios = []
     for ratio in found:
         console.print("  ".join(report.cells(ratio)), soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""Tenants with devices, and readings made inside the server, since millions are needed."""
+"""Tenants with devices, and millions of readings, which are generated inside the server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ REALISTIC = """jsonb_build_object(
                        + random())::numeric, 0),
     'battery_pct', round((100 - extract(epoch FROM t.ts - %(start)s) / 86400)::numeric, 0),
     'signal_rssi', -70 - (random() * 6)::int)"""
-"""Sensors drift, and say one digit behind the point."""
+"""Sensor values that drift, with one decimal."""
 
 RANDOM = """jsonb_build_object(
     'temperature', round(random()::numeric, 4), 'humidity', round(random()::numeric, 4),
     'battery_pct', round(random()::numeric, 4), 'signal_rssi', round(random()::numeric, 4))"""
-"""Four numbers of four digits with nothing in common."""
+"""Four independent random numbers with four decimals."""
 
 
 def tenant(number: int) -> str:
-    """The id of a tenant, from 0."""
+    """The ID of a tenant, numbered from 0."""
     return str(uuid.UUID(int=0xB0000000 + number))
 
 
@@ -36,7 +36,7 @@ class Readings:
 
     tenants: int
     devices: int
-    """Of each tenant."""
+    """Devices of each tenant."""
     every: datetime.timedelta
     days: int
     start: datetime.datetime = START
@@ -50,12 +50,12 @@ class Readings:
 
     @property
     def end(self) -> datetime.datetime:
-        """The moment after the last day."""
+        """The end of the last day."""
         return self.start + datetime.timedelta(days=self.days)
 
 
 def register(connection: psycopg.Connection, tenants: int, devices: int) -> None:
-    """Make tenants and their devices; those that exist stay."""
+    """Create tenants and their devices; those that exist stay."""
     connection.execute(
         "INSERT INTO tenants (tenant_id, slug, name) SELECT t.id, 't' || t.id, 'Tenant'"
         " FROM unnest(%s::uuid[]) AS t(id) ON CONFLICT DO NOTHING",
@@ -70,7 +70,7 @@ def register(connection: psycopg.Connection, tenants: int, devices: int) -> None
 
 
 def fill(connection: psycopg.Connection, readings: Readings) -> None:
-    """Store the readings day by day, in the order in which they would arrive."""
+    """Store the readings day by day, in order of arrival."""
     statement = f"""
         INSERT INTO timeseries.telemetry (tenant_id, ts, device_id, metrics)
         SELECT i.id, t.ts, 'device-' || d.n, {readings.metrics}
@@ -89,7 +89,7 @@ def fill(connection: psycopg.Connection, readings: Readings) -> None:
 
 
 def compress(connection: psycopg.Connection, relation: str = "timeseries.telemetry") -> None:
-    """Bring every chunk into the columnstore, and the statistics up to date."""
+    """Move every chunk into the columnstore, and update the statistics."""
     connection.execute(
         "SELECT compress_chunk(c, if_not_compressed => true) FROM show_chunks(%s::regclass) c",
         (relation,),

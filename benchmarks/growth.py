@@ -1,4 +1,4 @@
-"""What a tenant's query and the look for drift cost when tenants and chunks become many."""
+"""The cost of a tenant's query and of ``alembic check`` as tenants and chunks grow in number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = datetime.timedelta(hours=1)
 
 
 def run(on: DatabaseServer, *, rounds: int) -> Iterator[Ratio]:
-    """A small database and a large one, each filled alike for a tenant."""
+    """Compare a small and a large database with the same rows for one tenant."""
     shapes = {
         "1 to 1,000 tenants": (Readings(1, 10, HOUR, 10), Readings(1000, 10, HOUR, 10)),
         "10 to 1,000 chunks": (Readings(5, 10, HOUR, 10), Readings(5, 10, HOUR, 1000)),

@@ -1,4 +1,4 @@
-"""Telemetry in: through the ingest, and through the tenant view."""
+"""The cost of storing telemetry: through the ingest, and through the tenant view."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BARE = """
 
 
 def run(place: Place, *, tenants: int, devices: int, rounds: int) -> Iterator[Ratio]:
-    """Each round stores batches of new messages on both sides."""
+    """Compare ways to store telemetry; each round stores new messages on both sides."""
     with place.connect() as connection:
         fleet.register(connection, tenants, devices)
         connection.execute(_BARE)
@@ -38,8 +38,8 @@ def run(place: Place, *, tenants: int, devices: int, rounds: int) -> Iterator[Ra
 
 
 def _messages(number: int, tenants: int, devices: int) -> list[Message]:
-    """A batch of one moment after the other, devices in any order; new for each number."""
-    choose = random.Random(number)  # noqa: S311 # figures, not secrets
+    """A batch of messages in order of time, devices in any order; different for each number."""
+    choose = random.Random(number)  # noqa: S311 # made-up data, no secrets
     moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
     moment += datetime.timedelta(minutes=number)
     pairs = [(t, d) for t in range(tenants) for d in range(1, devices + 1)]
@@ -63,7 +63,7 @@ def _ingested(
 ) -> Iterator[Ratio]:
     batches = [_messages(number, tenants, devices) for number in range(rounds + 1)]
 
-    def ours(number: int) -> None:
+    def by_batches(number: int) -> None:
         stored = ingest(place.engine, batches[number]).stored
         assert stored == BATCH, stored
 
@@ -77,7 +77,7 @@ def _ingested(
                 row = (one.tenant_id, one.device_id, one.ts, one.msg_type, one.seq, None, metrics)
                 copy.write_row(row)
 
-    pairs = paired(ours, by_rows, rounds)
+    pairs = paired(by_batches, by_rows, rounds)
     yield Ratio(
         "ingest",
         "ingest() : COPY row by row into a bare hypertable",
@@ -91,7 +91,7 @@ def _ingested(
 def _servers_part(
     place: Place, connection: psycopg.Connection, batches: list[list[Message]], rounds: int
 ) -> Iterator[Ratio]:
-    """The same bytes, made beforehand, so that only the tables differ."""
+    """The same bytes, prepared in advance, so that only the tables differ."""
     lines = [
         "".join(
             f"{m.tenant_id}\t{m.device_id}\t{m.ts}\t{m.msg_type}\t1\t\\N\t{json.dumps(m.metrics)}\n"

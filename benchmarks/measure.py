@@ -1,4 +1,4 @@
-"""Two ways of doing the same, side by side in one run: the ratio is what can be compared."""
+"""Two ways of doing the same, timed in turn: their ratio can be compared between machines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ratio:
-    """One measured ratio and what it should be."""
+    """A measured ratio and its target."""
 
     group: str
     name: str
     rounds: Sequence[float]
-    """The ratio of each round; the median counts."""
+    """The ratio of each round."""
     target: float | None = None
-    """None: shown for comparison."""
+    """None if the ratio is shown for comparison only."""
     at_least: bool = True
-    """Whether more is better; else the ratio must be at most ``target``."""
+    """Whether the ratio must be at least ``target``; else at most."""
     detail: str = ""
 
     @property
@@ -36,7 +36,7 @@ class Ratio:
 
 
 Action = Callable[[int], None]
-"""Does the work of one round, given its number, from 0."""
+"""Does the work of one round, whose number counts from 0."""
 
 
 def seconds(action: Action, number: int) -> float:
@@ -47,7 +47,7 @@ def seconds(action: Action, number: int) -> float:
 
 
 def paired(one: Action, other: Action, rounds: int) -> list[tuple[float, float]]:
-    """Seconds of both, round by round; who goes first alternates.
+    """Seconds of both, round by round; which one goes first alternates.
 
     A round before them is not counted: it fills caches.
     """
@@ -64,13 +64,13 @@ def paired(one: Action, other: Action, rounds: int) -> list[tuple[float, float]]
     return found
 
 
-def repeats(action: Action, wanted: float = 0.1) -> int:
-    """How often a round must do something short, so that it takes ``wanted`` seconds."""
+def repeats(action: Action, target: float = 0.1) -> int:
+    """How often a round must repeat something short to take ``target`` seconds."""
     seconds(action, 0)
-    return max(1, round(wanted / seconds(action, 0)))
+    return max(1, round(target / seconds(action, 0)))
 
 
 def milliseconds(pairs: Sequence[tuple[float, float]]) -> str:
-    """The medians of both, for people."""
+    """The medians of both, as text."""
     one, other = (1000 * statistics.median(values) for values in zip(*pairs, strict=True))
     return f"{one:,.1f} ms : {other:,.1f} ms"

@@ -1,4 +1,4 @@
-"""Where the benchmarks run: a database of their own on a server with TimescaleDB Community."""
+"""Where the benchmarks run: their own database on a server with TimescaleDB Community."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ddl.edition import Edition
 from tests.support.alembic_project import config_for
 from tests.support.servers import TIMESCALEDB, DatabaseServer, ExternalServer, machine_programs
 
-# What a small server for such data would have; durable, as the servers of users are.
+# Settings of a small server for such data; durable, as in production.
 _SETTINGS: dict[str, Any] = {"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "8GB"}
 
 
 class BenchmarkError(FleetSchemaError):
-    """The benchmarks cannot run; says why."""
+    """The benchmarks cannot run; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Place:
     """Edition and versions, for the report."""
 
     def connect(self, role: str | None = None, tenant: str | None = None) -> psycopg.Connection:
-        """A plain connection; with ``role`` a transaction as it, bound to ``tenant``."""
+        """A psycopg connection; with ``role`` a transaction as it, bound to ``tenant``."""
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        # As behind a pooler: nothing is prepared.
+        # As behind a pooler: no prepared statements.
         connection = psycopg.connect(url, autocommit=role is None, prepare_threshold=None)
         if role is not None:
             connection.execute(
@@ -52,7 +52,7 @@ class Place:
 
 @contextmanager
 def server(url: str | None) -> Iterator[DatabaseServer]:
-    """The server named, or a temporary one from this machine's programs.
+    """The server at ``url``, or a temporary one from this machine's programs.
 
     Raises:
         BenchmarkError: there is no TimescaleDB.

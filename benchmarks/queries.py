@@ -1,4 +1,4 @@
-"""What a tenant asks, against the same with a literal tenant as the owner; and rollups."""
+"""Queries of a tenant compared with the owner's for one tenant; rollups compared with raw data."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ QUERIES = {
          GROUP BY 1 ORDER BY 2 DESC LIMIT 3
     """,
 }
-"""Of a relation, for a tenant; as the owner the relation is filtered by a literal."""
+"""Name to query; {} is the relation, for the owner a subquery that selects the tenant."""
 
 
 def run(place: Place, readings: Readings, *, rounds: int) -> Iterator[Ratio]:
-    """On rows first, then on the columnstore; then the rollup, and the sizes."""
+    """Compare on rows first, then on the columnstore; then the rollup, and the sizes."""
     with place.connect() as connection:
         fleet.register(connection, readings.tenants, readings.devices)
         fleet.fill(connection, readings)
@@ -78,7 +78,7 @@ def _queries(
 def asking(
     who: psycopg.Connection, query: str, values: dict[str, datetime.datetime], times: int = 1
 ) -> Action:
-    """The work of a round: the query, ``times`` times."""
+    """The work of a round: ``times`` times the query."""
 
     def ask(_: int) -> None:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""A table for the terminal, the same for the documentation, and a plot."""
+"""The results as a table for the terminal, as Markdown, and as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VERDICT = {True: "met", False: "MISSED", None: ""}
 
 
 def cells(ratio: Ratio) -> tuple[str, ...]:
-    """What is shown of one ratio."""
+    """The cells of one ratio."""
     sign = "≥" if ratio.at_least else "≤"
     target = "" if ratio.target is None else f"{sign} {ratio.target:g}"
     spread = f"{min(ratio.rounds):.2f} to {max(ratio.rounds):.2f}"
@@ -26,7 +26,7 @@ _HEADS = ("Group", "What", "Ratio", "Rounds", "Target", "", "Detail")
 
 
 def print_table(console: Console, ratios: Sequence[Ratio]) -> None:
-    """The table for people at a terminal."""
+    """The table for a terminal."""
     table = Table(*_HEADS, box=None, pad_edge=False)
     for ratio in ratios:
         table.add_row(*cells(ratio))
@@ -34,20 +34,20 @@ def print_table(console: Console, ratios: Sequence[Ratio]) -> None:
 
 
 def markdown(ratios: Sequence[Ratio]) -> str:
-    """The table as docs/performance.md has it."""
+    """The table for docs/performance.md."""
     lines = ["| " + " | ".join(_HEADS) + " |", "|" + "---|" * len(_HEADS)]
     lines += ["| " + " | ".join(cells(ratio)) + " |" for ratio in ratios]
     return "\n".join(lines) + "\n"
 
 
 def plot(ratios: Sequence[Ratio], server: str, path: Path) -> None:
-    """Bars of ratio over target, longer is better; the line is the target."""
+    """Bars of the ratio relative to its target, which is a line; longer is better."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    # The same measurements give the same file.
+    # So that the same measurements give the same file.
     mpl.rcParams["svg.hashsalt"] = "fleetschema"
     judged = [ratio for ratio in ratios if ratio.target]
     scores = [

@@ -1,4 +1,4 @@
-"""How much smaller the columnstore is, by what is sent and how often."""
+"""How much smaller the columnstore is, for different readings and intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIZES = """
 
 
 def run(place: Place, *, tenants: int, devices: int) -> Iterator[Ratio]:
-    """One day of each kind of readings, in a chunk of its own."""
+    """Compare sizes of one day of each kind of readings, each in its own chunk."""
     minutes = {n: datetime.timedelta(minutes=n) for n in (1, 5, 15)}
     kinds = {
         "realistic, every minute": (15, minutes[1], fleet.REALISTIC),

@@ -1,4 +1,4 @@
-"""Dashboards and charts, in folders, of one person or of all."""
+"""Dashboards and charts of one person or of the whole tenant, and their folders."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 
-# Whoever moves a folder holds its owner's row, so two moves that would close a ring between them
-# come one after the other, and the second sees the first.
+# A session that moves a folder locks the row of its owner. So of two moves that would close a cycle
+# together, the second one waits and then sees the first.
 Function(
-    "refuse_folder_ring",
+    "reject_folder_cycle",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
@@ -43,9 +43,9 @@ Function(
             where tenant_id = new.tenant_id and user_id = new.user_id for no key update;
           while parent is not null loop
             if parent = new.id then
-              raise exception 'folder % of % cannot lie within itself', new.id, tg_table_name
+              raise exception 'folder % of % cannot contain itself', new.id, tg_table_name
                 using errcode = 'check_violation', table = tg_table_name,
-                      column = 'parent_folder_id', hint = 'Move the folders within it first.';
+                      column = 'parent_folder_id', hint = 'Move its subfolders elsewhere first.';
             end if;
             execute format('select parent_folder_id from public.%I'
               ' where tenant_id = $1 and id = $2', tg_table_name)
@@ -54,37 +54,37 @@ Function(
           execute format('select user_id from public.%I where tenant_id = $1 and id = $2',
             tg_table_name) into owner using new.tenant_id, new.parent_folder_id;
           if owner <> new.user_id then
-            raise exception 'folder % of % lies in a folder of another person', new.id,
+            raise exception 'folder % of % cannot be in a folder of another person', new.id,
                 tg_table_name
               using errcode = 'check_violation', table = tg_table_name,
-                    column = 'parent_folder_id', hint = 'Choose a folder of the same person.';
+                    column = 'parent_folder_id', hint = 'Use a folder of the same person.';
           end if;
           return new;
         end
     """,
-    comment="Trigger: no folder lies within itself, nor in a folder of another person.",
+    comment="Trigger: rejects cycles of folders, and folders within those of another person.",
     metadata=Base.metadata,
 )
 
 
-def _no_rings(table: str) -> Trigger:
+def _no_cycles(table: str) -> Trigger:
     return Trigger(
-        f"{table}_form_no_ring",
+        f"{table}_form_no_cycle",
         timing="after",
         events="insert or update of parent_folder_id, user_id",
         when="new.parent_folder_id IS NOT NULL",
-        function="refuse_folder_ring()",
+        function="reject_folder_cycle()",
     )
 
 
 class _Folder(TenantScoped, Identified, Timestamped):
-    """A folder of one person; charts and dashboards have their own trees."""
+    """A folder of one person; charts and dashboards have separate folders."""
 
     user_id: Mapped[uuid.UUID]
     name: Mapped[str]
     description: Mapped[str | None]
     parent_folder_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="Of the same person; NULL at the top. A folder goes with the one that holds it."
+        comment="Of the same person; NULL at the top. Deleting a folder deletes its subfolders."
     )
     sort_order: Mapped[int] = mapped_column(server_default=ZERO)
 
@@ -99,7 +99,7 @@ class DashboardFolder(_Folder, Base):
         Index(None, "tenant_id", "user_id"),
         Index(None, "tenant_id", "parent_folder_id"),
         not_empty("name"),
-        _no_rings("dashboard_folders"),
+        _no_cycles("dashboard_folders"),
         {"comment": "Folders of dashboards."},
     )
 
@@ -114,7 +114,7 @@ class ChartFolder(_Folder, Base):
         Index(None, "tenant_id", "user_id"),
         Index(None, "tenant_id", "parent_folder_id"),
         not_empty("name"),
-        _no_rings("chart_folders"),
+        _no_cycles("chart_folders"),
         {"comment": "Folders of charts."},
     )
 
@@ -124,24 +124,24 @@ class Dashboard(TenantScoped, Identified, Timestamped, Base):
 
     __tablename__ = "dashboard_configs"
 
-    user_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: of the whole tenant.")
-    folder_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: in no folder.")
+    user_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: belongs to the whole tenant.")
+    folder_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: not in a folder.")
     name: Mapped[str]
     description: Mapped[str | None]
     layout: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Columns, breakpoints and the like."
+        server_default=EMPTY_OBJECT, comment="E.g. columns and breakpoints."
     )
     options: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Time range, refresh interval and the like."
+        server_default=EMPTY_OBJECT, comment="E.g. time range and refresh interval."
     )
     is_default: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Shown first, to its person or to all."
+        server_default=FALSE, comment="Shown first, to its owner or to the whole tenant."
     )
     is_shared: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Others in the tenant may look at it."
+        server_default=FALSE, comment="Visible to others in the tenant."
     )
     is_deleted: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="In the bin, from where it can come back."
+        server_default=FALSE, comment="In the trash; can be restored."
     )
 
     __table_args__ = (
@@ -160,26 +160,26 @@ class Dashboard(TenantScoped, Identified, Timestamped, Base):
         not_empty("name"),
         json_object("layout"),
         json_object("options"),
-        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_all_is_shared"),
-        {"comment": "Dashboards, of one person or of all in the tenant."},
+        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_tenant_is_shared"),
+        {"comment": "Dashboards of one person or of the whole tenant."},
     )
 
 
 class DashboardWidget(TenantScoped, Identified, Timestamped, Base):
-    """One thing on a dashboard."""
+    """A widget on a dashboard."""
 
     __tablename__ = "dashboard_widgets"
 
     dashboard_id: Mapped[uuid.UUID]
-    chart_id: Mapped[uuid.UUID | None] = mapped_column(comment="The chart it shows, if one.")
-    widget_type: Mapped[str] = mapped_column(comment="What draws it, e.g. chart or gauge.")
+    chart_id: Mapped[uuid.UUID | None] = mapped_column(comment="The chart it shows, if any.")
+    widget_type: Mapped[str] = mapped_column(comment="Kind of widget, e.g. chart or gauge.")
     title: Mapped[str] = mapped_column(server_default="")
     config: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What it shows."
+        server_default=EMPTY_OBJECT, comment="Settings of the widget."
     )
     position: Mapped[dict[str, Any]] = mapped_column(
         server_default=text("""'{"x": 0, "y": 0, "w": 2, "h": 2}'::jsonb"""),
-        comment="x, y, w and h in cells of the grid.",
+        comment="x, y, w and h in grid cells.",
     )
 
     __table_args__ = (
@@ -195,38 +195,40 @@ class DashboardWidget(TenantScoped, Identified, Timestamped, Base):
 
 
 class Chart(TenantScoped, Identified, Timestamped, Base):
-    """A chart: which values, over which time."""
+    """A chart of values over time."""
 
     __tablename__ = "chart_configs"
     __guarded_columns__ = ("is_system_chart",)
 
-    user_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: of the whole tenant.")
-    folder_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: in no folder.")
+    user_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: belongs to the whole tenant.")
+    folder_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: not in a folder.")
     name: Mapped[str]
     description: Mapped[str | None]
     chart_type: Mapped[str] = mapped_column(server_default="line")
     time_mode: Mapped[str] = mapped_column(
         server_default="rolling",
         comment="fixed: from time_from to time_to; rolling: the last time_duration_ms; "
-        "shifted: the same, time_offset_ms ago.",
+        "shifted: like rolling, but ending time_offset_ms ago.",
     )
     time_from: Mapped[datetime.datetime | None]
     time_to: Mapped[datetime.datetime | None]
     time_duration_ms: Mapped[BigInt | None]
     time_offset_ms: Mapped[BigInt] = mapped_column(server_default=ZERO)
-    live_enabled: Mapped[bool] = mapped_column(server_default=FALSE, comment="Goes on by itself.")
+    live_enabled: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="Updates automatically."
+    )
     show_time_badge: Mapped[bool] = mapped_column(server_default=TRUE)
     options: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="Series, axes, colours."
     )
     is_system_chart: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Made by the platform; tenants cannot change it."
+        server_default=FALSE, comment="Created by the platform; tenants cannot change it."
     )
     is_shared: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Others in the tenant may look at it."
+        server_default=FALSE, comment="Visible to others in the tenant."
     )
     is_deleted: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="In the bin, from where it can come back."
+        server_default=FALSE, comment="In the trash; can be restored."
     )
 
     __table_args__ = (
@@ -243,15 +245,15 @@ class Chart(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint(
             "CASE time_mode WHEN 'fixed' THEN time_from IS NOT NULL AND time_to IS NOT NULL"
             " ELSE time_duration_ms IS NOT NULL END",
-            name="time_is_said",
+            name="time_given",
         ),
-        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_all_is_shared"),
+        CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_tenant_is_shared"),
         Trigger(
             "system_charts_stay",
             timing="before",
             events="update or delete",
             when="old.is_system_chart",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
-        {"comment": "Charts, of one person or of all in the tenant."},
+        {"comment": "Charts of one person or of the whole tenant."},
     )

@@ -1,1 +1,1 @@
-"""What people do with the database: set it up, look after it, try it. A Typer command line."""
+"""What people do with the database: set it up, try it, run it. A Typer command line."""

@@ -1,4 +1,4 @@
-"""The command line: the commands put together, and errors said in one line."""
+"""The command line: all commands, and errors as one line of text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from operations.commands import (
 )
 
 app = typer.Typer(
-    help="Look after a fleetschema database.",
+    help="Set up, try and run a fleetschema database.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,13 +39,13 @@ app.add_typer(docs.app)
 
 
 def main() -> None:
-    """Run a command; a person's mistake gives its text and exit code 1, never a traceback."""
+    """Run a command; an error that a person can fix gives one line and exit code 1."""
     try:
         app()
     except (FleetSchemaError, CommandError) as error:
         sys.exit(f"error: {error}")
     except DBAPIError as error:
-        # A server that goes away, or a right that is missing: its own words say it best.
-        sys.exit(f"error: the server refused: {server_message(error)}")
+        # The server went away, or a privilege is missing.
+        sys.exit(f"error: the server rejected a statement: {server_message(error)}")
     except KeyboardInterrupt:
         sys.exit("interrupted")

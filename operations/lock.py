@@ -1,4 +1,4 @@
-"""One run at a time: a lock that ends with the session, however that ends."""
+"""One run at a time: a lock that ends with the session."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from database.errors import FleetSchemaError
 
 
 @contextmanager
-def alone(connection: Connection, what: str, otherwise: FleetSchemaError) -> Iterator[None]:
-    """Hold the advisory lock named ``what`` on this database.
+def exclusive_run(connection: Connection, name: str, busy: FleetSchemaError) -> Iterator[None]:
+    """Hold the advisory lock ``name`` of this database.
 
     Raises:
-        FleetSchemaError: ``otherwise``, where another session holds it.
+        FleetSchemaError: ``busy``, if another session holds it.
     """
-    key = {"key": what}
+    key = {"key": name}
     with connection.begin():
-        take = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
-        if not connection.scalar(take, key):
-            raise otherwise
+        acquire = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))")
+        if not connection.scalar(acquire, key):
+            raise busy
     try:
         yield
     finally:
         if not connection.closed and not connection.invalidated:
             connection.rollback()
-            free = sa.text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))")
-            connection.execute(free, key)
+            release = sa.text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))")
+            connection.execute(release, key)
             connection.commit()

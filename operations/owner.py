@@ -1,4 +1,4 @@
-"""The database as its owner reaches it: directly, on the migration URL."""
+"""Connections of the database's owner, which do not go through a pooler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddl.sql import ident
 
 @contextmanager
 def owner_engine() -> Iterator[Engine]:
-    """An engine without a pool on the migration URL, once the server answers."""
+    """An engine without a pool on the migration URL, as soon as the server answers."""
     settings = Settings()
     url = migration_url(settings)
     wait_until_ready(url, settings.database_wait_timeout)
@@ -34,10 +34,10 @@ def owner_engine() -> Iterator[Engine]:
 
 @contextmanager
 def acting_as(engine: Engine, role: str) -> Iterator[Connection]:
-    """A transaction of its own in which the owner acts as ``role``.
+    """A transaction in which the owner acts as ``role``.
 
-    Forced row security hides every tenant's rows from the owner, so data is read and changed as
-    one of the roles that a policy names.
+    Forced row-level security hides the rows of every tenant from the owner, so they are read and
+    changed as one of the roles that a policy names.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL search_path = public"))

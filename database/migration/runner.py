@@ -75,9 +75,9 @@ class Runner:
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
         self._left_out = ""
+        self._warnings: set[str] = set()
         offline = context.is_offline_mode()
         self.progress = Progress(_silent if offline else context.config.print_stdout)
-        self._warnings: set[str] = set()
 
     # --- both modes ---
 

@@ -1,4 +1,4 @@
-"""Alerts: rules, what they raised, silence for maintenance, escalation and people on call."""
+"""Alerts: rules, the alerts they raise, maintenance windows, escalation and on-call schedules."""
 
 from models.alert import raising, who_is_on_call
 from models.alert.alerts import Alert, AlertEvent

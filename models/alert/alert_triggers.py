@@ -1,12 +1,12 @@
-"""The life of an alert, kept by triggers: allowed transitions, moments, trail, announcements."""
+"""Triggers of alerts: allowed transitions, their times, the event history, notifications."""
 
 from __future__ import annotations
 
 from ddl import Function
 from models.shared.functions import PLPGSQL_SETTINGS
 
-WORTH_SAYING = ("status", "severity", "escalation_level", "silenced_until")
-"""What listeners hear of; that an alert was raised once more is none of it."""
+ANNOUNCED = ("status", "severity", "escalation_level", "silenced_until")
+"""Listeners are notified when one of these changes, but not when an alert is raised again."""
 
 _REFERENCES = (
     "device_id",
@@ -18,17 +18,17 @@ _REFERENCES = (
     "closed_by",
     "escalation_policy_id",
 )
-_FORGETTABLE = ", ".join(f"'{name}'" for name in (*_REFERENCES, "updated_at"))
+_MUTABLE_AFTER_CLOSE = ", ".join(f"'{name}'" for name in (*_REFERENCES, "updated_at"))
 
-# updated_at is no part of the comparison: its trigger fires after this one, by name.
-_KEEP_LIFE_CYCLE = f"""
+# updated_at is not compared: its trigger fires later, since it has a later name.
+_KEEP_STATUS = f"""
     declare
       kept jsonb;
       left_over jsonb;
     begin
       if tg_op = 'INSERT' then
         if new.status <> 'open' then
-          raise exception 'an alert begins open, not %', new.status
+          raise exception 'a new alert has status open, not %', new.status
             using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
                   constraint = tg_name, column = 'status';
         end if;
@@ -41,10 +41,10 @@ _KEEP_LIFE_CYCLE = f"""
       if new.status <> old.status then
         if (old.status, new.status) not in
            (('open', 'acknowledged'), ('open', 'closed'), ('acknowledged', 'closed')) then
-          raise exception 'alert % is %: it cannot become %', old.id, old.status, new.status
+          raise exception 'alert % cannot go from % to %', old.id, old.status, new.status
             using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
                   constraint = tg_name, column = 'status',
-                  hint = 'open, then acknowledged or not, then closed; raise a new one instead.';
+                  hint = 'Allowed: open to acknowledged or closed, acknowledged to closed.';
         end if;
         if new.status = 'acknowledged' then
           new.acknowledged_at := now();
@@ -53,14 +53,14 @@ _KEEP_LIFE_CYCLE = f"""
         end if;
         new.next_escalation_at := null;
       elsif old.status = 'closed' then
-        -- What it refers to may go; everything else stays as it was.
+        -- References may become NULL; everything else must stay as it was.
         kept := to_jsonb(old);
         left_over := to_jsonb(new);
-        if left_over - array[{_FORGETTABLE}] <> kept - array[{_FORGETTABLE}]
+        if left_over - array[{_MUTABLE_AFTER_CLOSE}] <> kept - array[{_MUTABLE_AFTER_CLOSE}]
            or not jsonb_strip_nulls(left_over - 'details' - 'updated_at') <@ kept then
-          raise exception 'alert % is closed: it cannot be changed any more', old.id
+          raise exception 'alert % is closed and can no longer be changed', old.id
             using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
-                  constraint = tg_name, hint = 'Add a note to its alert_events.';
+                  constraint = tg_name, hint = 'Add a note in alert_events instead.';
         end if;
       end if;
       return new;
@@ -93,19 +93,19 @@ _RECORD = """
     end
 """
 
-# Rows of the trail come from the trigger above, one level down, or are notes.
-_REFUSE_BY_HAND = """
+# Events come from the trigger above, hence at depth 2; only notes are inserted directly.
+_REJECT_MANUAL = """
     begin
       if pg_trigger_depth() < 2 then
-        raise exception 'event % is not written by hand', new.event
+        raise exception 'event % can only be written by the database', new.event
           using errcode = 'insufficient_privilege', table = tg_table_name,
-                hint = 'Change the alert: its trail follows. Only notes are added directly.';
+                hint = 'Change the alert, and the event is recorded. Only notes can be inserted.';
       end if;
       return new;
     end
 """
 
-_COLUMNS = ", ".join("{0}." + name for name in WORTH_SAYING)
+_COLUMNS = ", ".join("{0}." + name for name in ANNOUNCED)
 _ANNOUNCE = f"""
     begin
       if tg_op = 'INSERT' then
@@ -136,22 +136,22 @@ def _trigger_function(name: str, body: str, comment: str) -> Function:
 
 ALERT_FUNCTIONS = (
     _trigger_function(
-        "keep_alert_life_cycle",
-        _KEEP_LIFE_CYCLE,
-        "an alert goes from open to acknowledged to closed, and its moments with it.",
+        "keep_alert_status",
+        _KEEP_STATUS,
+        "allows only open, acknowledged, closed in that order, and sets the times.",
     ),
     _trigger_function(
-        "record_alert_event", _RECORD, "what happens to an alert is kept in alert_events."
+        "record_alert_event", _RECORD, "records changes of an alert in alert_events."
     ),
     _trigger_function(
-        "refuse_alert_event_by_hand",
-        _REFUSE_BY_HAND,
-        "events other than notes come from the alert itself.",
+        "reject_manual_alert_event",
+        _REJECT_MANUAL,
+        "rejects events other than notes that are inserted directly.",
     ),
     _trigger_function(
         "announce_alerts",
         _ANNOUNCE,
-        "NOTIFY fleet_alert with the id of each tenant whose alerts changed, once a statement.",
+        "NOTIFY fleet_alert once per statement and tenant whose alerts changed.",
     ),
 )
-"""To stand in the table of alerts."""
+"""For the __table_args__ of the table of alerts."""

@@ -1,4 +1,4 @@
-"""Alerts and their trail."""
+"""Alerts and the events in their history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Trigger
-from models.alert.alert_triggers import ALERT_FUNCTIONS, WORTH_SAYING
+from models.alert.alert_triggers import ALERT_FUNCTIONS, ANNOUNCED
 from models.alert.rules import SEVERITY
 from models.shared.base import (
     EMPTY_OBJECT,
@@ -29,9 +29,9 @@ from models.shared.base import (
 
 
 class Alert(TenantScoped, Timestamped, Base):
-    """Something that is, or was, wrong; one row from when it begins until it is closed.
+    """A problem, from when it begins until it is closed.
 
-    An alert is history: tenants do not delete it, and it outlives whatever it is about.
+    Alerts are history: tenants cannot delete them, and they outlive the object they refer to.
     """
 
     __tablename__ = "fleet_alert"
@@ -40,28 +40,31 @@ class Alert(TenantScoped, Timestamped, Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(
-        comment="What makes it the same alert when it is raised again, e.g. rule and device."
+        comment="Identifies the problem when it is raised again, e.g. rule and device."
     )
     alert_type: Mapped[str] = mapped_column(comment="E.g. threshold or no_heartbeat.")
     status: Mapped[str] = mapped_column(
         server_default="open",
-        comment="open, then acknowledged or not, then closed; never back.",
+        comment="open, optionally acknowledged, then closed; never back.",
     )
-    severity: Mapped[int] = mapped_column(comment=f"{SEVERITY}; the worst so far.")
+    severity: Mapped[int] = mapped_column(comment=f"{SEVERITY}; the highest so far.")
     confidence: Mapped[float] = mapped_column(
-        server_default=text("1"), comment="0 to 1: how sure whoever raised it is."
+        server_default=text("1"),
+        comment="0 to 1, as estimated by the rule or service that raised it.",
     )
-    summary: Mapped[str] = mapped_column(comment="One sentence for people.")
+    summary: Mapped[str] = mapped_column(comment="One sentence for people to read.")
     details: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Values that raised it, as of the last time."
+        server_default=EMPTY_OBJECT, comment="The values that raised it most recently."
     )
-    device_id: Mapped[str | None] = mapped_column(comment="NULL once the device is gone.")
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Where it was raised.")
+    device_id: Mapped[str | None] = mapped_column(comment="NULL after the device was deleted.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="The site at which it was raised.")
     endpoint_id: Mapped[uuid.UUID | None] = mapped_column(comment="endpoints.id")
     tag_id: Mapped[BigInt | None] = mapped_column(comment="tag_metadata.tag_id")
-    rule_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: without a rule, or gone.")
+    rule_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="NULL: raised without a rule, or the rule was deleted."
+    )
     trigger_count: Mapped[BigInt] = mapped_column(
-        server_default=text("1"), comment="How often it was raised while it was not closed."
+        server_default=text("1"), comment="How often it was raised before it was closed."
     )
     last_triggered_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     acknowledged_at: Mapped[datetime.datetime | None] = mapped_column(
@@ -69,19 +72,19 @@ class Alert(TenantScoped, Timestamped, Base):
     )
     acknowledged_by: Mapped[uuid.UUID | None]
     closed_at: Mapped[datetime.datetime | None]
-    closed_by: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: it went away by itself.")
+    closed_by: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: closed automatically.")
     silenced_until: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Neither notified nor escalated until then."
+        comment="Until then it is neither notified nor escalated."
     )
     escalation_policy_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="As chosen when it was raised: of its rule, or the default one."
+        comment="Chosen when it was raised: that of its rule, or the default policy."
     )
     escalation_level: Mapped[int] = mapped_column(
-        server_default=ZERO, comment="The level that was told last; 0: none yet."
+        server_default=ZERO, comment="The level notified most recently; 0: none yet."
     )
     escalated_at: Mapped[datetime.datetime | None]
     next_escalation_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="NULL: nobody else will be told; always once it is acknowledged."
+        comment="NULL: no further escalation, as after it is acknowledged."
     )
 
     __table_args__ = (
@@ -110,7 +113,7 @@ class Alert(TenantScoped, Timestamped, Base):
         Index(None, "tenant_id", "acknowledged_by"),
         Index(None, "tenant_id", "closed_by"),
         Index(None, "tenant_id", "escalation_policy_id"),
-        # The worker asks over all tenants what is due.
+        # For the worker, which looks for due escalations of all tenants.
         Index(
             None,
             "next_escalation_at",
@@ -129,17 +132,19 @@ class Alert(TenantScoped, Timestamped, Base):
             "CASE status WHEN 'open' THEN acknowledged_at IS NULL AND closed_at IS NULL"
             " WHEN 'acknowledged' THEN acknowledged_at IS NOT NULL AND closed_at IS NULL"
             " ELSE closed_at >= created_at END",
-            name="moments",
+            name="status_times",
         ),
         CheckConstraint("status = 'open' OR next_escalation_at IS NULL", name="next_escalation"),
-        CheckConstraint("acknowledged_by IS NULL OR acknowledged_at IS NOT NULL", name="by_whom"),
-        CheckConstraint("closed_by IS NULL OR closed_at IS NOT NULL", name="closed_by_whom"),
+        CheckConstraint(
+            "acknowledged_by IS NULL OR acknowledged_at IS NOT NULL", name="acknowledged_by"
+        ),
+        CheckConstraint("closed_by IS NULL OR closed_at IS NOT NULL", name="closed_by"),
         *ALERT_FUNCTIONS,
         Trigger(
-            "alert_follows_its_life_cycle",
+            "alert_status_transitions",
             timing="before",
             events="insert or update",
-            function="keep_alert_life_cycle()",
+            function="keep_alert_status()",
         ),
         Trigger(
             "alert_leaves_a_trail",
@@ -173,14 +178,14 @@ class Alert(TenantScoped, Timestamped, Base):
             function="announce_alerts()",
         ),
         {
-            "comment": "Alerts, at most one per fingerprint that is not closed. "
-            f"NOTIFY fleet_alert says which tenant has news: {', '.join(WORTH_SAYING)}."
+            "comment": "Alerts, at most one per fingerprint that is not closed. NOTIFY fleet_alert "
+            f"sends the tenant when one of these changes: {', '.join(ANNOUNCED)}."
         },
     )
 
 
 class AlertEvent(TenantScoped, Identified, Base):
-    """One step in the life of an alert; whoever looks at it may add notes."""
+    """A change of an alert, or a note that a member added."""
 
     __tablename__ = "alert_events"
     __app_privileges__ = "select, insert"
@@ -188,10 +193,10 @@ class AlertEvent(TenantScoped, Identified, Base):
 
     alert_id: Mapped[BigInt]
     event: Mapped[str] = mapped_column(
-        server_default="note", comment="Written by the database, but for notes."
+        server_default="note", comment="Written by the database, except for notes."
     )
     actor_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The member who did it; NULL: none, or no member any more."
+        comment="The member who did it; NULL: no member, or one who has left."
     )
     at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     note: Mapped[str | None]
@@ -208,11 +213,11 @@ class AlertEvent(TenantScoped, Identified, Base):
         CheckConstraint("event <> 'note' OR note <> ''", name="note"),
         json_object("details"),
         Trigger(
-            "only_notes_by_hand",
+            "only_notes_are_inserted",
             timing="before",
             events="insert",
             when="new.event <> 'note'",
-            function="refuse_alert_event_by_hand()",
+            function="reject_manual_alert_event()",
         ),
         {"comment": "What happened to each alert; append-only."},
     )

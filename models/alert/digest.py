@@ -1,4 +1,4 @@
-"""Who wants a summary of alerts by mail, and how often."""
+"""Summaries of alerts by e-mail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.shared.base import Base, TenantScoped, Timestamped, one_of, tenant_r
 
 
 class AlertDigestSettings(TenantScoped, Timestamped, Base):
-    """How often a member gets the summary."""
+    """How often a member receives the summary."""
 
     __tablename__ = "alert_digest_settings"
 
@@ -23,7 +23,7 @@ class AlertDigestSettings(TenantScoped, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("user_id", "tenant_members", on_delete="cascade"),
-        # The worker asks over all tenants whose turn it is.
+        # For the worker, which looks for due summaries of all tenants.
         Index(
             None,
             "frequency",
@@ -32,5 +32,5 @@ class AlertDigestSettings(TenantScoped, Timestamped, Base):
         ),
         one_of("frequency", ("daily", "weekly", "disabled")),
         CheckConstraint("position('@' in email) > 1", name="email"),
-        {"comment": "Summaries of alerts by mail, per member."},
+        {"comment": "Settings of each member for the summary of alerts by e-mail."},
     )

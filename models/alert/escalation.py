@@ -1,4 +1,4 @@
-"""Whom to tell next when nobody reacts."""
+"""Escalation: who is notified next when nobody acknowledges an alert."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from models.shared.base import (
     tenant_reference,
 )
 
-# One statement: a row that another worker has taken is skipped, and what is due is moved on
-# before it is returned, so that each step of an alert is given out once. An alert whose next
-# level is gone by now is moved on too, to no further step, but not returned.
+# One statement: a row that another worker has locked is skipped, and an alert is advanced before
+# it is returned, so that each step is returned only once. An alert whose next level was deleted
+# in the meantime ends its escalation and is not returned.
 _TAKE_DUE_ESCALATIONS = """
     BEGIN ATOMIC
       WITH due AS MATERIALIZED (
@@ -57,14 +57,14 @@ _TAKE_DUE_ESCALATIONS = """
 
 
 class EscalationPolicy(TenantScoped, Identified, Timestamped, Base):
-    """An order of people and channels."""
+    """Who is notified of an alert, in which order."""
 
     __tablename__ = "escalation_policies"
 
     name: Mapped[str]
     description: Mapped[str | None]
     is_default: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="For alerts whose rule names no policy; at most one."
+        server_default=FALSE, comment="Used for alerts whose rule names no policy; at most one."
     )
 
     __table_args__ = (
@@ -76,15 +76,15 @@ class EscalationPolicy(TenantScoped, Identified, Timestamped, Base):
             postgresql_where=text("is_default"),
         ),
         not_empty("name"),
-        {"comment": "Policies of escalation; their steps are in escalation_levels."},
+        {"comment": "Escalation policies; their steps are in escalation_levels."},
     )
 
 
 class EscalationLevel(TenantScoped, Timestamped, Base):
     """One step of a policy.
 
-    Levels have no gaps: each refers to the one below by a foreign key, which also holds where two
-    sessions change a policy at once.
+    A foreign key from each level to the one below prevents gaps, even when two sessions change a
+    policy at the same time.
     """
 
     __tablename__ = "escalation_levels"
@@ -93,17 +93,17 @@ class EscalationLevel(TenantScoped, Timestamped, Base):
     level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, comment="From 1.")
     level_below: Mapped[int | None] = mapped_column(
         Computed("nullif(level - 1, 0)", persisted=True),
-        comment="Must exist, so that there are no gaps; NULL of the first.",
+        comment="Must exist, so that there are no gaps; NULL for the first.",
     )
     delay_minutes: Mapped[int] = mapped_column(
         server_default=text("15"),
-        comment="How long nobody has reacted: to the alert, or to the level below.",
+        comment="Minutes without a reaction since the alert, or since the level below.",
     )
     channel_id: Mapped[uuid.UUID] = mapped_column(
-        comment="How to tell. A channel that a level relies on cannot be deleted, nor a schedule."
+        comment="Where to notify. Neither channel nor schedule can be deleted while used."
     )
     oncall_schedule_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="Whom to tell: whoever is on call then; NULL: all whom the channel reaches."
+        comment="Notify the person on call; NULL: everyone the channel reaches."
     )
 
     __table_args__ = (
@@ -127,7 +127,7 @@ Function(
     "level integer, channel_id uuid, oncall_schedule_id uuid)",
     body=_TAKE_DUE_ESCALATIONS,
     grants=dict.fromkeys(("fleet_app", "fleet_operator"), "execute"),
-    comment="Moves alerts whose time has come to their next level and returns them, each to one "
-    "caller only; of all tenants for fleet_operator, of its own for fleet_app.",
+    comment="Moves due alerts to their next level and returns them, each to one caller only: those "
+    "of all tenants to fleet_operator, those of the current tenant to fleet_app.",
     metadata=Base.metadata,
 )

@@ -1,4 +1,4 @@
-"""Times in which something is worked on and nobody wants to hear of it."""
+"""Maintenance windows, in which no alerts are raised."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from models.shared.base import (
 )
 
 KNOWN_TIMEZONE = "(to_timestamp(0) AT TIME ZONE timezone) IS NOT NULL"
-"""A CHECK that fails, with the server's own words, for a time zone that it does not know."""
+"""A CHECK that fails with the error of the server for a time zone that the server does not know."""
 
 _TARGETS = ("site_id", "group_id", "device_id", "device_type", "project_id", "endpoint_id")
 
-# A recurring window begins at a wall-clock time, whatever summer time does, and may reach into
-# the next day, hence the look at yesterday's.
+# A recurring window begins at a wall-clock time, regardless of daylight saving, and may extend
+# into the next day, so the window of the previous day is checked as well.
 _UNDER_MAINTENANCE = """
     RETURN EXISTS (
       SELECT
@@ -68,7 +68,7 @@ _UNDER_MAINTENANCE = """
 
 
 class AlertMaintenanceWindow(TenantScoped, Timestamped, Base):
-    """A time of maintenance, once or every week."""
+    """A maintenance window, once or weekly."""
 
     __tablename__ = "alert_maintenance_windows"
 
@@ -78,18 +78,20 @@ class AlertMaintenanceWindow(TenantScoped, Timestamped, Base):
     starts_at: Mapped[datetime.datetime]
     ends_at: Mapped[datetime.datetime | None] = mapped_column(comment="NULL: until further notice.")
     timezone: Mapped[str] = mapped_column(
-        server_default="UTC", comment="IANA name: where the clock of a recurring window hangs."
+        server_default="UTC", comment="IANA name of the time zone of a recurring window."
     )
     recur_weekdays: Mapped[list[int] | None] = mapped_column(
         ARRAY(Integer),
-        comment="Days on which it begins, 1 (Monday) to 7; NULL: all the time from starts_at on.",
+        comment="Days on which it begins, 1 (Monday) to 7; NULL: continuously from starts_at.",
     )
-    recur_start_minute: Mapped[int | None] = mapped_column(comment="After midnight in timezone.")
-    recur_minutes: Mapped[int | None] = mapped_column(comment="Length, up to 1440.")
+    recur_start_minute: Mapped[int | None] = mapped_column(
+        comment="Minutes after midnight in timezone."
+    )
+    recur_minutes: Mapped[int | None] = mapped_column(comment="Length in minutes, up to 1440.")
     target_all: Mapped[bool] = mapped_column(
         server_default=FALSE,
-        comment="Silences the whole tenant. Not said by having no targets: they go with what "
-        "they name, and the last one to go must not silence everything.",
+        comment="Covers the whole tenant. Having no targets does not mean this: targets are "
+        "deleted with the object they name, and losing the last one must not cover everything.",
     )
     created_by: Mapped[uuid.UUID | None] = mapped_column(
         comment="users.id; no foreign key, the window outlives the account."
@@ -110,18 +112,20 @@ class AlertMaintenanceWindow(TenantScoped, Timestamped, Base):
         ),
         CheckConstraint("recur_start_minute BETWEEN 0 AND 1439", name="recur_start_minute"),
         CheckConstraint("recur_minutes BETWEEN 1 AND 1440", name="recur_minutes"),
-        {"comment": "Times in which no alerts are raised for what is being worked on."},
+        {"comment": "Windows in which no alerts are raised for their targets."},
     )
 
 
 class AlertMaintenanceTarget(TenantScoped, Identified, Base):
-    """Something that a window covers; goes with what it names."""
+    """An object that a window covers; deleted together with the object."""
 
     __tablename__ = "alert_maintenance_targets"
     __app_privileges__ = "select, insert, delete"
 
     window_id: Mapped[uuid.UUID]
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Exactly one of these is said.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="Exactly one of these columns is set."
+    )
     group_id: Mapped[uuid.UUID | None]
     device_id: Mapped[str | None]
     device_type: Mapped[str | None]
@@ -145,7 +149,7 @@ class AlertMaintenanceTarget(TenantScoped, Identified, Base):
         *(Index(None, "tenant_id", column) for column in _TARGETS),
         CheckConstraint(f"num_nonnulls({', '.join(_TARGETS)}) = 1", name="one_target"),
         not_empty("device_type"),
-        {"comment": "What a maintenance window covers, one thing in a row."},
+        {"comment": "Objects that maintenance windows cover, one per row."},
     )
 
 
@@ -158,7 +162,7 @@ Function(
     body=_UNDER_MAINTENANCE,
     volatility="stable",
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="Whether a window covers any of these at that moment: a device by itself, its site, "
-    "type or groups; an endpoint by itself or the project that the caller names.",
+    comment="Whether a window covers one of these objects at that moment: a device itself, its "
+    "site, type or groups; an endpoint itself or the project that the caller passes.",
     metadata=Base.metadata,
 )

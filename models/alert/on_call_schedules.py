@@ -1,4 +1,4 @@
-"""Who is to be called: schedules, layers of rotations, and exceptions."""
+"""On-call schedules: layers, rotations and overrides."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 
-# An EXCLUDE constraint would need the extension btree_gist. Two sessions see nothing of each
-# other's new row, so both lock the schedule, which their rows share, before they look.
-_REFUSE_OVERLAP = """
+# An EXCLUDE constraint would need the extension btree_gist. Two sessions cannot see each other's
+# new rows, so each locks the schedule that the rows share before it looks for an overlap.
+_REJECT_OVERLAP = """
     declare
       other record;
     begin
@@ -46,7 +46,7 @@ _REFUSE_OVERLAP = """
       return null;
     end
 """
-_OVERRIDES = _REFUSE_OVERLAP.format(
+_OVERRIDES = _REJECT_OVERLAP.format(
     look="""select o.starts_at, o.ends_at into other
         from public.oncall_overrides o
        where o.tenant_id = new.tenant_id and o.schedule_id = new.schedule_id and o.id <> new.id
@@ -56,7 +56,7 @@ _OVERRIDES = _REFUSE_OVERLAP.format(
     what="override",
     hint="End the other one earlier, or name a layer in both.",
 )
-_LAYERS = _REFUSE_OVERLAP.format(
+_LAYERS = _REJECT_OVERLAP.format(
     look="""select l.starts_at, l.ends_at into other
         from public.oncall_layers l
        where l.tenant_id = new.tenant_id and l.schedule_id = new.schedule_id and l.id <> new.id
@@ -70,50 +70,50 @@ _LAYERS = _REFUSE_OVERLAP.format(
 
 
 class OncallSchedule(TenantScoped, Identified, Timestamped, Base):
-    """A schedule of people on call."""
+    """An on-call schedule."""
 
     __tablename__ = "oncall_schedules"
 
     name: Mapped[str]
     description: Mapped[str | None]
     timezone: Mapped[str] = mapped_column(
-        server_default="UTC", comment="IANA name; hand-overs happen by its clock."
+        server_default="UTC", comment="IANA name; hand-offs happen in this time zone."
     )
 
     __table_args__ = (
         UniqueConstraint("tenant_id", "name"),
         not_empty("name"),
         CheckConstraint(KNOWN_TIMEZONE, name="timezone"),
-        {"comment": "Schedules of people on call."},
+        {"comment": "On-call schedules."},
     )
 
 
 class OncallLayer(TenantScoped, Identified, Timestamped, Base):
-    """People who take turns. One rotation of an order is in force at a time."""
+    """A rotation of members; at most one rotation of each order applies at a time."""
 
     __tablename__ = "oncall_layers"
 
     schedule_id: Mapped[uuid.UUID]
     name: Mapped[str] = mapped_column(server_default="Layer 1")
     layer_order: Mapped[int] = mapped_column(
-        server_default=ZERO, comment="Whom to call first: 0, then 1, ..."
+        server_default=ZERO, comment="Order of calling: 0 first, then 1, ..."
     )
     rotation_type: Mapped[str] = mapped_column(server_default="weekly")
     shift_duration_hours: Mapped[int] = mapped_column(server_default=text("168"))
     handoff_day: Mapped[int] = mapped_column(
-        server_default=text("1"), comment="1 (Monday) to 7; of weekly rotations."
+        server_default=text("1"), comment="1 (Monday) to 7; used by weekly rotations."
     )
     handoff_hour: Mapped[int] = mapped_column(
-        server_default=text("9"), comment="By the clock of the schedule."
+        server_default=text("9"), comment="In the time zone of the schedule."
     )
     starts_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=NOW, comment="The first responder's turn is the one that covers this."
+        server_default=NOW, comment="The first responder takes the shift that covers this moment."
     )
-    ends_at: Mapped[datetime.datetime | None] = mapped_column(comment="NULL: goes on.")
+    ends_at: Mapped[datetime.datetime | None] = mapped_column(comment="NULL: no end.")
 
     __table_args__ = (
         tenant_reference("schedule_id", "oncall_schedules", "id", on_delete="cascade"),
-        # What an override refers to, so that its layer is one of its schedule.
+        # Referenced by overrides, so that their layer belongs to their schedule.
         UniqueConstraint("tenant_id", "schedule_id", "id"),
         Index(None, "tenant_id", "schedule_id", "layer_order", "starts_at"),
         not_empty("name"),
@@ -129,25 +129,25 @@ class OncallLayer(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("layer_order >= 0", name="layer_order"),
         CheckConstraint("ends_at > starts_at", name="ends_at"),
         Function(
-            "refuse_overlapping_layer",
+            "reject_overlapping_layer",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_LAYERS,
-            comment="Trigger: layers of the same order do not overlap.",
+            comment="Trigger: rejects layers of the same order that overlap.",
         ),
         Trigger(
             "layers_do_not_overlap",
             timing="after",
             events="insert or update of schedule_id, layer_order, starts_at, ends_at",
-            function="refuse_overlapping_layer()",
+            function="reject_overlapping_layer()",
         ),
         {"comment": "Rotations of a schedule."},
     )
 
 
 class OncallResponder(TenantScoped, Timestamped, Base):
-    """A member's turn in a rotation; goes with the member."""
+    """A turn of a member in a rotation; deleted together with the member."""
 
     __tablename__ = "oncall_responders"
 
@@ -155,7 +155,7 @@ class OncallResponder(TenantScoped, Timestamped, Base):
     position: Mapped[int] = mapped_column(
         primary_key=True,
         autoincrement=False,
-        comment="Order of the turns; gaps do not matter, a member may have several.",
+        comment="Order of the turns; may have gaps. A member may have several turns.",
     )
     user_id: Mapped[uuid.UUID]
 
@@ -164,20 +164,20 @@ class OncallResponder(TenantScoped, Timestamped, Base):
         tenant_reference("user_id", "tenant_members", on_delete="cascade"),
         Index(None, "tenant_id", "user_id"),
         CheckConstraint("position >= 0", name="position"),
-        {"comment": "Who takes turns in a rotation."},
+        {"comment": "Members of rotations."},
     )
 
 
 class OncallOverride(TenantScoped, Identified, Timestamped, Base):
-    """A member who steps in for a while."""
+    """A member who takes over for a limited time."""
 
     __tablename__ = "oncall_overrides"
 
     schedule_id: Mapped[uuid.UUID]
     layer_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="NULL: instead of all layers of the schedule."
+        comment="NULL: replaces all layers of the schedule."
     )
-    user_id: Mapped[uuid.UUID] = mapped_column(comment="Whom to call meanwhile.")
+    user_id: Mapped[uuid.UUID] = mapped_column(comment="The member on call during the override.")
     starts_at: Mapped[datetime.datetime]
     ends_at: Mapped[datetime.datetime]
     reason: Mapped[str | None]
@@ -192,18 +192,18 @@ class OncallOverride(TenantScoped, Identified, Timestamped, Base):
         Index(None, "tenant_id", "user_id"),
         CheckConstraint("ends_at > starts_at", name="ends_at"),
         Function(
-            "refuse_overlapping_override",
+            "reject_overlapping_override",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_OVERRIDES,
-            comment="Trigger: overrides of the same layer, or of all, do not overlap.",
+            comment="Trigger: rejects overrides that overlap in the same layer, or in all layers.",
         ),
         Trigger(
             "overrides_do_not_overlap",
             timing="after",
             events="insert or update of schedule_id, layer_id, starts_at, ends_at",
-            function="refuse_overlapping_override()",
+            function="reject_overlapping_override()",
         ),
-        {"comment": "Exceptions from a schedule."},
+        {"comment": "Temporary replacements in on-call schedules."},
     )

@@ -1,12 +1,12 @@
-"""Raising an alert: the first time a row, after that a count."""
+"""Raising an alert: the first call inserts it, further calls count."""
 
 from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import Base
 
-# The partial unique index decides which of two sessions inserts; the other one counts. The
-# policy is looked up with the rule, so that one deleted later does not end the escalation.
+# The partial unique index decides which of two sessions inserts; the other one counts. The policy
+# is stored with the alert, so that deleting the rule later does not end the escalation.
 _RAISE_ALERT = """
     BEGIN ATOMIC
       INSERT INTO fleet_alert AS a
@@ -59,7 +59,8 @@ Function(
     returns="TABLE(alert_id bigint, is_new boolean, times bigint)",
     body=_RAISE_ALERT,
     grants=dict.fromkeys(("fleet_app", "fleet_operator"), "execute"),
-    comment="Opens an alert, or counts once more the one of that fingerprint which is not closed "
-    "yet; no row where a maintenance window covers what it is about. project_id: of endpoint_id.",
+    comment="Opens an alert, or increments the counter of the one with that fingerprint that is "
+    "not closed; returns no row if a maintenance window covers it. project_id: that of "
+    "endpoint_id.",
     metadata=Base.metadata,
 )

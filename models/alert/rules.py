@@ -1,4 +1,4 @@
-"""When to raise an alert: rules, their conditions, and what they watch."""
+"""Alert rules: their conditions and targets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TARGETS = (
 
 
 class AlertRule(TenantScoped, Timestamped, Base):
-    """What is abnormal, and how bad it is."""
+    """When to raise an alert, and how severe it is."""
 
     __tablename__ = "alert_rules"
 
@@ -46,8 +46,8 @@ class AlertRule(TenantScoped, Timestamped, Base):
     description: Mapped[str | None]
     rule_type: Mapped[str] = mapped_column(
         server_default="threshold",
-        comment="threshold: latest values; window: aggregates; anomaly: distance from the usual "
-        "in standard deviations; the others: nothing heard for for_seconds.",
+        comment="threshold: latest values; window: aggregates; anomaly: deviation from the mean in "
+        "standard deviations; the others: no data for for_seconds.",
     )
     severity: Mapped[int] = mapped_column(server_default=text("3"), comment=f"{SEVERITY}.")
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
@@ -56,19 +56,19 @@ class AlertRule(TenantScoped, Timestamped, Base):
     )
     for_seconds: Mapped[int] = mapped_column(
         server_default=ZERO,
-        comment="How long it has to last before an alert is raised; the only duration of a rule.",
+        comment="How long the condition must last before an alert is raised.",
     )
     target_all: Mapped[bool] = mapped_column(
         server_default=FALSE,
-        comment="Watches everything. Not said by having no targets: a rule whose last target is "
-        "deleted must not suddenly watch the whole tenant.",
+        comment="Applies to the whole tenant. Having no targets does not mean this: a rule whose "
+        "last target is deleted must not suddenly apply to everything.",
     )
     escalation_policy_id: Mapped[uuid.UUID | None] = mapped_column(
         comment="NULL: the default policy of the tenant, if it has one."
     )
     actions: Mapped[list[Any]] = mapped_column(
         server_default=text("'[]'::jsonb"),
-        comment="What to do besides notifying, e.g. a device command; an array of objects.",
+        comment="Actions besides notifications, e.g. device commands; an array of objects.",
     )
     created_by: Mapped[uuid.UUID | None] = mapped_column(
         comment="users.id; no foreign key, the rule outlives the account."
@@ -93,7 +93,10 @@ class AlertRule(TenantScoped, Timestamped, Base):
             name="for_seconds",
         ),
         json_array("actions"),
-        {"comment": "Rules that raise alerts; conditions and targets are rows of their own."},
+        {
+            "comment": "Rules that raise alerts; their conditions and targets are in tables of "
+            "their own."
+        },
     )
 
 
@@ -104,12 +107,12 @@ class AlertRuleCondition(TenantScoped, Timestamped, Base):
 
     rule_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     ordinal: Mapped[int] = mapped_column(
-        primary_key=True, autoincrement=False, comment="Order as shown, from 1."
+        primary_key=True, autoincrement=False, comment="Display order, from 1."
     )
     metric: Mapped[str] = mapped_column(comment="A metric key or the name of a tag.")
     operator: Mapped[str]
     threshold: Mapped[float] = mapped_column(
-        comment="In the unit of the metric; of an anomaly, in standard deviations."
+        comment="In the unit of the metric; for anomaly rules in standard deviations."
     )
     aggregation: Mapped[str | None] = mapped_column(
         comment="Over window_seconds; NULL: the latest value."
@@ -131,18 +134,20 @@ class AlertRuleCondition(TenantScoped, Timestamped, Base):
         CheckConstraint(
             "(aggregation IS NULL) = (window_seconds IS NULL)", name="aggregation_has_a_window"
         ),
-        {"comment": "What a rule compares, one comparison in a row."},
+        {"comment": "Conditions of alert rules, one comparison per row."},
     )
 
 
 class AlertRuleTarget(TenantScoped, Identified, Base):
-    """Something that a rule watches; goes with what it names."""
+    """An object that a rule applies to; deleted together with the object."""
 
     __tablename__ = "alert_rule_targets"
     __app_privileges__ = "select, insert, delete"
 
     rule_id: Mapped[uuid.UUID]
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Exactly one of these is said.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="Exactly one of these columns is set."
+    )
     group_id: Mapped[uuid.UUID | None] = mapped_column(
         comment="Static or dynamic: device_group_members lists the devices of both."
     )
@@ -170,5 +175,5 @@ class AlertRuleTarget(TenantScoped, Identified, Base):
         *(Index(None, "tenant_id", column) for column in _TARGETS),
         CheckConstraint(f"num_nonnulls({', '.join(_TARGETS)}) = 1", name="one_target"),
         not_empty("device_type"),
-        {"comment": "What a rule watches, one thing in a row."},
+        {"comment": "Objects that alert rules apply to, one per row."},
     )

@@ -1,13 +1,13 @@
-"""Who is on call at a moment, worked out from rotations and overrides."""
+"""Who is on call at a given moment, from rotations and overrides."""
 
 from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import Base
 
-# Shifts are counted on the clock of the schedule, so that a hand-over at nine stays at nine when
-# summer time begins. The first shift is the one that covers the start of the layer; whoever is
-# not an active member is never called and takes no turn.
+# Shifts are counted in the local time of the schedule, so that a hand-off at nine stays at nine
+# when daylight saving begins. The first shift is the one that covers the start of the layer.
+# Members who are not active are skipped.
 _WHO_IS_ON_CALL = """
     BEGIN ATOMIC
       WITH layers AS (
@@ -30,7 +30,7 @@ _WHO_IS_ON_CALL = """
            AND (l.ends_at IS NULL OR l.ends_at > who_is_on_call.moment)
       ), turns AS (
         SELECT l.id, l.layer_order,
-               -- In the hour that winter time repeats, the clock may stand before the start.
+               -- When daylight saving ends, an hour repeats: local time may be before the start.
                greatest(0, floor(extract(epoch FROM l.clock - (
                  CASE WHEN l.handoff > l.start THEN l.handoff - l.step ELSE l.handoff END))
                  / 3600 / l.shift_duration_hours))::bigint AS shift
@@ -73,7 +73,7 @@ Function(
     body=_WHO_IS_ON_CALL,
     volatility="stable",
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="Whom to call at that moment, first row first: a person per layer, or one for all "
-    "(layer_id NULL) while an override of the whole schedule lasts.",
+    comment="Who is on call at that moment, in the order of calling: one person per layer, or one "
+    "for all layers (layer_id NULL) during an override of the whole schedule.",
     metadata=Base.metadata,
 )

@@ -1,4 +1,4 @@
-"""Tenants, accounts, roles, and the keys that programs use."""
+"""Tenants, accounts, roles, and the API keys of programs."""
 
 from models.auth import provisioning
 from models.auth.api_keys import ApiKey

@@ -1,4 +1,4 @@
-"""Keys with which programs act for a tenant."""
+"""API keys, with which programs act for a tenant."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from models.shared.base import (
 
 
 class ApiKey(TenantScoped, Identified, Timestamped, Base):
-    """A key shown once when made; afterwards only its hash is known.
+    """A key that is shown once, when it is created; only its hash is stored.
 
-    The application stores the hash of a new key but never reads one: sign-in compares it.
+    The application writes hashes but cannot read them; sign-in (fleet_auth) compares them.
     """
 
     __tablename__ = "api_keys"
@@ -30,13 +30,15 @@ class ApiKey(TenantScoped, Identified, Timestamped, Base):
     __hidden_columns__ = ("key_hash",)
 
     name: Mapped[str]
-    key_prefix: Mapped[str] = mapped_column(comment="First characters, to tell keys apart.")
+    key_prefix: Mapped[str] = mapped_column(
+        comment="First characters of the key, for people to recognize it."
+    )
     key_hash: Mapped[str] = mapped_column(
         deferred=True,
         comment="Unique over all tenants, since it is looked up before the tenant is known.",
     )
     scopes: Mapped[list[str]] = mapped_column(
-        server_default=EMPTY_ARRAY, comment="Actions that the key may be used for."
+        server_default=EMPTY_ARRAY, comment="Actions for which the key may be used."
     )
     expires_at: Mapped[datetime.datetime | None]
     last_used_at: Mapped[datetime.datetime | None]
@@ -52,5 +54,5 @@ class ApiKey(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("length(key_prefix) BETWEEN 4 AND 16", name="key_prefix"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         *access("fleet_auth", "select, update (last_used_at)"),
-        {"comment": "Keys with which programs act for a tenant."},
+        {"comment": "API keys, with which programs act for a tenant."},
     )

@@ -1,4 +1,4 @@
-"""How an account proves who it is, and for how long that holds."""
+"""Ways to sign in, login sessions, and one-time links."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class AuthIdentity(Private, Identified, Timestamped, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     provider: Mapped[str] = mapped_column(comment="'local', 'keycloak' or another issuer.")
     provider_user_id: Mapped[str] = mapped_column(
-        comment="What the provider calls the account: its subject, or the local login name."
+        comment="The account at the provider: the subject, or the local login name."
     )
     secret_hash: Mapped[str | None] = mapped_column(
-        deferred=True, comment="Password hash with its own salt; only for 'local'."
+        deferred=True, comment="Salted password hash; only for 'local'."
     )
     failed_attempts: Mapped[int] = mapped_column(
         server_default=ZERO, comment="Failures since the last success."
@@ -63,13 +63,13 @@ class AuthIdentity(Private, Identified, Timestamped, Base):
 
 
 class LoginSession(Private, Identified, Timestamped, Base):
-    """A signed-in client; its refresh token is replaced at every use."""
+    """A signed-in client; its refresh token is replaced on every use."""
 
     __tablename__ = "sessions"
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     active_tenant_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The membership that the session works in."
+        comment="The tenant that the session is working in."
     )
     jti: Mapped[uuid.UUID] = mapped_column(comment="Identifier in the refresh token.")
     refresh_hash: Mapped[str] = mapped_column(deferred=True, comment="Hash of the refresh token.")
@@ -79,7 +79,7 @@ class LoginSession(Private, Identified, Timestamped, Base):
     last_activity_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     revoked_at: Mapped[datetime.datetime | None]
     replaced_by_jti: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The next token of the chain; using this one again means theft."
+        comment="The token that replaced this one; if this one is used again, it was stolen."
     )
 
     __table_args__ = (
@@ -111,7 +111,7 @@ class LoginSession(Private, Identified, Timestamped, Base):
 
 
 class PasswordResetToken(Private, Identified, Timestamped, Base):
-    """A link sent by e-mail that lets its reader set a password or prove an address."""
+    """A link sent by e-mail to set a password or verify an address."""
 
     __tablename__ = "password_reset_tokens"
 
@@ -119,9 +119,10 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
     token_hash: Mapped[str] = mapped_column(deferred=True, comment="Hash of the token in the link.")
     purpose: Mapped[str] = mapped_column(comment="Set a password, or verify the address.")
     expires_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=text("now() + interval '1 hour'"), comment="One hour, if not said."
+        server_default=text("now() + interval '1 hour'"),
+        comment="Defaults to one hour after creation.",
     )
-    used_at: Mapped[datetime.datetime | None] = mapped_column(comment="A token works once.")
+    used_at: Mapped[datetime.datetime | None] = mapped_column(comment="A token can be used once.")
 
     __table_args__ = (
         UniqueConstraint("token_hash"),

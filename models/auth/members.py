@@ -1,4 +1,4 @@
-"""Who belongs to a tenant, who is invited, and what each member prefers."""
+"""Members of a tenant, invitations, and preferences of members."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 
-# Two sessions that each retire one of the last two owners would both see the other's owner.
-# Locking the tenant first makes the second wait, and its next statement then sees the first
-# one's commit (READ COMMITTED, as everywhere in this schema).
+# Two sessions that each remove one of the last two owners would both still see the other owner.
+# Locking the tenant first makes the second session wait, and its next statement then sees what
+# the first one committed (READ COMMITTED, as everywhere in this schema).
 #
-# SECURITY INVOKER on purpose: row security is forced, so a definer, the owner of the tables,
-# would see no member at all and refuse everything. The invoker sees what it needs: fleet_app
-# its own tenant and members (the lock wants UPDATE on any column of tenants, which the profile
-# columns give), operators everything. fleet_auth cannot get here: it changes invited members
-# only. Who changes app.tenant_id before the commit sees neither tenant nor owner: refused.
+# SECURITY INVOKER on purpose: row-level security is forced, so with the rights of the owner of the
+# tables the function would see no member and reject every change. The caller sees enough: fleet_app
+# its own tenant and members (the lock needs UPDATE on any column of tenants, which the profile
+# columns provide), operators everything. fleet_auth never gets here: it changes invited members
+# only. If app.tenant_id is changed before the commit, neither tenant nor owner is visible, and the
+# change is rejected.
 _KEEPS_AN_OWNER = f"""
     declare
       state text;
@@ -45,7 +46,7 @@ _KEEPS_AN_OWNER = f"""
       select status into state from public.tenants
         where tenant_id = old.tenant_id for no key update;
       if not found and pg_has_role(current_user, 'fleet_operator', 'usage') then
-        return null;  -- sees every tenant, so this one was deleted with its members
+        return null;  -- an operator sees every tenant, so this one was deleted
       end if;
       if state = 'deleted' or exists (
            select from public.tenant_members
@@ -63,8 +64,8 @@ _KEEPS_AN_OWNER = f"""
 class TenantMember(TenantScoped, Timestamped, Base):
     """An account that belongs to a tenant.
 
-    fleet_app inserts no members, else a tenant could enlist a stranger and read his address:
-    fleet_auth does, when an invitation is accepted. fleet_app cannot accept one either.
+    fleet_app cannot insert members, because a tenant could add any account and read its address.
+    fleet_auth inserts them when an invitation is accepted; fleet_app cannot accept one either.
     """
 
     __tablename__ = "tenant_members"
@@ -73,10 +74,10 @@ class TenantMember(TenantScoped, Timestamped, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
     status: Mapped[str] = mapped_column(
         server_default="invited",
-        comment="invited: not yet agreed, hence not yet seen by the tenant; disabled: shut out.",
+        comment="invited: not yet accepted, so not yet visible to the tenant; disabled: no access.",
     )
     is_owner: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="May do everything; a tenant always has an active owner."
+        server_default=FALSE, comment="Has all permissions; a tenant always has an active owner."
     )
     joined_at: Mapped[datetime.datetime | None] = mapped_column(
         comment="When the invitation was accepted."
@@ -113,7 +114,7 @@ class TenantMember(TenantScoped, Timestamped, Base):
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_KEEPS_AN_OWNER,
-            comment="Trigger: a tenant keeps an active owner, unless it is being deleted.",
+            comment="Trigger: rejects changes that leave a tenant without an active owner.",
         ),
         Trigger(
             "tenant_keeps_an_owner",
@@ -124,12 +125,12 @@ class TenantMember(TenantScoped, Timestamped, Base):
             constraint=True,
             initially_deferred=True,
         ),
-        {"comment": "Which accounts belong to which tenant."},
+        {"comment": "Accounts that belong to a tenant."},
     )
 
 
 class Invitation(TenantScoped, Identified, Timestamped, Base):
-    """An address asked to join; whoever holds the token may accept once."""
+    """An invitation to join a tenant; the token in its link accepts it once."""
 
     __tablename__ = "invitations"
     __app_privileges__ = (
@@ -137,14 +138,14 @@ class Invitation(TenantScoped, Identified, Timestamped, Base):
     )
     __hidden_columns__ = ("token_hash",)
 
-    email: Mapped[str] = mapped_column(comment="Address that the invitation was sent to.")
+    email: Mapped[str] = mapped_column(comment="Address to which the invitation was sent.")
     role_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="Role given at acceptance; NULL once that role is gone, then not acceptable."
+        comment="Role assigned on acceptance. NULL: the role was deleted, so it cannot be accepted."
     )
     project_ids: Mapped[list[uuid.UUID]] = mapped_column(
         server_default=EMPTY_ARRAY,
-        comment="Projects that the role is limited to, none for all; user_roles, written at "
-        "acceptance, has the foreign keys.",
+        comment="Projects to which the role is limited; empty: all. The rows of user_roles, "
+        "written on acceptance, have the foreign keys.",
     )
     token_hash: Mapped[str] = mapped_column(
         deferred=True,
@@ -173,7 +174,7 @@ class Invitation(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("accepted_at IS NULL OR revoked_at IS NULL", name="outcome"),
         *access("fleet_auth", "select, update (accepted_at)"),
-        {"comment": "Addresses asked to join a tenant."},
+        {"comment": "Invitations to join a tenant."},
     )
 
 
@@ -186,7 +187,7 @@ class UserPreferences(TenantScoped, Timestamped, Base):
     display_name: Mapped[str | None] = mapped_column(comment="Name within this tenant.")
     timezone: Mapped[str] = mapped_column(server_default="UTC", comment="IANA name.")
     notification_prefs: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Channel to what the member wants there."
+        server_default=EMPTY_OBJECT, comment="Channel to the settings of the member for it."
     )
 
     __table_args__ = (

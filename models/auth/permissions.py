@@ -1,4 +1,4 @@
-"""What can be permitted, and the roles that every new tenant starts with."""
+"""The catalogue of permissions, and the roles that every new tenant starts with."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from models.shared.base import ZERO, Base, Catalogue, Timestamped, not_empty, on
 
 
 class Permission(Catalogue, Timestamped, Base):
-    """One thing that a role may allow."""
+    """An action that a role may permit."""
 
     __tablename__ = "permissions"
 
     action: Mapped[str] = mapped_column(
         Text, primary_key=True, comment="Dotted name such as devices.read."
     )
-    category: Mapped[str] = mapped_column(comment="Heading under which people find it.")
+    category: Mapped[str] = mapped_column(comment="Heading under which it is listed.")
     description: Mapped[str | None]
 
     __table_args__ = (
@@ -32,11 +32,11 @@ class RoleTemplate(Catalogue, Timestamped, Base):
     __tablename__ = "role_templates"
 
     name: Mapped[str] = mapped_column(
-        Text, primary_key=True, comment="Becomes the name of the role; 'owner' must exist."
+        Text, primary_key=True, comment="Name of the copied role; 'owner' must exist."
     )
     description: Mapped[str | None]
     scope: Mapped[str] = mapped_column(
-        server_default="org", comment="Made for the whole organization or for single projects."
+        server_default="org", comment="Meant for the whole organization or for single projects."
     )
     sort_order: Mapped[int] = mapped_column(server_default=ZERO)
 
@@ -63,5 +63,5 @@ class RoleTemplatePermission(Catalogue, Base):
 
     __table_args__ = (
         Index(None, "action"),
-        {"comment": "What the built-in roles permit."},
+        {"comment": "Permissions of the built-in roles."},
     )

@@ -1,8 +1,8 @@
-"""How a tenant comes to be, and how it gets what the platform later adds.
+"""Creating a tenant, and copying built-in rows into it that the platform adds later.
 
-Both functions run with the rights of the caller, who must act as fleet_operator: row security
-is forced, so the owner of the tables would see none of the rows to copy. They say so instead of
-copying nothing.
+The functions run with the rights of the caller, which must act as fleet_operator: row-level
+security is forced, so the owner of the tables would see none of the rows to copy. If the rows are
+not visible, they raise an error instead of copying nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from models.shared.functions import PLPGSQL_SETTINGS
 
 _OPERATORS_ONLY = {"fleet_operator": "execute"}
 
-# Everything offered has a key: 'setting/KEY', 'template/SLUG', 'metric/SLUG/KEY' and so on.
-# tenants.builtins remembers the keys handed over. Only fresh keys are copied, so what a tenant
-# changed is never overwritten and what it deleted never comes back. The list of fresh keys is
-# made by one statement, hence from one snapshot: what is committed while this runs waits for
-# the next sync instead of being marked without having been copied.
+# Every built-in row has a key: 'setting/KEY', 'template/SLUG', 'metric/SLUG/KEY' and so on.
+# tenants.builtins lists the keys already copied. Only new keys are copied, so rows that a tenant
+# changed are never overwritten, and rows that it deleted are never restored. One statement makes
+# the list of new keys, so it comes from one snapshot: a row committed while this function runs is
+# left for the next call, rather than being listed without having been copied.
 _SYNC_TENANT = f"""
     declare
       platform constant uuid := '{PLATFORM_TENANT_ID}';
@@ -33,16 +33,16 @@ _SYNC_TENANT = f"""
           using errcode = 'no_data_found', hint = 'Act as fleet_operator: SET LOCAL ROLE.';
       end if;
       if state = 'deleted' then
-        raise exception 'tenant % is deleted: it gets nothing any more', tenant
+        raise exception 'tenant % is deleted: nothing can be copied into it', tenant
           using errcode = 'object_not_in_prerequisite_state';
       end if;
       if not exists (select from public.role_templates where name = 'owner') then
-        raise exception 'role_templates holds no role owner: nothing could be copied'
+        raise exception 'role_templates has no role named owner'
           using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Apply the reference data first.';
+                hint = 'Apply the reference data first: python -m operations reference.';
       end if;
 
-      -- Tenants can neither change nor delete system roles: what is missing there is new.
+      -- Tenants can neither change nor delete system roles, so a missing one is new.
       insert into public.roles (tenant_id, name, description, scope, is_system)
       select tenant, r.name, r.description, r.scope, true from public.role_templates r
           on conflict (tenant_id, name) do nothing;
@@ -56,12 +56,12 @@ _SYNC_TENANT = f"""
       get diagnostics n = row_count;
       added := added + n;
       if tenant = platform then
-        return added;  -- it is where the rest is copied from
+        return added;  -- the source of all other rows
       end if;
       if not exists (select from public.tenants t where t.tenant_id = platform) then
         raise exception 'the platform tenant % does not exist', platform
           using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Apply the reference data first.';
+                hint = 'Apply the reference data first: python -m operations reference.';
       end if;
 
       with templates as (
@@ -102,8 +102,8 @@ _SYNC_TENANT = f"""
     end
 """
 
-# A copy is recognised by its slug and source = 'system', which tenants cannot write; a template
-# that the tenant made itself under the same slug is left alone, and so are its parts.
+# A copy is identified by its slug and source = 'system', which tenants cannot write. A template
+# that the tenant created under the same slug is not changed, and neither are its parts.
 _COPY_DEVICE_TEMPLATES = f"""
     declare
       platform constant uuid := '{PLATFORM_TENANT_ID}';
@@ -195,10 +195,10 @@ _PROVISION_TENANT = """
     begin
       if not exists (select from public.users u
                       where u.id = owner_user_id and u.is_active and not u.is_system) then
-        raise exception 'user % cannot own a tenant: not found, not active, or the system',
+        raise exception 'user % cannot own a tenant: not found, inactive, or a system account',
             owner_user_id
           using errcode = 'no_data_found',
-                hint = 'Name an active account, and act as fleet_operator: SET LOCAL ROLE.';
+                hint = 'Pass an active account, and act as fleet_operator: SET LOCAL ROLE.';
       end if;
       insert into public.tenants (slug, name, account_tier_id)
       values (provision_tenant.slug, provision_tenant.name, tier_id)
@@ -210,9 +210,9 @@ _PROVISION_TENANT = """
       select r.tenant_id, owner_user_id, r.id from public.roles r
        where r.tenant_id = made and r.name = 'owner' and r.is_system;
       if not found then
-        raise exception 'tenant % got no role owner', provision_tenant.slug
+        raise exception 'tenant % has no role named owner', provision_tenant.slug
           using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Apply the reference data first.';
+                hint = 'Apply the reference data first: python -m operations reference.';
       end if;
       return made;
     end
@@ -226,8 +226,8 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=_COPY_DEVICE_TEMPLATES,
     grants=_OPERATORS_ONLY,
-    comment="Part of sync_tenant(): copies the built-in device templates, and their parts, whose "
-    "keys are fresh; returns the number of rows.",
+    comment="Part of sync_tenant(): copies the built-in device templates and their parts whose "
+    "keys are in fresh; returns the number of rows.",
     metadata=Base.metadata,
 )
 
@@ -239,8 +239,8 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=_SYNC_TENANT,
     grants=_OPERATORS_ONLY,
-    comment="Copies into a tenant the built-in rows it never had; overwrites nothing and brings "
-    "nothing back; returns the number of rows added, 0 when called again.",
+    comment="Copies the built-in rows that a tenant never had; overwrites and restores nothing. "
+    "Returns the number of rows added, 0 when called again.",
     metadata=Base.metadata,
 )
 
@@ -252,6 +252,7 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=_PROVISION_TENANT,
     grants=_OPERATORS_ONLY,
-    comment="Makes a tenant with its owner, roles, settings and device templates; returns its id.",
+    comment="Creates a tenant with its owner, roles, settings and device templates; returns its "
+    "id.",
     metadata=Base.metadata,
 )

@@ -1,4 +1,4 @@
-"""Roles of a tenant and what its members may do."""
+"""Roles of a tenant, and permissions of its members."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 
-# The permissions of a system role are system rows too, but only the role says whether it is one.
-_REFUSE_SYSTEM_PERMISSION = """
+# The permissions of a system role are system rows as well, but only the role has a flag for it.
+_REJECT_SYSTEM_PERMISSION = """
     declare
       changed record;
     begin
@@ -41,7 +41,7 @@ _REFUSE_SYSTEM_PERMISSION = """
         raise exception 'the permissions of system role % cannot be changed by a tenant',
             changed.role_id
           using errcode = 'insufficient_privilege', table = tg_table_name,
-                hint = 'Make a role of your own and give it the permissions that you want.';
+                hint = 'Create a role of your own with the permissions that you need.';
       end if;
       return changed;
     end
@@ -57,7 +57,7 @@ class Role(TenantScoped, Identified, Timestamped, Base):
     name: Mapped[str]
     description: Mapped[str | None]
     scope: Mapped[str] = mapped_column(
-        server_default="org", comment="Made for the whole organization or for single projects."
+        server_default="org", comment="Meant for the whole organization or for single projects."
     )
     is_system: Mapped[bool] = mapped_column(
         server_default=FALSE, comment="Copied from role_templates; tenants cannot change it."
@@ -73,9 +73,9 @@ class Role(TenantScoped, Identified, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
-        {"comment": "Roles of a tenant, built-in copies and its own."},
+        {"comment": "Roles of tenants: copies of built-in roles, and their own."},
     )
 
 
@@ -95,20 +95,20 @@ class RolePermission(TenantScoped, Base):
         Index(None, "action"),
         *access("fleet_auth", "select"),
         Function(
-            "refuse_system_permission",
+            "reject_system_permission_change",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
-            body=_REFUSE_SYSTEM_PERMISSION,
-            comment="Trigger: tenants leave the permissions of system roles alone.",
+            body=_REJECT_SYSTEM_PERMISSION,
+            comment="Trigger: rejects changes by tenants to the permissions of system roles.",
         ),
         Trigger(
             "system_permissions_stay",
             timing="before",
             events="insert or update or delete",
-            function="refuse_system_permission()",
+            function="reject_system_permission_change()",
         ),
-        {"comment": "What the roles of a tenant permit."},
+        {"comment": "Permissions of roles."},
     )
 
 
@@ -122,7 +122,7 @@ class UserRole(TenantScoped, Identified, Base):
     role_id: Mapped[uuid.UUID]
     project_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: in the whole tenant.")
     assigned_by: Mapped[uuid.UUID | None] = mapped_column(
-        comment="users.id; no foreign key, operators are no members."
+        comment="users.id; no foreign key, since operators are not members."
     )
     assigned_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
 
@@ -136,12 +136,12 @@ class UserRole(TenantScoped, Identified, Base):
         Index(None, "tenant_id", "role_id"),
         Index(None, "tenant_id", "project_id"),
         *access("fleet_auth", "select, insert"),
-        {"comment": "Which member has which role; given and taken away, never edited."},
+        {"comment": "Roles of members; inserted and deleted, never updated."},
     )
 
 
 class UserPermission(TenantScoped, Timestamped, Base):
-    """What a member may do with a feature whatever the roles say."""
+    """Permissions of a member for one feature, regardless of roles."""
 
     __tablename__ = "user_permissions"
 
@@ -158,5 +158,5 @@ class UserPermission(TenantScoped, Timestamped, Base):
         tenant_reference("user_id", "tenant_members", on_delete="cascade"),
         not_empty("feature"),
         *access("fleet_auth", "select"),
-        {"comment": "Overrides per member and feature; a row replaces what roles permit there."},
+        {"comment": "Permissions per member and feature; a row overrides those of the roles."},
     )

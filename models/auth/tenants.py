@@ -1,4 +1,4 @@
-"""Tenants, their settings, and tenants as the organizations of service monitoring."""
+"""Tenants, their settings, and the view of tenants as organizations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PROFILE_COLUMNS = (
     "postal_code",
     "country",
 )
-"""What a tenant may change in its own row; never its tier, status, slug or billing account."""
+"""The columns that a tenant may change in its own row: not tier, status, slug, billing account."""
 
 
 class Tenant(Private, Timestamped, Base):
@@ -54,19 +54,19 @@ class Tenant(Private, Timestamped, Base):
     __tablename__ = "tenants"
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
-    slug: Mapped[str] = mapped_column(comment="What people and URLs call the tenant.")
+    slug: Mapped[str] = mapped_column(comment="Name of the tenant in URLs.")
     name: Mapped[str] = mapped_column(comment="Display name.")
     status: Mapped[str] = mapped_column(
         server_default="active",
-        comment="suspended: nobody signs in; deleted: rows are being removed.",
+        comment="suspended: no sign-in; deleted: its rows are being removed.",
     )
     account_tier_id: Mapped[str | None] = mapped_column(
-        ForeignKey("account_tiers.tier_id"), comment="What the tenant as a whole may use."
+        ForeignKey("account_tiers.tier_id"), comment="Limits and features of the tenant as a whole."
     )
     legal_name: Mapped[str | None] = mapped_column(comment="Name on contracts and invoices.")
     contact_name: Mapped[str | None]
     contact_email: Mapped[str | None]
-    billing_email: Mapped[str | None] = mapped_column(comment="Where invoices go.")
+    billing_email: Mapped[str | None] = mapped_column(comment="Address for invoices.")
     phone: Mapped[str | None]
     industry: Mapped[str | None]
     company_size: Mapped[str | None] = mapped_column(comment="Range of employees, as text.")
@@ -77,7 +77,7 @@ class Tenant(Private, Timestamped, Base):
     postal_code: Mapped[str | None]
     country: Mapped[str | None] = mapped_column(comment="ISO 3166-1 alpha-2, upper case.")
     data_residency_region: Mapped[str | None] = mapped_column(
-        comment="Where the data must stay; a contract, so operators set it."
+        comment="Region in which the data must stay by contract; set by operators."
     )
     stripe_customer_id: Mapped[str | None] = mapped_column(comment="Billing account at Stripe.")
     metadata_: Mapped[dict[str, Any]] = mapped_column(
@@ -85,8 +85,8 @@ class Tenant(Private, Timestamped, Base):
     )
     builtins: Mapped[list[str]] = mapped_column(
         server_default=EMPTY_ARRAY,
-        comment="Keys of all built-in rows ever copied in, so that sync_tenant() does not bring "
-        "back what the tenant deleted.",
+        comment="Keys of all built-in rows ever copied, so that sync_tenant() does not restore "
+        "rows that the tenant deleted.",
     )
     deleted_at: Mapped[datetime.datetime | None] = mapped_column(
         comment="When the tenant asked to be deleted; its rows may still exist."
@@ -112,8 +112,8 @@ class Tenant(Private, Timestamped, Base):
         *operator_access(),
         *access("fleet_auth", "select (tenant_id, slug, name, status)"),
         *access("fleet_ingest", "select (tenant_id, slug, status)"),
-        # Service monitoring calls tenants organizations; one truth, read with the rights of
-        # whoever asks.
+        # Service monitoring calls tenants organizations. The view has no data of its own, and
+        # runs with the rights of the caller.
         View(
             "organizations",
             """
@@ -130,9 +130,12 @@ class Tenant(Private, Timestamped, Base):
                 "fleet_operator": "select",
                 "fleet_operator_read": "select",
             },
-            comment="Tenants under the name that service monitoring has for them.",
+            comment="Tenants under the name that service monitoring uses for them.",
         ),
-        {"comment": "Customers of the platform, and the platform itself as tenant zero."},
+        {
+            "comment": "Customers of the platform, and the platform itself as the tenant with the "
+            "zero UUID."
+        },
     )
 
 
@@ -142,10 +145,13 @@ class TenantSetting(TenantScoped, Timestamped, Base):
     __tablename__ = "tenant_settings"
 
     key: Mapped[str] = mapped_column(Text, primary_key=True, comment="Dotted name.")
-    value: Mapped[Any] = mapped_column(JSONB, comment="Any JSON but null.")
+    value: Mapped[Any] = mapped_column(JSONB, comment="Any JSON except null.")
 
     __table_args__ = (
         not_empty("key"),
         json_value("value"),
-        {"comment": "Settings of a tenant; new tenants get those of the platform tenant."},
+        {
+            "comment": "Settings of tenants; a new tenant receives copies of those of the platform "
+            "tenant."
+        },
     )

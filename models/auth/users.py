@@ -28,13 +28,14 @@ class User(Private, Identified, Timestamped, Base):
 
     __tablename__ = "users"
 
-    email: Mapped[str] = mapped_column(comment="Unique without regard to case.")
+    email: Mapped[str] = mapped_column(comment="Unique, ignoring case.")
     display_name: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(
         server_default=TRUE, comment="False: cannot sign in anywhere."
     )
     is_system: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Acts for the platform; nobody deletes or demotes it."
+        server_default=FALSE,
+        comment="Acts for the platform; cannot be deleted or made an ordinary account.",
     )
     email_verified_at: Mapped[datetime.datetime | None]
 
@@ -42,7 +43,7 @@ class User(Private, Identified, Timestamped, Base):
         Index("uq_users_email", text("lower(email)"), unique=True),
         CheckConstraint("position('@' in email) > 1", name="email"),
         RowSecurity(),
-        # An invited account has not agreed to be seen: it joins when it accepts.
+        # An invited person has not yet agreed to be visible to the tenant.
         Policy(
             "fellow_members",
             to="fleet_app",
@@ -57,7 +58,7 @@ class User(Private, Identified, Timestamped, Base):
         *operator_access(),
         *access("fleet_auth", f"select, insert (id, {_WRITABLE}), update ({_WRITABLE})"),
         Function(
-            "refuse_system_user",
+            "reject_system_user_change",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -68,24 +69,24 @@ class User(Private, Identified, Timestamped, Base):
                     using errcode = 'insufficient_privilege', table = tg_table_name;
                 end
             """,
-            comment="Trigger: always refuses.",
+            comment="Trigger: rejects every change that its condition selects.",
         ),
         Trigger(
             "system_user_stays",
             timing="before",
             events="delete",
             when="old.is_system",
-            function="refuse_system_user()",
+            function="reject_system_user_change()",
         ),
         Trigger(
             "system_user_stays_one",
             timing="before",
             events="update of id, is_system, is_active",
             when="old.is_system AND (new.id <> old.id OR NOT new.is_system OR NOT new.is_active)",
-            function="refuse_system_user()",
+            function="reject_system_user_change()",
         ),
         {
-            "comment": "Accounts. Tenants see id, display_name and email of their members, no "
-            "more; sign-in sees all."
+            "comment": "Accounts. Tenants see only id, display_name and email of their members; "
+            "fleet_auth sees everything."
         },
     )

@@ -1,4 +1,4 @@
-"""Billing: what can be bought, what each tenant has bought, and what it used."""
+"""Billing: plans, subscriptions and usage."""
 
 from models.billing import plans, subscriptions, usage
 

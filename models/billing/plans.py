@@ -1,4 +1,4 @@
-"""What can be bought: tiers for a tenant, plans for a device."""
+"""What is sold: tiers for tenants, plans for devices."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from models.shared.base import (
 
 
 class _Priced:
-    """What both kinds of plan say about themselves."""
+    """Columns of tiers and plans."""
 
     name: Mapped[str]
     description: Mapped[str] = mapped_column(server_default="")
     limits: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Name of a limit to its number."
+        server_default=EMPTY_OBJECT, comment="Limit name to number."
     )
     features: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Name of a feature to true or false."
+        server_default=EMPTY_OBJECT, comment="Feature name to true or false."
     )
     monthly_price_cents: Mapped[int] = mapped_column(server_default=ZERO)
     annual_price_cents: Mapped[int] = mapped_column(server_default=ZERO)
     stripe_price_id: Mapped[str | None] = mapped_column(comment="Monthly price at Stripe.")
     stripe_annual_price_id: Mapped[str | None] = mapped_column(comment="Annual price at Stripe.")
     is_active: Mapped[bool] = mapped_column(
-        server_default=TRUE, comment="False: no longer sold; existing subscriptions stay."
+        server_default=TRUE, comment="False: no longer sold; existing subscriptions continue."
     )
     sort_order: Mapped[int] = mapped_column(server_default=ZERO)
 
 
 class AccountTier(_Priced, Catalogue, Timestamped, Base):
-    """What a tenant as a whole may use."""
+    """A tier: limits and features of a tenant as a whole."""
 
     __tablename__ = "account_tiers"
 
@@ -49,7 +49,7 @@ class AccountTier(_Priced, Catalogue, Timestamped, Base):
         Text, primary_key=True, sort_order=-10, comment="Short name such as growth."
     )
     support: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Support level, availability, hours to respond."
+        server_default=EMPTY_OBJECT, comment="Support level, availability, response time in hours."
     )
 
     __table_args__ = (
@@ -63,7 +63,7 @@ class AccountTier(_Priced, Catalogue, Timestamped, Base):
 
 
 class DevicePlan(_Priced, Catalogue, Timestamped, Base):
-    """What one device may use."""
+    """A plan: limits and features of one device."""
 
     __tablename__ = "device_plans"
 

@@ -1,4 +1,4 @@
-"""What each tenant has bought, and what became of it."""
+"""Subscriptions, their slots, history and messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = {
     "suspended": ("active", "expired", "cancelled"),
     "expired": ("active",),
 }
-"""A cancelled subscription is over; who comes back gets a new one."""
+"""Allowed status transitions. A cancelled subscription stays cancelled; a new one replaces it."""
 
 _LIVE = "status NOT IN ('expired', 'cancelled') AND parent_subscription_id IS NULL"
 
@@ -55,44 +55,44 @@ Function(
           return null;
         end
     """,
-    comment="Trigger: every change of a subscription is kept, before and after.",
+    comment="Trigger: records every change of a subscription, with the row before and after.",
     metadata=Base.metadata,
 )
 
 
 class Subscription(TenantScoped, Timestamped, Base):
-    """A plan for a device, a tier for the tenant, or an addon to either.
+    """A plan for a device, a tier for the tenant, or an add-on to either.
 
-    The subscription names its device, never the other way round, so the two cannot disagree.
-    Tenants read their subscriptions; billing, as fleet_operator, writes them.
+    The subscription refers to its device, never the reverse, so the two cannot disagree. Tenants
+    read their subscriptions; the billing service writes them as fleet_operator.
     """
 
     __tablename__ = "subscriptions"
     __app_privileges__ = "select"
 
     subscription_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
-    scope: Mapped[str] = mapped_column(comment="Who it is for: the tenant or one device.")
+    scope: Mapped[str] = mapped_column(comment="Whether it applies to the tenant or to one device.")
     device_id: Mapped[str | None] = mapped_column(
-        comment="A device that was ever billed is decommissioned, not deleted."
+        comment="A device that was ever billed cannot be deleted, only decommissioned."
     )
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("device_plans.plan_id"))
     tier_id: Mapped[str | None] = mapped_column(ForeignKey("account_tiers.tier_id"))
     parent_subscription_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="What this one is an addon to; ends with it."
+        comment="The subscription that this add-on belongs to, and ends with."
     )
     status: Mapped[str] = mapped_column(
         server_default="active",
-        comment="grace: unpaid, still served; suspended: unpaid, no longer served.",
+        comment="grace: unpaid, service continues; suspended: unpaid, service stopped.",
     )
     term_start: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     term_end: Mapped[datetime.datetime | None]
     grace_end: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Until when service goes on after a missed payment."
+        comment="Until when service continues after a missed payment."
     )
     stripe_subscription_id: Mapped[str | None]
     stripe_price_id: Mapped[str | None]
     cancelled_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="When cancelling was asked for; the status follows at the end of the term."
+        comment="When cancellation was requested; the status changes at the end of the term."
     )
 
     __table_args__ = (
@@ -129,7 +129,7 @@ class Subscription(TenantScoped, Timestamped, Base):
             "CASE scope WHEN 'device'"
             " THEN device_id IS NOT NULL AND plan_id IS NOT NULL AND tier_id IS NULL"
             " ELSE device_id IS NULL AND plan_id IS NULL AND tier_id IS NOT NULL END",
-            name="what_for_whom",
+            name="scope_matches",
         ),
         CheckConstraint("parent_subscription_id <> subscription_id", name="parent"),
         CheckConstraint("term_end > term_start", name="term"),
@@ -149,12 +149,12 @@ class Subscription(TenantScoped, Timestamped, Base):
             when="old.* IS DISTINCT FROM new.*",
             function="audit_subscription()",
         ),
-        {"comment": "What each tenant has bought; at most one live plan per device."},
+        {"comment": "Subscriptions of tenants; at most one current plan per device."},
     )
 
 
 class SubscriptionAllocation(TenantScoped, Timestamped, Base):
-    """How many devices a tenant's subscription covers by plan, and how many it does."""
+    """How many devices of a plan a subscription may cover, and how many it covers."""
 
     __tablename__ = "subscription_tier_allocations"
     __app_privileges__ = "select"
@@ -163,7 +163,7 @@ class SubscriptionAllocation(TenantScoped, Timestamped, Base):
     plan_id: Mapped[str] = mapped_column(ForeignKey("device_plans.plan_id"), primary_key=True)
     slot_limit: Mapped[int]
     slots_used: Mapped[int] = mapped_column(
-        server_default=ZERO, comment="Changed by take_slot() and free_slot() only."
+        server_default=ZERO, comment="Changed only by take_slot() and free_slot()."
     )
 
     __table_args__ = (
@@ -171,7 +171,7 @@ class SubscriptionAllocation(TenantScoped, Timestamped, Base):
         Index(None, "plan_id"),
         CheckConstraint("slot_limit >= 0", name="slot_limit"),
         CheckConstraint("slots_used BETWEEN 0 AND slot_limit", name="slots_used"),
-        {"comment": "Devices that subscriptions cover, by plan."},
+        {"comment": "Slots for devices in subscriptions, by plan."},
     )
 
 
@@ -190,7 +190,7 @@ Function(
         END
     """,
     grants=_BILLING,
-    comment="Cover one more device: how many are left, NULL if none was.",
+    comment="Takes one slot; returns how many are left, or NULL if none was free.",
     metadata=Base.metadata,
 )
 
@@ -207,24 +207,26 @@ Function(
         END
     """,
     grants=_BILLING,
-    comment="Cover one device less: how many are left now, NULL if none was covered.",
+    comment="Frees one slot; returns how many are left, or NULL if none was taken.",
     metadata=Base.metadata,
 )
 
 
 class SubscriptionAudit(TenantScoped, Identified, Base):
-    """One change of a subscription; append-only, and it outlives the subscription."""
+    """A change of a subscription; append-only, and kept after the subscription is deleted."""
 
     __tablename__ = "subscription_audit"
     __app_privileges__ = "select"
 
     subscription_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="No foreign key: the trail outlives it."
+        comment="No foreign key: the history outlives the subscription."
     )
-    event_type: Mapped[str] = mapped_column(comment="created, changed, or a new status.")
+    event_type: Mapped[str] = mapped_column(comment="created, changed, or the new status.")
     event_timestamp: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     actor_type: Mapped[str] = mapped_column(server_default="system")
-    actor_id: Mapped[str | None] = mapped_column(comment="The database login, or who it names.")
+    actor_id: Mapped[str | None] = mapped_column(
+        comment="The database login, or the user or system that it acted for."
+    )
     previous_state: Mapped[dict[str, Any] | None] = mapped_column(comment="The row before.")
     new_state: Mapped[dict[str, Any] | None] = mapped_column(comment="The row after.")
     details: Mapped[dict[str, Any] | None] = mapped_column(comment="E.g. the event of Stripe.")
@@ -243,7 +245,7 @@ class SubscriptionAudit(TenantScoped, Identified, Base):
 
 
 class SubscriptionNotification(TenantScoped, Identified, Timestamped, Base):
-    """A notice about a subscription that is to be sent, or was."""
+    """A message about a subscription, pending or sent."""
 
     __tablename__ = "subscription_notifications"
     __app_privileges__ = "select"
@@ -258,7 +260,7 @@ class SubscriptionNotification(TenantScoped, Identified, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("subscription_id", "subscriptions", on_delete="cascade"),
-        # Once for each moment, however often the scheduler comes by.
+        # Once for each moment, no matter how often the scheduler runs.
         Index(
             "uq_subscription_notifications_once",
             "tenant_id",
@@ -279,5 +281,5 @@ class SubscriptionNotification(TenantScoped, Identified, Timestamped, Base):
             "subscription_notifications",
             {"pending": ("sent", "failed", "cancelled"), "failed": ("pending", "cancelled")},
         ),
-        {"comment": "Notices about subscriptions."},
+        {"comment": "Messages about subscriptions to tenants."},
     )

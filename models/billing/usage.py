@@ -1,4 +1,4 @@
-"""What tenants have used up, and what Stripe said."""
+"""Usage of tenants by month, and events received from Stripe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UsageCounter(TenantScoped, Timestamped, Base):
         primary_key=True, comment="First day of the month, UTC."
     )
     used: Mapped[BigInt] = mapped_column(server_default=ZERO)
-    usage_limit: Mapped[BigInt | None] = mapped_column(comment="NULL: as much as one likes.")
+    usage_limit: Mapped[BigInt | None] = mapped_column(comment="NULL: unlimited.")
 
     __table_args__ = (
         not_empty("metric"),
@@ -57,24 +57,24 @@ class UsageCounter(TenantScoped, Timestamped, Base):
                 END
             """,
             grants={"fleet_operator": "execute"},
-            comment="Add to a tenant's counter of this month: the new count, or NULL where the "
-            "limit leaves no room. most sets the limit of a counter that is new.",
+            comment="Adds to a tenant's counter of this month; returns the new count, or NULL if "
+            "it would exceed the limit. most sets the limit of a new counter.",
         ),
-        {"comment": "What tenants used, by month."},
+        {"comment": "Usage of tenants by month."},
     )
 
 
 class StripeEvent(Private, Base):
-    """An event of Stripe, which delivers each at least once."""
+    """An event from Stripe, which delivers each at least once."""
 
     __tablename__ = "stripe_events"
 
-    event_id: Mapped[str] = mapped_column(Text, primary_key=True, comment="As Stripe names it.")
+    event_id: Mapped[str] = mapped_column(Text, primary_key=True, comment="Identifier at Stripe.")
     event_type: Mapped[str]
     received_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     processed_at: Mapped[datetime.datetime | None]
     payload_summary: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="What was needed of it; no card data."
+        comment="The fields that were needed; no card data."
     )
 
     __table_args__ = (
@@ -97,8 +97,8 @@ class StripeEvent(Private, Base):
                 END
             """,
             grants={"fleet_operator": "execute"},
-            comment="True for an event that is new, NULL for one that came before: do what it "
-            "asks for in the same transaction, then it is done exactly once.",
+            comment="Records an event; returns true if it is new, NULL if it was received before. "
+            "Process a new event in the same transaction, so that it is done exactly once.",
         ),
-        {"comment": "Events of Stripe that were received."},
+        {"comment": "Events received from Stripe."},
     )

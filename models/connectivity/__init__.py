@@ -1,4 +1,4 @@
-"""Industrial data collection: sources, their tags, and what they speak."""
+"""Industrial data collection: data sources, their tags and protocols."""
 
 from models.connectivity import (
     brokers,

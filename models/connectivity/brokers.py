@@ -1,4 +1,4 @@
-"""The platform's own broker: who may connect, and what it saw of those who did."""
+"""The platform's own MQTT broker: credentials, and the clients it has seen."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from models.shared.base import (
 
 
 class MqttCredentialGroup(TenantScoped, Identified, Timestamped, Base):
-    """One credential that several clients share, such as all sensors of a line."""
+    """A credential that several clients share, such as all sensors of a production line."""
 
     __tablename__ = "mqtt_credential_groups"
     __hidden_columns__ = ("credential_hash",)
 
     name: Mapped[str]
     username: Mapped[str]
-    credential_hash: Mapped[str] = mapped_column(comment="Never the password itself.")
+    credential_hash: Mapped[str] = mapped_column(comment="Hash of the password.")
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     timeout_seconds: Mapped[int] = mapped_column(
-        server_default=text("600"), comment="A client silent for longer counts as gone."
+        server_default=text("600"),
+        comment="A client without messages for longer counts as disconnected.",
     )
 
     __table_args__ = (
@@ -46,18 +47,18 @@ class MqttCredentialGroup(TenantScoped, Identified, Timestamped, Base):
 
 
 class MqttDevice(TenantScoped, Identified, Timestamped, Base):
-    """A client as the broker saw it; credentials of a single device are device_api_tokens."""
+    """A client seen by the broker; credentials of single devices are in device_api_tokens."""
 
     __tablename__ = "mqtt_devices"
 
     client_id: Mapped[str]
     credential_group_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="By which shared credential it connects, if by one."
+        comment="The shared credential it connects with, if any."
     )
     device_api_token_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="By which token of its own, if by one."
+        comment="The token of its own it connects with, if any."
     )
-    device_id: Mapped[str | None] = mapped_column(comment="The device of the fleet, if known.")
+    device_id: Mapped[str | None] = mapped_column(comment="The registered device, if known.")
     display_name: Mapped[str | None]
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     first_seen: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
@@ -74,12 +75,12 @@ class MqttDevice(TenantScoped, Identified, Timestamped, Base):
         Index(None, "tenant_id", "device_api_token_id"),
         Index(None, "tenant_id", "device_id"),
         not_empty("client_id"),
-        {"comment": "MQTT clients as the broker saw them."},
+        {"comment": "MQTT clients seen by the broker."},
     )
 
 
 class MqttDeviceTopic(TenantScoped, Timestamped, Base):
-    """A topic on which a client was heard."""
+    """A topic on which a client has published."""
 
     __tablename__ = "mqtt_device_topics"
 
@@ -91,5 +92,5 @@ class MqttDeviceTopic(TenantScoped, Timestamped, Base):
     __table_args__ = (
         tenant_reference("mqtt_device_id", "mqtt_devices", "id", on_delete="cascade"),
         not_empty("topic"),
-        {"comment": "Topics of MQTT clients."},
+        {"comment": "Topics on which MQTT clients have published."},
     )

@@ -1,4 +1,4 @@
-"""Sources of data, and how often they are asked."""
+"""Data sources, and how often they are polled."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class PollGroup(Catalogue, Timestamped, Base):
     __tablename__ = "poll_groups"
 
     group_id: Mapped[int] = mapped_column(
-        primary_key=True, autoincrement=False, comment="Given by the reference data."
+        primary_key=True, autoincrement=False, comment="Assigned by the reference data."
     )
     name: Mapped[str]
     poll_rate_ms: Mapped[int]
     description: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(
-        server_default=TRUE, comment="False: not offered; tags that have it keep it."
+        server_default=TRUE, comment="False: no longer offered; tags that use it keep it."
     )
 
     __table_args__ = (
@@ -53,31 +53,34 @@ class PollGroup(Catalogue, Timestamped, Base):
 
 
 class Connection(TenantScoped, Identified, Timestamped, Base):
-    """A source of data: a controller, a broker, a server, or the platform itself.
+    """A data source: a controller, a broker, a server, or the platform itself.
 
-    A connection that was deleted keeps its row, for its tags and their history name it; its name
-    is free again.
+    Deleting a connection only marks it, because its tags and their history refer to it; its name
+    can then be used again.
     """
 
     __tablename__ = "connections"
     __guarded_columns__ = ("is_system_connection",)
 
     name: Mapped[str]
-    type: Mapped[str] = mapped_column(comment="What it speaks.")
+    type: Mapped[str] = mapped_column(comment="Protocol.")
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     config_data: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="Address and options of the driver; no secrets."
     )
     secret_ref: Mapped[str | None] = mapped_column(
-        comment="Where the secret store has its credentials."
+        comment="Name of its credentials in the secret store."
     )
     is_system_connection: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Made by the platform; tenants neither change nor delete it."
+        server_default=FALSE,
+        comment="Created by the platform; tenants can neither change nor delete it.",
     )
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Where it stands.")
-    device_id: Mapped[str | None] = mapped_column(comment="The device it is, if it is one.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="The site where it is installed.")
+    device_id: Mapped[str | None] = mapped_column(
+        comment="The registered device that it belongs to, if any."
+    )
     max_tags_per_group: Mapped[int] = mapped_column(
-        server_default=text("500"), comment="Read in one request at most."
+        server_default=text("500"), comment="Largest number of tags read in one request."
     )
     max_concurrent_connections: Mapped[int] = mapped_column(server_default=text("8"))
     deleted_at: Mapped[datetime.datetime | None]
@@ -108,10 +111,10 @@ class Connection(TenantScoped, Identified, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system_connection",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "connections", "name, type, enabled, config_data, secret_ref, deleted_at"
         ),
-        {"comment": "Sources of industrial data."},
+        {"comment": "Industrial data sources."},
     )

@@ -1,4 +1,4 @@
-"""What was found out about EtherNet/IP controllers; all of it can be found out again."""
+"""Caches of EtherNet/IP controllers and their tags, which can be read again at any time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.shared.base import (
 
 
 class EipDeviceCache(TenantScoped, Timestamped, Base):
-    """A controller and what it can do."""
+    """A controller and its capabilities."""
 
     __tablename__ = "eip_device_cache"
 
@@ -34,22 +34,22 @@ class EipDeviceCache(TenantScoped, Timestamped, Base):
     revision_major: Mapped[int | None]
     revision_minor: Mapped[int | None]
     max_cip_connections: Mapped[int] = mapped_column(
-        server_default=text("8"), comment="Connections that it serves at once."
+        server_default=text("8"), comment="Connections that it serves at the same time."
     )
     discovered_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     last_seen_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
-        # Old rows are swept over all tenants.
+        # Old rows of all tenants are purged together.
         Index(None, "last_seen_at"),
         not_empty("host"),
         CheckConstraint("max_cip_connections > 0", name="max_cip_connections"),
-        {"comment": "Controllers that were found, as they described themselves."},
+        {"comment": "Discovered controllers, as they describe themselves."},
     )
 
 
 class EipTagCache(TenantScoped, Timestamped, Base):
-    """A tag as its controller lists it; good for half a minute."""
+    """A tag as its controller lists it; valid for half a minute."""
 
     __tablename__ = "eip_tag_cache"
 
@@ -57,13 +57,15 @@ class EipTagCache(TenantScoped, Timestamped, Base):
     tag_path: Mapped[str] = mapped_column(Text, primary_key=True)
     tag_name: Mapped[str | None]
     data_type: Mapped[str | None]
-    data_type_name: Mapped[str | None] = mapped_column(comment="Of a structure.")
-    tag_type: Mapped[str | None] = mapped_column(comment="One value, or a structure of several.")
+    data_type_name: Mapped[str | None] = mapped_column(comment="Name of a structure type.")
+    tag_type: Mapped[str | None] = mapped_column(comment="A single value, or a structure.")
     dimensions: Mapped[list[int] | None] = mapped_column(
-        ARRAY(Integer), comment="Of an array, outermost first."
+        ARRAY(Integer), comment="Lengths of an array, outermost first."
     )
-    external_access: Mapped[str | None] = mapped_column(comment="What the controller allows.")
-    program: Mapped[str | None] = mapped_column(comment="NULL: of the controller as a whole.")
+    external_access: Mapped[str | None] = mapped_column(
+        comment="Access that the controller allows."
+    )
+    program: Mapped[str | None] = mapped_column(comment="NULL: a tag of the controller itself.")
     is_alias: Mapped[bool] = mapped_column(server_default=FALSE)
     instance_id: Mapped[int | None]
     cached_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)

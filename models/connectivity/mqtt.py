@@ -1,4 +1,4 @@
-"""MQTT: brokers that are connected to, what is subscribed there, and what its messages mean."""
+"""MQTT: brokers, subscriptions, recent messages, and the mapping of their fields to tags."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class MqttConnection(TenantScoped, Timestamped, Base):
     )
     broker_host: Mapped[str]
     broker_port: Mapped[int] = mapped_column(server_default=text("1883"))
-    protocol: Mapped[str] = mapped_column(server_default="mqtt", comment="What its messages are.")
+    protocol: Mapped[str] = mapped_column(server_default="mqtt", comment="Format of its messages.")
     use_tls: Mapped[bool] = mapped_column(server_default=FALSE)
     tls_verify_cert: Mapped[bool] = mapped_column(server_default=TRUE)
     tls_ca_cert: Mapped[str | None] = mapped_column(comment="PEM; certificates are public.")
     tls_client_cert: Mapped[str | None] = mapped_column(comment="PEM.")
     username: Mapped[str | None]
     secret_ref: Mapped[str | None] = mapped_column(
-        comment="Where the secret store has password and client key."
+        comment="Name of password and client key in the secret store."
     )
     client_id_prefix: Mapped[str] = mapped_column(server_default="fleet")
     keep_alive_s: Mapped[int] = mapped_column(server_default=text("60"))
@@ -63,7 +63,7 @@ class MqttConnection(TenantScoped, Timestamped, Base):
     reconnect_period_ms: Mapped[int] = mapped_column(server_default=text("5000"))
     connect_timeout_ms: Mapped[int] = mapped_column(server_default=text("30000"))
     is_system: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Made by the platform; tenants cannot change it."
+        server_default=FALSE, comment="Created by the platform; tenants cannot change it."
     )
 
     __table_args__ = (
@@ -81,7 +81,7 @@ class MqttConnection(TenantScoped, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.is_system",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "connections", "broker_host, broker_port, protocol, use_tls, secret_ref"
@@ -91,21 +91,21 @@ class MqttConnection(TenantScoped, Timestamped, Base):
 
 
 class MqttSubscription(TenantScoped, Identified, Timestamped, Base):
-    """A topic that is listened to, and where its messages keep value, time and quality."""
+    """A subscribed topic, and where its messages contain value, time and quality."""
 
     __tablename__ = "mqtt_subscriptions"
 
     connection_id: Mapped[uuid.UUID]
-    topic: Mapped[str] = mapped_column(comment="With + and # as MQTT has them.")
+    topic: Mapped[str] = mapped_column(comment="May contain the MQTT wildcards + and #.")
     qos: Mapped[int] = mapped_column(server_default=ZERO)
-    tag_prefix: Mapped[str | None] = mapped_column(comment="Put before the names of its tags.")
+    tag_prefix: Mapped[str | None] = mapped_column(comment="Prefix of the names of its tags.")
     payload_format: Mapped[str] = mapped_column(server_default="json")
     value_path: Mapped[str | None] = mapped_column(comment="Path in a JSON payload.")
     timestamp_path: Mapped[str | None]
     quality_path: Mapped[str | None]
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     message_buffer_size: Mapped[int] = mapped_column(
-        server_default=text("100"), comment="Messages kept for people to look at."
+        server_default=text("100"), comment="Number of recent messages kept for inspection."
     )
 
     __table_args__ = (
@@ -116,20 +116,20 @@ class MqttSubscription(TenantScoped, Identified, Timestamped, Base):
         one_of("payload_format", PAYLOAD_FORMATS),
         CheckConstraint("message_buffer_size BETWEEN 0 AND 10000", name="message_buffer_size"),
         *change_notifications("connections", "topic, qos, payload_format, enabled"),
-        {"comment": "Topics that are subscribed."},
+        {"comment": "Subscribed topics."},
     )
 
 
 class MqttMessage(TenantScoped, Identified, Base):
-    """One of the last messages of a subscription, for people who write mappings."""
+    """A recent message of a subscription, for people who write field mappings."""
 
     __tablename__ = "mqtt_message_buffer"
     __app_privileges__ = "select, insert, delete"
 
     subscription_id: Mapped[uuid.UUID]
     topic: Mapped[str]
-    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="Where it is JSON.")
-    payload_raw: Mapped[bytes | None] = mapped_column(comment="Where it is not.")
+    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="The payload if it is JSON.")
+    payload_raw: Mapped[bytes | None] = mapped_column(comment="The payload if it is not JSON.")
     qos: Mapped[int] = mapped_column(server_default=ZERO)
     retained: Mapped[bool] = mapped_column(server_default=FALSE)
     received_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
@@ -162,7 +162,7 @@ class MqttMessage(TenantScoped, Identified, Base):
                   return null;
                 end
             """,
-            comment="Trigger: a subscription keeps no more messages than its buffer holds.",
+            comment="Trigger: deletes messages beyond the buffer size of their subscription.",
         ),
         Trigger(
             "message_buffer_is_trimmed",
@@ -172,30 +172,31 @@ class MqttMessage(TenantScoped, Identified, Base):
             level="statement",
             new_table="new_rows",
         ),
-        {"comment": "The last messages of each subscription."},
+        {"comment": "The most recent messages of each subscription."},
     )
 
 
 class MqttFieldMapping(TenantScoped, Identified, Timestamped, Base):
-    """A field of a payload that becomes a tag."""
+    """A field of a payload that is stored as a tag."""
 
     __tablename__ = "mqtt_field_mappings"
 
     subscription_id: Mapped[uuid.UUID]
-    topic: Mapped[str] = mapped_column(comment="Of the messages that it is for.")
+    topic: Mapped[str] = mapped_column(comment="Topic of the messages it applies to.")
     field_path: Mapped[str]
     tag_name: Mapped[str]
-    tag_id: Mapped[BigInt | None] = mapped_column(comment="NULL: not made yet.")
+    tag_id: Mapped[BigInt | None] = mapped_column(comment="NULL: the tag is not created yet.")
     data_type: Mapped[str]
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     type_strictness: Mapped[str] = mapped_column(
-        server_default="strict", comment="coerce: convert what can be converted without loss."
+        server_default="strict",
+        comment="coerce: convert values that can be converted without loss.",
     )
     on_failure: Mapped[str] = mapped_column(
-        server_default="skip", comment="What to store where the field cannot be read."
+        server_default="skip", comment="What to store if the field cannot be read."
     )
     default_value: Mapped[str | None]
-    value_expression: Mapped[str | None] = mapped_column(comment="Applied to the value.")
+    value_expression: Mapped[str | None] = mapped_column(comment="Expression applied to the value.")
 
     __table_args__ = (
         tenant_reference("subscription_id", "mqtt_subscriptions", "id", on_delete="cascade"),
@@ -208,5 +209,5 @@ class MqttFieldMapping(TenantScoped, Identified, Timestamped, Base):
         one_of("type_strictness", ("strict", "coerce")),
         one_of("on_failure", ("skip", "default")),
         CheckConstraint("on_failure <> 'default' OR default_value IS NOT NULL", name="default"),
-        {"comment": "Fields of payloads and the tags that they become."},
+        {"comment": "Fields of payloads, and the tags that store them."},
     )

@@ -1,4 +1,4 @@
-"""What is published to MQTT brokers."""
+"""Messages published to MQTT brokers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ class MqttPublisher(TenantScoped, Identified, Timestamped, Base):
     connection_id: Mapped[uuid.UUID]
     name: Mapped[str]
     publish_mode: Mapped[str]
-    interval_ms: Mapped[int | None] = mapped_column(comment="Unless it is sent on change only.")
+    interval_ms: Mapped[int | None] = mapped_column(comment="NULL: sent on change only.")
     min_interval_ms: Mapped[int] = mapped_column(
-        server_default=text("500"), comment="Changes that come faster are put together."
+        server_default=text("500"), comment="Changes within this time are sent together."
     )
-    mqtt_topic: Mapped[str | None] = mapped_column(comment="NULL: Sparkplug says the topic.")
+    mqtt_topic: Mapped[str | None] = mapped_column(
+        comment="NULL: the topic follows from Sparkplug."
+    )
     payload_format: Mapped[str] = mapped_column(server_default="json")
     payload_template: Mapped[str | None] = mapped_column(
-        comment="With placeholders that mqtt_publisher_tag_refs explains."
+        comment="With placeholders, which mqtt_publisher_tag_refs maps to tags."
     )
     qos: Mapped[int] = mapped_column(server_default=ZERO)
     retain: Mapped[bool] = mapped_column(server_default=FALSE)
@@ -55,12 +57,12 @@ class MqttPublisher(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("(publish_mode = 'on_change') = (interval_ms IS NULL)", name="interval"),
         CheckConstraint("interval_ms > 0 AND min_interval_ms >= 0", name="intervals"),
         CheckConstraint(
-            "payload_format = 'sparkplug' OR mqtt_topic IS NOT NULL", name="topic_is_said"
+            "payload_format = 'sparkplug' OR mqtt_topic IS NOT NULL", name="topic_given"
         ),
         *change_notifications(
             "connections", "name, publish_mode, interval_ms, mqtt_topic, enabled"
         ),
-        {"comment": "Messages that are published."},
+        {"comment": "Messages published to MQTT brokers."},
     )
 
 
@@ -70,8 +72,8 @@ class MqttPublisherTag(TenantScoped, Identified, Timestamped, Base):
     __tablename__ = "mqtt_publisher_tag_refs"
 
     publisher_id: Mapped[uuid.UUID]
-    placeholder: Mapped[str] = mapped_column(comment="As it stands in the template.")
-    tag_id: Mapped[BigInt | None] = mapped_column(comment="NULL once the tag is gone.")
+    placeholder: Mapped[str] = mapped_column(comment="As written in the template.")
+    tag_id: Mapped[BigInt | None] = mapped_column(comment="NULL after the tag was deleted.")
 
     __table_args__ = (
         tenant_reference("publisher_id", "mqtt_publishers", "id", on_delete="cascade"),

@@ -1,4 +1,4 @@
-"""Sparkplug B: edge nodes that we are, and those that were heard."""
+"""Sparkplug B: edge nodes of the platform, and discovered ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from models.shared.base import (
 
 
 def sequence() -> CheckConstraint:
-    """The specification lets it start again at 0 after 255."""
+    """By the specification it starts again at 0 after 255."""
     return CheckConstraint("seq_num BETWEEN 0 AND 255", name="seq_num")
 
 
 class SparkplugConfig(TenantScoped, Identified, Timestamped, Base):
-    """The edge node or device as which a publisher appears."""
+    """The edge node or device that a publisher represents."""
 
     __tablename__ = "sparkplug_configs"
 
@@ -42,7 +42,9 @@ class SparkplugConfig(TenantScoped, Identified, Timestamped, Base):
     auto_birth: Mapped[bool] = mapped_column(server_default=TRUE)
     birth_debounce_ms: Mapped[int] = mapped_column(server_default=text("1000"))
     death_timeout_ms: Mapped[int] = mapped_column(server_default=text("5000"))
-    seq_num: Mapped[int] = mapped_column(server_default=ZERO, comment="Of the last message.")
+    seq_num: Mapped[int] = mapped_column(
+        server_default=ZERO, comment="Sequence number of the last message."
+    )
     last_birth_at: Mapped[datetime.datetime | None]
     last_death_at: Mapped[datetime.datetime | None]
 
@@ -65,14 +67,14 @@ class SparkplugConfig(TenantScoped, Identified, Timestamped, Base):
 
 
 class SparkplugMetric(TenantScoped, Identified, Timestamped, Base):
-    """A tag under the name that Sparkplug gives it."""
+    """A tag under its metric name in Sparkplug."""
 
     __tablename__ = "sparkplug_metric_mappings"
 
     sparkplug_config_id: Mapped[uuid.UUID]
     tag_id: Mapped[BigInt]
     metric_name: Mapped[str]
-    data_type: Mapped[str | None] = mapped_column(comment="In the words of the specification.")
+    data_type: Mapped[str | None] = mapped_column(comment="As named by the specification.")
     engineering_units: Mapped[str | None]
     include_in_birth: Mapped[bool] = mapped_column(server_default=TRUE)
 
@@ -87,7 +89,7 @@ class SparkplugMetric(TenantScoped, Identified, Timestamped, Base):
 
 
 class SparkplugDiscovery(TenantScoped, Identified, Timestamped, Base):
-    """A node or device that was heard, as it described itself when it was born."""
+    """A discovered node or device, as described in its latest birth message."""
 
     __tablename__ = "sparkplug_discovery"
 
@@ -95,11 +97,15 @@ class SparkplugDiscovery(TenantScoped, Identified, Timestamped, Base):
     group_id: Mapped[str]
     edge_node_id: Mapped[str]
     device_id: Mapped[str | None] = mapped_column(comment="NULL: the node itself.")
-    birth_payload: Mapped[dict[str, Any]] = mapped_column(comment="As it was born last.")
-    metrics: Mapped[list[Any]] = mapped_column(
-        server_default=text("'[]'::jsonb"), comment="Those of the birth."
+    birth_payload: Mapped[dict[str, Any]] = mapped_column(
+        comment="Payload of the latest birth message."
     )
-    seq_num: Mapped[int] = mapped_column(server_default=ZERO, comment="Of the last message.")
+    metrics: Mapped[list[Any]] = mapped_column(
+        server_default=text("'[]'::jsonb"), comment="Metrics listed in the birth message."
+    )
+    seq_num: Mapped[int] = mapped_column(
+        server_default=ZERO, comment="Sequence number of the last message."
+    )
     is_online: Mapped[bool] = mapped_column(server_default=TRUE)
     last_birth_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     last_death_at: Mapped[datetime.datetime | None]
@@ -107,7 +113,7 @@ class SparkplugDiscovery(TenantScoped, Identified, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("connection_id", "connections", "id", on_delete="cascade"),
-        # A node has no device: without this every birth of a node would be a new row.
+        # A node has no device_id: with distinct NULLs every birth of a node would be a new row.
         UniqueConstraint(
             "tenant_id",
             "connection_id",
@@ -122,5 +128,5 @@ class SparkplugDiscovery(TenantScoped, Identified, Timestamped, Base):
         json_object("birth_payload"),
         json_array("metrics"),
         sequence(),
-        {"comment": "Sparkplug nodes and devices that were heard."},
+        {"comment": "Discovered Sparkplug nodes and devices."},
     )

@@ -1,4 +1,4 @@
-"""Tags: the points of a source that can be read."""
+"""Tags: the values that can be read from a data source."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ STATUSES = {
     "deleting": ("deleted", "pending_delete"),
     "deleted": ("active",),
 }
-"""Deleting takes a job, which may fail and be tried again; a deleted tag may be wanted again."""
+"""Allowed status transitions. A job deletes a tag, and may fail and be retried; a deleted tag can
+be activated again."""
 
 
 class TagMetadata(TenantScoped, Timestamped, Base):
@@ -49,40 +50,45 @@ class TagMetadata(TenantScoped, Timestamped, Base):
 
     tag_id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     connection_id: Mapped[uuid.UUID]
-    driver_type: Mapped[str] = mapped_column(comment="Which driver understands tag_path.")
+    driver_type: Mapped[str] = mapped_column(comment="The driver that interprets tag_path.")
     tag_path: Mapped[str] = mapped_column(comment="Address of the tag in its source.")
-    tag_name: Mapped[str | None] = mapped_column(comment="What people call it.")
+    tag_name: Mapped[str | None] = mapped_column(comment="Name for people.")
     description: Mapped[str | None]
-    data_type: Mapped[str | None] = mapped_column(comment="In the words of the driver.")
+    data_type: Mapped[str | None] = mapped_column(comment="As named by the driver.")
     unit_id: Mapped[int | None] = mapped_column(ForeignKey("units_of_measure.id"))
     poll_group_id: Mapped[int] = mapped_column(
         ForeignKey("poll_groups.group_id"), server_default=text("5")
     )
     sensor_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The sensor of the fleet that it is, if it is one."
+        comment="The sensor that it represents, if any."
     )
-    is_subscribed: Mapped[bool] = mapped_column(server_default=FALSE, comment="It is being read.")
+    is_subscribed: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="Whether it is being read."
+    )
     original_subscribed: Mapped[bool | None] = mapped_column(
-        comment="is_subscribed before deleting began, for when deleting is taken back."
+        comment="is_subscribed before deletion began, to restore if deletion is reverted."
     )
     status: Mapped[str] = mapped_column(server_default="active")
-    delete_job_id: Mapped[uuid.UUID | None] = mapped_column(comment="The job that deletes it.")
+    delete_job_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The background job that deletes it."
+    )
     delete_started_at: Mapped[datetime.datetime | None]
     deleted_at: Mapped[datetime.datetime | None]
     on_change_enabled: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Only changed values are stored."
+        server_default=FALSE, comment="Store only changed values."
     )
     on_change_deadband: Mapped[float] = mapped_column(
-        server_default=ZERO, comment="A smaller change is none."
+        server_default=ZERO, comment="Smaller changes are ignored."
     )
     on_change_deadband_type: Mapped[str] = mapped_column(
-        server_default="absolute", comment="In the unit of the tag, or in percent of the value."
+        server_default="absolute",
+        comment="absolute: in the unit of the tag; percent: of the value.",
     )
     on_change_heartbeat_ms: Mapped[int] = mapped_column(
-        server_default=text("60000"), comment="Stored at least this often, changed or not."
+        server_default=text("60000"), comment="Store at least this often, even without a change."
     )
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", server_default=EMPTY_OBJECT, comment="What the driver found out."
+        "metadata", server_default=EMPTY_OBJECT, comment="Details that the driver found."
     )
 
     __table_args__ = (
@@ -102,7 +108,7 @@ class TagMetadata(TenantScoped, Timestamped, Base):
         Index(None, "poll_group_id"),
         Index(None, "tenant_id", "sensor_id"),
         Index(None, "tenant_id", "delete_job_id"),
-        # What a collector loads when it starts.
+        # For collectors, which load this when they start.
         Index(
             None,
             "tenant_id",
@@ -126,7 +132,7 @@ class TagMetadata(TenantScoped, Timestamped, Base):
             timing="before",
             events="update or delete",
             when="old.driver_type = 'system'",
-            function="refuse_system_row()",
+            function="reject_system_row_change()",
         ),
         *change_notifications(
             "tags", "connection_id, tag_path, is_subscribed, poll_group_id, status"

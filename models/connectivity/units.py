@@ -1,4 +1,4 @@
-"""Units in which things are measured."""
+"""Units of measure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class UnitOfMeasure(Catalogue, Timestamped, Base):
     __tablename__ = "units_of_measure"
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(comment="What reference data finds the unit by.")
-    symbol: Mapped[str] = mapped_column(comment="As shown behind a value; not unique.")
-    category: Mapped[str] = mapped_column(comment="Heading: Temperature, Pressure, ...")
+    name: Mapped[str] = mapped_column(comment="Identifies the unit in the reference data.")
+    symbol: Mapped[str] = mapped_column(comment="Shown after a value; not unique.")
+    category: Mapped[str] = mapped_column(comment="Heading such as Temperature or Pressure.")
 
     __table_args__ = (
         UniqueConstraint("name"),

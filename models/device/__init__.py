@@ -1,4 +1,4 @@
-"""The fleet: devices, their kinds, states, credentials, commands, jobs and firmware."""
+"""The fleet: devices, their templates, state, credentials, commands, jobs and firmware."""
 
 from models.device.commands import DeviceCommand
 from models.device.credentials import DeviceActivation, DeviceApiToken, DeviceCertificate

@@ -23,25 +23,28 @@ from models.shared.base import (
 
 
 class DeviceCommand(TenantScoped, Timestamped, Base):
-    """A command to a device, which may miss it."""
+    """A command to a device, which may not receive it."""
 
     __tablename__ = "device_commands"
 
     command_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
     device_id: Mapped[str]
-    command_type: Mapped[str] = mapped_column(comment="template_commands.command_key, or any.")
+    command_type: Mapped[str] = mapped_column(
+        comment="template_commands.command_key, or another name."
+    )
     command_params: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="As template_commands.parameters_schema wants them."
+        server_default=EMPTY_OBJECT, comment="According to template_commands.parameters_schema."
     )
     status: Mapped[str] = mapped_column(
         server_default="queued",
-        comment="missed: sent while the device was away; expired: never sent.",
+        comment="missed: sent while the device was offline; expired: never sent.",
     )
     published_at: Mapped[datetime.datetime | None]
     acked_at: Mapped[datetime.datetime | None]
-    ack_details: Mapped[dict[str, Any] | None] = mapped_column(comment="What the device answered.")
+    ack_details: Mapped[dict[str, Any] | None] = mapped_column(comment="Answer of the device.")
     expires_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=text("now() + interval '1 hour'"), comment="One hour, if not said."
+        server_default=text("now() + interval '1 hour'"),
+        comment="Defaults to one hour after creation.",
     )
     created_by: Mapped[uuid.UUID | None] = mapped_column(
         comment="users.id; no foreign key, the command outlives the account."

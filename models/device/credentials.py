@@ -1,4 +1,4 @@
-"""How devices prove who they are."""
+"""Credentials of devices: tokens, activation codes, certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.shared.base import (
 
 
 class DeviceApiToken(TenantScoped, Identified, Timestamped, Base):
-    """A token of a device; a revoked one stays as history."""
+    """A token of a device; revoked tokens are kept as history."""
 
     __tablename__ = "device_api_tokens"
     __app_privileges__ = (
@@ -34,7 +34,7 @@ class DeviceApiToken(TenantScoped, Identified, Timestamped, Base):
         comment="Login at the broker; unique over all tenants, since it is looked up before the "
         "tenant is known."
     )
-    token_hash: Mapped[str] = mapped_column(deferred=True, comment="Compared by ingest.")
+    token_hash: Mapped[str] = mapped_column(deferred=True, comment="Compared by the ingest.")
     label: Mapped[str] = mapped_column(server_default="default")
     expires_at: Mapped[datetime.datetime | None]
     revoked_at: Mapped[datetime.datetime | None]
@@ -51,12 +51,12 @@ class DeviceApiToken(TenantScoped, Identified, Timestamped, Base):
             "fleet_ingest",
             "select (tenant_id, id, device_id, client_id, token_hash, expires_at, revoked_at)",
         ),
-        {"comment": "Tokens with which devices log in, past ones included."},
+        {"comment": "Tokens with which devices log in, including expired and revoked ones."},
     )
 
 
 class DeviceActivation(TenantScoped, Timestamped, Base):
-    """A code that lets a device be activated once."""
+    """A code to activate a device once."""
 
     __tablename__ = "device_activations"
 
@@ -64,12 +64,14 @@ class DeviceActivation(TenantScoped, Timestamped, Base):
     code_hash: Mapped[str] = mapped_column(
         Text,
         primary_key=True,
-        comment="Hash of the code, salted with the device: a code is short, its hash must not "
-        "be guessable from a table of all codes.",
+        comment="Hash of the code, salted with the device: codes are short, so without salt their "
+        "hashes could be looked up in a table of all codes.",
     )
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Where the device then stands.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The site to which the activated device is assigned."
+    )
     expires_at: Mapped[datetime.datetime]
-    used_at: Mapped[datetime.datetime | None] = mapped_column(comment="A code works once.")
+    used_at: Mapped[datetime.datetime | None] = mapped_column(comment="A code can be used once.")
 
     __table_args__ = (
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
@@ -86,17 +88,19 @@ class DeviceCertificate(TenantScoped, Identified, Timestamped, Base):
     __tablename__ = "device_certificates"
 
     device_id: Mapped[str]
-    cert_pem: Mapped[str] = mapped_column(comment="The certificate, public; never its key.")
+    cert_pem: Mapped[str] = mapped_column(
+        comment="The public certificate; the private key is never stored."
+    )
     fingerprint_sha256: Mapped[str] = mapped_column(
         comment="Lower-case hex; unique over all tenants, since it is looked up before the "
         "tenant is known."
     )
     common_name: Mapped[str]
     issuer: Mapped[str]
-    serial_number: Mapped[str] = mapped_column(comment="Number given by the issuer.")
+    serial_number: Mapped[str] = mapped_column(comment="Assigned by the issuer.")
     status: Mapped[str] = mapped_column(
         server_default="active",
-        comment="expired is set by a job after not_after; check not_after as well.",
+        comment="A job sets expired some time after not_after; check not_after as well.",
     )
     not_before: Mapped[datetime.datetime]
     not_after: Mapped[datetime.datetime]

@@ -1,4 +1,4 @@
-"""Firmware, and how it is rolled out over the air."""
+"""Firmware, and campaigns that roll it out over the air."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DEVICE_STEPS = {
     "failed": ("pending",),
 }
 
-# Counted where it happens, by one UPDATE of the campaign's row: devices that report at the same
-# moment wait for each other there, so no failure is overlooked.
+# Devices that report at the same moment wait for each other at the row of the campaign, so no
+# failure is missed.
 Function(
     "count_ota_progress",
     returns="trigger",
@@ -61,18 +61,19 @@ Function(
           return null;
         end
     """,
-    comment="Trigger: counts of a rollout; too many failures abort it, the last device ends it.",
+    comment="Trigger: counts successes and failures; aborts after too many failures, completes at "
+    "the end.",
     metadata=Base.metadata,
 )
 
 
 class FirmwareVersion(TenantScoped, Identified, Timestamped, Base):
-    """A firmware image that devices can load."""
+    """A firmware image that devices can install."""
 
     __tablename__ = "firmware_versions"
 
     version: Mapped[str]
-    device_type: Mapped[str | None] = mapped_column(comment="NULL: for devices of any type.")
+    device_type: Mapped[str | None] = mapped_column(comment="NULL: for all device types.")
     description: Mapped[str | None]
     file_url: Mapped[str]
     file_size_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -99,21 +100,23 @@ class OtaCampaign(TenantScoped, Identified, Timestamped, Base):
 
     name: Mapped[str]
     firmware_version_id: Mapped[uuid.UUID] = mapped_column(
-        comment="A version that was ever rolled out cannot be deleted."
+        comment="A version that has a campaign cannot be deleted."
     )
     target_group_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="NULL once the group is gone; the devices are in ota_device_status."
+        comment="NULL after the group was deleted; the devices are in ota_device_status."
     )
     rollout_strategy: Mapped[str] = mapped_column(server_default="linear")
     rollout_rate: Mapped[int] = mapped_column(
         server_default=text("10"),
-        comment="linear: devices per step; canary: devices of the first step.",
+        comment="linear: devices at a time; canary: devices in the first step.",
     )
     abort_threshold: Mapped[float] = mapped_column(
-        server_default=text("0.1"), comment="Share of failures, 0 to 1, that stops the rollout."
+        server_default=text("0.1"),
+        comment="The rollout is aborted if more than this fraction (0 to 1) fails.",
     )
     status: Mapped[str] = mapped_column(
-        server_default="created", comment="aborted: by a person, or since too many devices failed."
+        server_default="created",
+        comment="aborted: by a person, or because too many devices failed.",
     )
     total_devices: Mapped[int] = mapped_column(
         server_default=ZERO, comment="Counted when the campaign starts."
@@ -144,19 +147,19 @@ class OtaCampaign(TenantScoped, Identified, Timestamped, Base):
         ),
         status_transitions("ota_campaigns", CAMPAIGN_STEPS),
         *change_notifications("ota_campaigns", "status"),
-        {"comment": "Rollouts of firmware."},
+        {"comment": "Campaigns that roll out firmware."},
     )
 
 
 class OtaDeviceStatus(TenantScoped, Timestamped, Base):
-    """A rollout as one device goes through it."""
+    """Progress of a campaign on one device."""
 
     __tablename__ = "ota_device_status"
 
     campaign_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str] = mapped_column(
-        server_default="pending", comment="skipped: already up to date, or not reachable in time."
+        server_default="pending", comment="skipped: already up to date, or unreachable."
     )
     progress_pct: Mapped[int] = mapped_column(server_default=ZERO)
     error_message: Mapped[str | None]
@@ -183,7 +186,7 @@ class OtaDeviceStatus(TenantScoped, Timestamped, Base):
             when="old.status IS DISTINCT FROM new.status",
             function="count_ota_progress()",
         ),
-        {"comment": "Rollouts per device."},
+        {"comment": "Progress of campaigns on each device."},
     )
 
 
@@ -218,7 +221,8 @@ Function(
         end
     """,
     grants={"fleet_app": "execute"},
-    comment="Begin a rollout to the members of its group: how many, NULL if it had begun before.",
+    comment="Starts a campaign for the members of its group; returns how many, NULL if already "
+    "started.",
     metadata=Base.metadata,
 )
 
@@ -230,7 +234,7 @@ Function(
         BEGIN ATOMIC
           WITH room AS (
             SELECT c.tenant_id, c.id, greatest(0, CASE
-                     -- A canary: the first step proves it, then all the others.
+                     -- Canary: once the first step has succeeded, all others follow.
                      WHEN c.rollout_strategy = 'canary' AND c.succeeded >= c.rollout_rate
                      THEN c.total_devices
                      ELSE c.rollout_rate - (
@@ -254,7 +258,7 @@ Function(
         END
     """,
     grants={"fleet_app": "execute"},
-    comment="The devices whose turn it is, as many as the rollout rate leaves room for; none "
-    "unless the campaign is running.",
+    comment="Starts the next devices of a running campaign, as many as its rollout rate permits, "
+    "and returns them.",
     metadata=Base.metadata,
 )

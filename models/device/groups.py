@@ -1,4 +1,4 @@
-"""Groups of devices, listed by hand or found by a filter."""
+"""Groups of devices, with listed members or members found by a filter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class DeviceGroup(TenantScoped, Timestamped, Base):
     name: Mapped[str]
     description: Mapped[str | None]
     kind: Mapped[str] = mapped_column(
-        server_default="static", comment="Listed by hand or found by the filter."
+        server_default="static",
+        comment="static: members are listed; dynamic: found by query_filter.",
     )
     query_filter: Mapped[dict[str, Any] | None] = mapped_column(
         comment="Which devices belong to a dynamic group: status, tags, site_id."
@@ -43,7 +44,7 @@ class DeviceGroup(TenantScoped, Timestamped, Base):
         one_of("kind", ("static", "dynamic")),
         json_object("query_filter"),
         CheckConstraint("(kind = 'dynamic') = (query_filter IS NOT NULL)", name="query_filter"),
-        {"comment": "Groups of devices, both kinds under one key."},
+        {"comment": "Groups of devices, static and dynamic."},
     )
 
 
@@ -62,7 +63,7 @@ class DeviceGroupMember(TenantScoped, Base):
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
         Index(None, "tenant_id", "device_id"),
         {
-            "comment": "Members of groups; of a dynamic group, what its filter last found, so "
-            "that whoever reads members need not know the kind."
+            "comment": "Members of groups. For a dynamic group, the latest result of its filter, "
+            "so that readers can treat both kinds alike."
         },
     )

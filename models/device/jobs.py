@@ -1,4 +1,4 @@
-"""Jobs that many devices carry out, each at its own pace."""
+"""Jobs for devices, and their execution on each device."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from models.shared.base import (
 
 
 class DeviceJob(TenantScoped, Timestamped, Base):
-    """A document for one device, a group, or all devices of the tenant."""
+    """A task for one device, a group, or all devices of the tenant."""
 
     __tablename__ = "device_jobs"
 
     job_id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7)
-    document_type: Mapped[str] = mapped_column(comment="What to do, as the devices know it.")
+    document_type: Mapped[str] = mapped_column(comment="Kind of task, as the devices name it.")
     document_params: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Parameters of the document."
+        server_default=EMPTY_OBJECT, comment="Parameters of the task."
     )
     target_device_id: Mapped[str | None] = mapped_column(
-        comment="Exactly one of the three targets is said; a job goes with its target."
+        comment="Exactly one of the three targets is set; the job is deleted with its target."
     )
     target_group_id: Mapped[uuid.UUID | None]
     target_all: Mapped[bool] = mapped_column(server_default=FALSE)
     status: Mapped[str] = mapped_column(
         server_default="in_progress",
-        comment="Of the job as a whole; per device in device_job_executions.",
+        comment="Status of the whole job; device_job_executions has it per device.",
     )
     expires_at: Mapped[datetime.datetime | None]
     created_by: Mapped[uuid.UUID | None] = mapped_column(
@@ -63,12 +63,12 @@ class DeviceJob(TenantScoped, Timestamped, Base):
         ),
         one_of("status", ("in_progress", "completed", "canceled", "deletion_in_progress")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
-        {"comment": "Jobs for devices; background jobs of the platform are in jobs."},
+        {"comment": "Jobs for devices; background jobs are in jobs."},
     )
 
 
 class DeviceJobExecution(TenantScoped, Timestamped, Base):
-    """A job as one device carries it out."""
+    """Execution of a job on one device."""
 
     __tablename__ = "device_job_executions"
 
@@ -76,13 +76,13 @@ class DeviceJobExecution(TenantScoped, Timestamped, Base):
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str] = mapped_column(
         server_default="queued",
-        comment="rejected: the device will not do it; timed_out: it did not say.",
+        comment="rejected: by the device; timed_out: the device did not answer.",
     )
     status_details: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="What the device added to its status."
+        comment="Details from the device."
     )
     execution_number: Mapped[int] = mapped_column(
-        BigInteger, server_default=text("1"), comment="Counts the attempts."
+        BigInteger, server_default=text("1"), comment="Number of the attempt."
     )
     queued_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime.datetime | None]
@@ -99,5 +99,5 @@ class DeviceJobExecution(TenantScoped, Timestamped, Base):
         json_object("status_details"),
         CheckConstraint("execution_number > 0", name="execution_number"),
         CheckConstraint("finished_at >= queued_at", name="finished_at"),
-        {"comment": "Jobs per device."},
+        {"comment": "Executions of jobs, per device."},
     )

@@ -24,8 +24,8 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 
-# Counting what is plugged in is only safe while nobody else plugs in: lock the device first.
-# A device without template, or whose template lists no slots, takes anything.
+# The device is locked first, so that no other session adds a module between count and commit. A
+# device without a template, or with a template without slots, accepts any module.
 _MODULE_FITS = """
     declare
       template uuid;
@@ -45,16 +45,16 @@ _MODULE_FITS = """
       if not found then
         raise exception 'device % has no slot %', new.device_id, new.slot_key
           using errcode = 'check_violation', table = tg_table_name, constraint = tg_name,
-                column = 'slot_key', hint = 'The slots are those of its template.';
+                column = 'slot_key', hint = 'Use a slot of its template: see template_slots.';
       end if;
       select count(*) into plugged from public.device_modules m
        where m.tenant_id = new.tenant_id and m.device_id = new.device_id
          and m.slot_key = new.slot_key and m.status <> 'removed';
       if plugged > slot.max_devices then
-        raise exception 'slot % of device % takes % modules, found %',
+        raise exception 'slot % of device % holds at most % modules, found %',
             new.slot_key, new.device_id, slot.max_devices, plugged
           using errcode = 'check_violation', table = tg_table_name, constraint = tg_name,
-                hint = 'Set another module to removed first.';
+                hint = 'Set the status of another module to removed first.';
       end if;
       if new.module_template_id is not null and exists (
            select from public.template_slot_compat c
@@ -65,10 +65,10 @@ _MODULE_FITS = """
             where c.tenant_id = new.tenant_id and c.template_id = template
               and c.slot_key = new.slot_key
               and c.module_template_id = new.module_template_id) then
-        raise exception 'module template % does not fit into slot % of device %',
+        raise exception 'module template % does not fit slot % of device %',
             new.module_template_id, new.slot_key, new.device_id
           using errcode = 'check_violation', table = tg_table_name, constraint = tg_name,
-                hint = 'template_slot_compat lists what fits.';
+                hint = 'Use a module listed in template_slot_compat.';
       end if;
       return null;
     end
@@ -76,24 +76,26 @@ _MODULE_FITS = """
 
 
 class DeviceModule(TenantScoped, Identified, Timestamped, Base):
-    """A module in a slot of a device. A removed one stays as history."""
+    """A module in a slot of a device; removed modules are kept as history."""
 
     __tablename__ = "device_modules"
 
     device_id: Mapped[str]
-    slot_key: Mapped[str] = mapped_column(comment="template_slots.slot_key of its template.")
+    slot_key: Mapped[str] = mapped_column(
+        comment="template_slots.slot_key of the device's template."
+    )
     bus_address: Mapped[str | None] = mapped_column(
-        comment="Tells modules on the same bus apart; NULL where only one fits."
+        comment="Distinguishes modules on the same bus; NULL if only one fits."
     )
     module_template_id: Mapped[uuid.UUID | None]
     label: Mapped[str]
     serial_number: Mapped[str | None]
     metric_key_map: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Key as the module sends it to metric key."
+        server_default=EMPTY_OBJECT, comment="Key sent by the module to metric key."
     )
     installed_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     status: Mapped[str] = mapped_column(
-        server_default="active", comment="removed: history, its slot is free again."
+        server_default="active", comment="removed: kept as history, its slot is free."
     )
 
     __table_args__ = (
@@ -114,19 +116,19 @@ class DeviceModule(TenantScoped, Identified, Timestamped, Base):
         one_of("status", ("active", "inactive", "removed")),
         json_object("metric_key_map"),
         Function(
-            "refuse_unfit_module",
+            "reject_unfit_module",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_MODULE_FITS,
-            comment="Trigger: modules fit into slots that exist and have room.",
+            comment="Trigger: rejects modules whose slot does not exist, is full, or does not fit.",
         ),
         Trigger(
             "modules_fit_their_slot",
             timing="after",
             events="insert or update of device_id, slot_key, module_template_id, status",
             when="new.status <> 'removed'",
-            function="refuse_unfit_module()",
+            function="reject_unfit_module()",
         ),
-        {"comment": "Modules plugged into devices, past ones included."},
+        {"comment": "Modules of devices, including removed ones."},
     )

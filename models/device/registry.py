@@ -1,4 +1,4 @@
-"""Devices: what they are, their tags and further attributes."""
+"""Devices, their tags and additional attributes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SEARCH_VECTOR = "to_tsvector('simple'::regconfig, {})".format(
     " || ' ' || ".join(f"coalesce({column}, '')" for column in _SEARCHED)
 )
 
-# Two sessions that hang A under B and B under A see no cycle each, so the second must wait for
-# the first: both lock their tenant, the one row that all hierarchies of a tenant share. A new
-# device needs no lock, since no other session can refer to it yet; it can only close a cycle
-# with rows of its own transaction, which the search sees.
+# If two sessions at once make A a child of B and B a child of A, neither sees a cycle. So the
+# second must wait for the first: both lock their tenant, the one row that all hierarchies of a
+# tenant share. A new device needs no lock, since no other session can refer to it yet; it can only
+# close a cycle with rows of its own transaction, which the search sees.
 _NO_CYCLES = """
     begin
       if tg_op = 'UPDATE' then
@@ -47,7 +47,7 @@ _NO_CYCLES = """
       if exists (
         with recursive above (device_id) as (
           select new.parent_device_id
-          union  -- not UNION ALL: ends even where a cycle stands already
+          union  -- not UNION ALL: terminates even if there is a cycle already
           select d.parent_device_id
             from above join public.device_registry d
               on d.tenant_id = new.tenant_id and d.device_id = above.device_id
@@ -55,7 +55,7 @@ _NO_CYCLES = """
         )
         select from above where device_id = new.device_id
       ) then
-        raise exception 'device % cannot hang under %: it would be its own ancestor',
+        raise exception 'device % cannot have parent %: it would be its own ancestor',
             new.device_id, new.parent_device_id
           using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
                 constraint = tg_name, column = 'parent_device_id';
@@ -66,38 +66,39 @@ _NO_CYCLES = """
 
 
 class Device(TenantScoped, Timestamped, Base):
-    """A device of a tenant, from its first announcement until it is decommissioned."""
+    """A device of a tenant, until it is decommissioned and beyond."""
 
     __tablename__ = "device_registry"
     __hidden_columns__ = ("provision_token_hash",)
     __guarded_columns__ = ("sensor_limit",)
 
     device_id: Mapped[str] = mapped_column(
-        Text, primary_key=True, comment="What the device calls itself."
+        Text, primary_key=True, comment="Name by which the device identifies itself."
     )
     site_id: Mapped[uuid.UUID | None]
     template_id: Mapped[uuid.UUID | None]
     parent_device_id: Mapped[str | None] = mapped_column(
-        comment="The gateway it speaks through; never itself, not even in several steps."
+        comment="The gateway through which it communicates; cycles are rejected."
     )
     status: Mapped[str] = mapped_column(
         server_default="pending",
-        comment="pending: known, never activated; revoked: its credentials are void.",
+        comment="pending: never activated; revoked: its credentials are invalid.",
     )
     device_type: Mapped[str | None] = mapped_column(
         comment="The tenant's own classification, used by rules and firmware."
     )
     provision_token_hash: Mapped[str | None] = mapped_column(
-        deferred=True, comment="Hash of the token with which the device announces itself."
+        deferred=True, comment="Hash of the token with which the device registers."
     )
     sensor_limit: Mapped[int] = mapped_column(
-        server_default=text("20"), comment="Sensors that its plan allows; billing sets it."
+        server_default=text("20"), comment="Number of sensors that its plan allows; set by billing."
     )
     latitude: Mapped[float | None] = mapped_column(comment="Degrees north, WGS 84.")
     longitude: Mapped[float | None] = mapped_column(comment="Degrees east, WGS 84.")
     address: Mapped[str | None]
     location_source: Mapped[str] = mapped_column(
-        server_default="auto", comment="'auto': from the device; 'manual': stays as entered."
+        server_default="auto",
+        comment="auto: reported by the device; manual: entered by a person, not overwritten.",
     )
     manufacturer: Mapped[str | None]
     model: Mapped[str | None]
@@ -118,14 +119,16 @@ class Device(TenantScoped, Timestamped, Base):
     installation_notes: Mapped[str | None]
     notes: Mapped[str | None]
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", server_default=EMPTY_OBJECT, comment="Small attributes, read with the device."
+        "metadata",
+        server_default=EMPTY_OBJECT,
+        comment="Small attributes, read together with the device.",
     )
     decommissioned_at: Mapped[datetime.datetime | None]
     search_vector: Mapped[Any] = mapped_column(
         TSVECTOR,
         Computed(_SEARCH_VECTOR, persisted=True),
         deferred=True,
-        comment="Words of the identifying columns.",
+        comment="Full-text index of the identifying columns.",
     )
 
     __table_args__ = (
@@ -136,7 +139,7 @@ class Device(TenantScoped, Timestamped, Base):
         Index(None, "tenant_id", "template_id"),
         Index(None, "tenant_id", "parent_device_id"),
         Index(None, "tenant_id", "status"),
-        # Serves operators. @@ is not leakproof, so under row security the application first
+        # Serves operators. @@ is not leakproof, so under row-level security the application first
         # finds the devices of its tenant and then searches among them.
         Index(None, "search_vector", postgresql_using="gin"),
         Index(
@@ -163,21 +166,21 @@ class Device(TenantScoped, Timestamped, Base):
             "fleet_ingest", "select (tenant_id, device_id, site_id, status, provision_token_hash)"
         ),
         Function(
-            "refuse_parent_cycle",
+            "reject_parent_cycle",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_NO_CYCLES,
-            comment="Trigger: no device is its own ancestor.",
+            comment="Trigger: rejects a parent that would make a device its own ancestor.",
         ),
         Trigger(
             "parents_form_no_cycle",
             timing="after",
             events="insert or update of parent_device_id",
             when="new.parent_device_id IS NOT NULL",
-            function="refuse_parent_cycle()",
+            function="reject_parent_cycle()",
         ),
-        {"comment": "Devices; what they measure is in telemetry, what they do in device_state."},
+        {"comment": "Devices; their measurements are in telemetry, their state in device_state."},
     )
 
 
@@ -188,13 +191,13 @@ class DeviceTag(TenantScoped, Timestamped, Base):
 
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     tag: Mapped[str] = mapped_column(Text, primary_key=True)
-    value: Mapped[str | None] = mapped_column(comment="NULL: the tag alone says it.")
+    value: Mapped[str | None] = mapped_column(comment="NULL for a tag without a value.")
 
     __table_args__ = (
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
         Index(None, "tenant_id", "tag", "value"),
         not_empty("tag"),
-        {"comment": "Free tags of devices."},
+        {"comment": "Tags of devices, chosen freely by the tenant."},
     )
 
 
@@ -205,11 +208,11 @@ class DeviceExtendedAttributes(TenantScoped, Timestamped, Base):
 
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     attributes: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Name to any value."
+        server_default=EMPTY_OBJECT, comment="Attribute name to any value."
     )
 
     __table_args__ = (
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
         json_object("attributes"),
-        {"comment": "Large or rarely read attributes, kept out of the rows of device_registry."},
+        {"comment": "Large or rarely read attributes, stored apart from device_registry."},
     )

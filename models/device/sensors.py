@@ -1,4 +1,4 @@
-"""Measuring points of devices."""
+"""Sensors of devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.shared.base import (
 
 
 class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
-    """A measuring point of a device: one metric key of its telemetry."""
+    """A sensor: one metric key in the telemetry of a device."""
 
     __tablename__ = "device_sensors"
 
@@ -29,25 +29,25 @@ class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
     metric_key: Mapped[str] = mapped_column(comment="Key in the telemetry of the device.")
     display_name: Mapped[str]
     template_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="With template_metric_key: the metric that the sensor was made from."
+        comment="With template_metric_key: the template metric that it was created from."
     )
     template_metric_key: Mapped[str | None]
     device_module_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The module that measures; NULL: the device itself."
+        comment="The module that it belongs to; NULL: the device itself."
     )
     unit_id: Mapped[int | None] = mapped_column(ForeignKey("units_of_measure.id"))
     min_range: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
     max_range: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
     precision_digits: Mapped[int] = mapped_column(server_default=text("2"))
     status: Mapped[str] = mapped_column(
-        server_default="active", comment="error: the last value made no sense."
+        server_default="active", comment="error: the last value was invalid."
     )
     source: Mapped[str] = mapped_column(
         server_default="required",
-        comment="Why it exists: required or optional in the template, or seen without one.",
+        comment="Origin: required or optional in the template, or discovered in telemetry.",
     )
     last_value: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
-    last_value_text: Mapped[str | None] = mapped_column(comment="Where it is not a number.")
+    last_value_text: Mapped[str | None] = mapped_column(comment="The value if it is not a number.")
     last_seen_at: Mapped[datetime.datetime | None]
 
     __table_args__ = (
@@ -72,5 +72,5 @@ class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("precision_digits BETWEEN 0 AND 15", name="precision_digits"),
         one_of("status", ("active", "inactive", "error")),
         one_of("source", ("required", "optional", "unmodeled")),
-        {"comment": "Measuring points of devices and their latest value."},
+        {"comment": "Sensors of devices, with their latest value."},
     )

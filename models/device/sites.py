@@ -1,4 +1,4 @@
-"""Places where devices are."""
+"""Sites, where devices are installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.shared.base import UUID7, Base, TenantScoped, Timestamped, not_empty
 
 COORDINATES = "latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"
-"""WGS 84 degrees; a missing coordinate passes, but both are there or none (below)."""
+"""Degrees, WGS 84. NULL passes here; BOTH_COORDINATES requires both coordinates or none."""
 BOTH_COORDINATES = "(latitude IS NULL) = (longitude IS NULL)"
 
 
 class Site(TenantScoped, Timestamped, Base):
-    """A place where a tenant has devices."""
+    """A location where a tenant has devices."""
 
     __tablename__ = "sites"
 
@@ -30,5 +30,5 @@ class Site(TenantScoped, Timestamped, Base):
         not_empty("name"),
         CheckConstraint(COORDINATES, name="coordinates"),
         CheckConstraint(BOTH_COORDINATES, name="both_coordinates"),
-        {"comment": "Places where devices are."},
+        {"comment": "Locations where tenants have devices."},
     )

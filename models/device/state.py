@@ -1,4 +1,4 @@
-"""What a device was last seen doing, and what it should be doing."""
+"""Latest state of a device, and its shadow: desired and reported state."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Function(
             new.desired_version := old.desired_version + 1;
             new.shadow_updated_at := now();
           elsif new.desired_version <> old.desired_version then
-            raise exception 'desired_version of device % is given by the database', new.device_id
+            raise exception 'desired_version of device % is set by the database', new.device_id
               using errcode = 'check_violation', table = tg_table_name, column = 'desired_version',
-                    hint = 'Change desired_state; the version follows.';
+                    hint = 'Change desired_state, which increments the version.';
           end if;
           if new.reported_version < old.reported_version then
             raise exception 'device % reported version % after version %', new.device_id,
                 new.reported_version, old.reported_version
               using errcode = 'check_violation', table = tg_table_name, column = 'reported_version',
-                    hint = 'A report that comes late is dropped: use report_state().';
+                    hint = 'Use report_state(), which ignores late reports.';
           end if;
           if new.reported_state is distinct from old.reported_state then
             new.shadow_updated_at := now();
@@ -53,23 +53,26 @@ Function(
           return new;
         end
     """,
-    comment="Trigger: versions and moments of a device's twin.",
+    comment="Trigger: sets versions and times of a device shadow.",
     metadata=Base.metadata,
 )
 
 
 class DeviceState(TenantScoped, Timestamped, Base):
-    """Current status and twin of a device."""
+    """Current status and shadow of a device."""
 
     __tablename__ = "device_state"
 
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str] = mapped_column(
-        server_default="offline", comment="stale: silent for longer than usual, not yet given up."
+        server_default="offline",
+        comment="stale: no message for longer than usual, but not yet offline.",
     )
     last_heartbeat_at: Mapped[datetime.datetime | None]
     last_telemetry_at: Mapped[datetime.datetime | None]
-    last_seen_at: Mapped[datetime.datetime | None] = mapped_column(comment="Any message at all.")
+    last_seen_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="Time of the last message of any kind."
+    )
     last_state_change_at: Mapped[datetime.datetime] = mapped_column(
         server_default=NOW, comment="When status last changed."
     )
@@ -77,17 +80,17 @@ class DeviceState(TenantScoped, Timestamped, Base):
         server_default=EMPTY_OBJECT, comment="Latest value of each metric."
     )
     desired_state: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What the device should do."
+        server_default=EMPTY_OBJECT, comment="Settings that the device should apply."
     )
     reported_state: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What the device said it does."
+        server_default=EMPTY_OBJECT, comment="Settings that the device reports as applied."
     )
     desired_version: Mapped[int] = mapped_column(server_default=ZERO)
     reported_version: Mapped[int] = mapped_column(
-        server_default=ZERO, comment="The desired version that the device has taken over."
+        server_default=ZERO, comment="The desired version that the device has applied."
     )
     shadow_updated_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="When desired or reported state last changed."
+        comment="When desired_state or reported_state last changed."
     )
 
     __table_args__ = (
@@ -111,7 +114,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
             function="keep_device_state()",
         ),
         *change_notifications("device_state", "status, desired_version, reported_version"),
-        {"comment": "Current status and twin of each device, one row."},
+        {"comment": "Current status and shadow of devices, one row each."},
     )
 
 
@@ -128,8 +131,8 @@ Function(
         END
     """,
     grants={"fleet_app": "execute"},
-    comment="Merge what a device should do into its twin: the new version, or NULL where somebody "
-    "else changed it since seen_version.",
+    comment="Merges into the desired state of a device; returns the new version, or NULL if "
+    "another session has changed it since seen_version.",
     metadata=Base.metadata,
 )
 
@@ -147,7 +150,7 @@ Function(
         END
     """,
     grants={"fleet_app": "execute"},
-    comment="Merge what a device says it does into its twin; NULL for a report that comes after a "
-    "newer one, or of a version that nobody wanted.",
+    comment="Merges into the reported state of a device; returns NULL, without a change, for a "
+    "report older than the last one, or for a version that does not exist.",
     metadata=Base.metadata,
 )

@@ -1,4 +1,4 @@
-"""Kinds of devices: what they measure, which commands they take, what can be plugged in."""
+"""Device templates: metrics, commands and slots of a kind of device."""
 
 from __future__ import annotations
 
@@ -32,25 +32,28 @@ class DeviceTemplate(TenantScoped, Identified, Timestamped, Base):
     __guarded_columns__ = ("source",)
 
     name: Mapped[str]
-    slug: Mapped[str] = mapped_column(comment="Name in URLs; what sync_tenant() goes by.")
+    slug: Mapped[str] = mapped_column(
+        comment="Name in URLs; sync_tenant() identifies templates by it."
+    )
     description: Mapped[str | None]
     category: Mapped[str]
     manufacturer: Mapped[str | None]
     model: Mapped[str | None]
     firmware_version_pattern: Mapped[str | None] = mapped_column(
-        comment="Regular expression of the firmware versions that this template is right for."
+        comment="Regular expression for the firmware versions that this template applies to."
     )
     is_locked: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Applications refuse to edit it until it is unlocked."
+        server_default=FALSE, comment="Applications do not edit it until it is unlocked."
     )
     source: Mapped[str] = mapped_column(
-        server_default="tenant", comment="'system': a copy of a built-in; operators write this."
+        server_default="tenant",
+        comment="system: copied from a built-in template; set by operators only.",
     )
     transport_defaults: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="Settings that a new device_transports row of such a device starts with."
+        comment="Initial settings for device_transports of such devices."
     )
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", server_default=EMPTY_OBJECT, comment="Whatever has no column."
+        "metadata", server_default=EMPTY_OBJECT, comment="Attributes without a column of their own."
     )
     image_url: Mapped[str | None]
 
@@ -71,7 +74,7 @@ class DeviceTemplate(TenantScoped, Identified, Timestamped, Base):
 
 
 class TemplateMetric(TenantScoped, Timestamped, Base):
-    """Something that devices of a template measure."""
+    """A metric that devices of a template measure."""
 
     __tablename__ = "template_metrics"
 
@@ -82,13 +85,13 @@ class TemplateMetric(TenantScoped, Timestamped, Base):
     display_name: Mapped[str]
     data_type: Mapped[str]
     unit: Mapped[str | None] = mapped_column(comment="Symbol, as the manufacturer writes it.")
-    min_value: Mapped[decimal.Decimal | None] = mapped_column(comment="Least value, in unit.")
-    max_value: Mapped[decimal.Decimal | None] = mapped_column(comment="Greatest value, in unit.")
+    min_value: Mapped[decimal.Decimal | None] = mapped_column(comment="Lowest value, in unit.")
+    max_value: Mapped[decimal.Decimal | None] = mapped_column(comment="Highest value, in unit.")
     precision_digits: Mapped[int] = mapped_column(
-        server_default=text("2"), comment="Digits behind the point that are worth showing."
+        server_default=text("2"), comment="Decimal places to display."
     )
     is_required: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="True: every such device gets a sensor for it."
+        server_default=FALSE, comment="True: every such device has a sensor for it."
     )
     description: Mapped[str | None]
     enum_values: Mapped[list[Any] | None] = mapped_column(
@@ -104,7 +107,7 @@ class TemplateMetric(TenantScoped, Timestamped, Base):
         CheckConstraint("precision_digits BETWEEN 0 AND 15", name="precision_digits"),
         json_array("enum_values"),
         CheckConstraint("(data_type = 'enum') = (enum_values IS NOT NULL)", name="enum"),
-        {"comment": "What devices of a template measure."},
+        {"comment": "Metrics of device templates."},
     )
 
 
@@ -132,7 +135,7 @@ class TemplateCommand(TenantScoped, Timestamped, Base):
         not_empty("command_key"),
         json_object("parameters_schema"),
         json_object("response_schema"),
-        {"comment": "Commands that devices of a template accept."},
+        {"comment": "Commands of device templates."},
     )
 
 
@@ -144,10 +147,10 @@ class TemplateSlot(TenantScoped, Timestamped, Base):
     template_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     slot_key: Mapped[str] = mapped_column(Text, primary_key=True)
     display_name: Mapped[str]
-    slot_type: Mapped[str] = mapped_column(comment="What may be plugged in.")
+    slot_type: Mapped[str] = mapped_column(comment="Kind of module that fits.")
     interface_type: Mapped[str] = mapped_column(comment="Electrical or radio interface.")
     max_devices: Mapped[int | None] = mapped_column(
-        server_default=text("1"), comment="Modules at a time; NULL is without limit."
+        server_default=text("1"), comment="Largest number of modules; NULL: unlimited."
     )
     is_required: Mapped[bool] = mapped_column(server_default=FALSE)
     description: Mapped[str | None]
@@ -173,7 +176,7 @@ class TemplateSlot(TenantScoped, Timestamped, Base):
             ),
         ),
         CheckConstraint("max_devices > 0", name="max_devices"),
-        {"comment": "Ports and buses of a template."},
+        {"comment": "Ports and buses of device templates."},
     )
 
 
@@ -191,5 +194,5 @@ class TemplateSlotCompat(TenantScoped, Base):
         tenant_reference(("template_id", "slot_key"), "template_slots", on_delete="cascade"),
         tenant_reference("module_template_id", "device_templates", "id", on_delete="cascade"),
         Index(None, "tenant_id", "module_template_id"),
-        {"comment": "Which modules fit into which slot; a slot without rows takes any."},
+        {"comment": "Modules that fit a slot; a slot without rows accepts any."},
     )

@@ -1,4 +1,4 @@
-"""How devices reach the platform, and the carriers of their SIM cards."""
+"""Connections of devices to the platform, and accounts at mobile carriers."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ from models.shared.base import (
 
 
 class CarrierIntegration(TenantScoped, Identified, Timestamped, Base):
-    """The account of a tenant at a mobile carrier."""
+    """An account of a tenant at a mobile carrier."""
 
     __tablename__ = "carrier_integrations"
 
-    carrier_name: Mapped[str] = mapped_column(comment="Which carrier, as the programs know it.")
+    carrier_name: Mapped[str] = mapped_column(
+        comment="Identifier of the carrier in the application."
+    )
     display_name: Mapped[str]
     enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     api_base_url: Mapped[str | None]
-    account_id: Mapped[str | None] = mapped_column(comment="The account's number at the carrier.")
+    account_id: Mapped[str | None] = mapped_column(comment="Account number at the carrier.")
     secret_ref: Mapped[str | None] = mapped_column(
-        comment="Where the secret store keeps the credentials; never the credentials."
+        comment="Name of the credentials in the secret store."
     )
     config: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Further settings of the carrier; no credentials."
+        server_default=EMPTY_OBJECT, comment="Additional settings; no credentials."
     )
     sync_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     sync_interval_minutes: Mapped[int] = mapped_column(server_default=text("60"))
@@ -64,7 +66,7 @@ class CarrierIntegration(TenantScoped, Identified, Timestamped, Base):
 
 
 class DeviceTransport(TenantScoped, Identified, Timestamped, Base):
-    """A way from a device to the platform: protocol, medium, SIM card."""
+    """A transport of a device: protocol, medium, SIM card."""
 
     __tablename__ = "device_transports"
 
@@ -78,27 +80,29 @@ class DeviceTransport(TenantScoped, Identified, Timestamped, Base):
         server_default=EMPTY_OBJECT, comment="Settings of the medium; no credentials."
     )
     is_primary: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="The way that commands take; at most one per device."
+        server_default=FALSE, comment="Used for commands; at most one per device."
     )
     status: Mapped[str] = mapped_column(
-        server_default="active", comment="failover: used while no active way works."
+        server_default="active", comment="failover: used only while no active transport works."
     )
     last_connected_at: Mapped[datetime.datetime | None]
     carrier_integration_id: Mapped[uuid.UUID | None]
-    carrier_device_id: Mapped[str | None] = mapped_column(comment="The SIM's key at the carrier.")
-    sim_iccid: Mapped[str | None] = mapped_column(comment="The SIM card of this way.")
+    carrier_device_id: Mapped[str | None] = mapped_column(
+        comment="Identifier of the SIM at the carrier."
+    )
+    sim_iccid: Mapped[str | None] = mapped_column(comment="Serial number of the SIM card.")
     sim_status: Mapped[str | None]
     msisdn: Mapped[str | None] = mapped_column(comment="Telephone number of the SIM card.")
     apn: Mapped[str | None] = mapped_column(comment="Access point name.")
-    carrier_plan_name: Mapped[str | None] = mapped_column(comment="Tariff at the carrier.")
-    network_status: Mapped[str | None] = mapped_column(comment="As the carrier words it.")
+    carrier_plan_name: Mapped[str | None] = mapped_column(comment="Plan at the carrier.")
+    network_status: Mapped[str | None] = mapped_column(comment="As reported by the carrier.")
     ip_address: Mapped[str | None] = mapped_column(INET)
     last_network_attach_at: Mapped[datetime.datetime | None]
     data_limit_mb: Mapped[decimal.Decimal | None] = mapped_column(comment="Per billing cycle.")
     data_used_mb: Mapped[decimal.Decimal | None] = mapped_column(comment="In this billing cycle.")
     data_used_updated_at: Mapped[datetime.datetime | None]
     billing_cycle_day: Mapped[int | None] = mapped_column(
-        comment="Day of the month on which data_used_mb starts again."
+        comment="Day of the month on which data_used_mb is reset."
     )
 
     __table_args__ = (
@@ -130,5 +134,5 @@ class DeviceTransport(TenantScoped, Identified, Timestamped, Base):
         json_object("connectivity_config"),
         CheckConstraint("data_limit_mb >= 0 AND data_used_mb >= 0", name="data"),
         CheckConstraint("billing_cycle_day BETWEEN 1 AND 31", name="billing_cycle_day"),
-        {"comment": "Ways from devices to the platform, with their SIM cards and data usage."},
+        {"comment": "Transports of devices, with SIM cards and data usage."},
     )

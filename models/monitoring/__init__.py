@@ -1,4 +1,4 @@
-"""Service monitoring: projects, their endpoints, the checks of these, and incidents."""
+"""Service monitoring: projects, endpoints, checks and incidents."""
 
 from models.monitoring import (
     check_history,

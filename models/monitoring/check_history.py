@@ -1,4 +1,4 @@
-"""Checks of endpoints, and their rollups by hour and day with latencies counted by bucket."""
+"""Checks of endpoints, and their hourly and daily rollups with latency histograms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.shared.base import TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
 LATENCY_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-"""Where a bucket of latencies ends and the next begins; the last one is open."""
+"""Upper bounds of the latency buckets in milliseconds; the last bucket has none."""
 
 
 class HealthCheck(TenantTimeSeries, Base):
@@ -24,18 +24,25 @@ class HealthCheck(TenantTimeSeries, Base):
     __time_column__ = "checked_at"
 
     checked_at: Mapped[datetime.datetime] = mapped_column(
-        sort_order=-19, comment="When the check was due, so that a second run changes nothing."
+        sort_order=-19,
+        comment="When the check was due, so that recording it twice changes nothing.",
     )
-    endpoint_id: Mapped[uuid.UUID] = mapped_column(comment="The endpoint.")
-    ok: Mapped[bool] = mapped_column(comment="It answered in time, and as expected.")
-    status_code: Mapped[int | None] = mapped_column(comment="Of HTTP or the like.")
+    endpoint_id: Mapped[uuid.UUID] = mapped_column(
+        comment="The endpoint; no foreign key, as in every hypertable."
+    )
+    ok: Mapped[bool] = mapped_column(comment="It answered in time and as expected.")
+    status_code: Mapped[int | None] = mapped_column(
+        comment="Status code of HTTP or a similar protocol."
+    )
     response_ms: Mapped[float | None] = mapped_column(
-        comment="Until the whole answer was there; NULL: there was none."
+        comment="Time until the complete response; NULL: no response."
     )
     dns_ms: Mapped[float | None]
     connect_ms: Mapped[float | None]
-    ttfb_ms: Mapped[float | None] = mapped_column(comment="Until the first byte of the answer.")
-    error: Mapped[str | None] = mapped_column(comment="What went wrong, NULL where ok.")
+    ttfb_ms: Mapped[float | None] = mapped_column(
+        comment="Time until the first byte of the response."
+    )
+    error: Mapped[str | None] = mapped_column(comment="Error message; NULL if ok.")
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "endpoint_id", "checked_at"),
@@ -94,7 +101,7 @@ tenant_rollup(
     refresh=Refresh("3 days", "1 hour", "30 minutes"),
     columnstore=Stored("tenant_id, endpoint_id", "bucket DESC", "7 days"),
     retention="30 days",
-    comment="Checks of endpoints by hour; latencies counted by bucket, which add up.",
+    comment="Checks of endpoints by hour, with a latency histogram whose counts can be summed.",
 )
 tenant_rollup(
     "health_checks_daily",
@@ -103,7 +110,7 @@ tenant_rollup(
     refresh=Refresh("7 days", "1 day", "6 hours"),
     columnstore=Stored("tenant_id, endpoint_id", "bucket DESC", "30 days"),
     retention="1 year",
-    comment="Checks of endpoints by day; latencies counted by bucket, which add up.",
+    comment="Checks of endpoints by day, with a latency histogram whose counts can be summed.",
 )
 
 _EDGES = ", ".join(
@@ -133,8 +140,8 @@ Function(
     volatility="immutable",
     parallel="safe",
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="The latency in ms below which a fraction (0 to 1) of checks stays, interpolated "
-    "within its bucket. counts: the bucket columns of health_checks_hourly or _daily in their "
-    "order, or sums of them; slowest: max_ms, where the open last bucket ends.",
+    comment="The latency in ms of a percentile (fraction: 0 to 1), interpolated within its bucket. "
+    "counts: the bucket columns of health_checks_hourly or health_checks_daily in order, or "
+    "their sums; slowest: max_ms, the upper end of the last bucket.",
     metadata=Base.metadata,
 )

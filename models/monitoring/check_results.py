@@ -1,4 +1,4 @@
-"""What a check means: for the endpoint, for what depends on it, and for incidents."""
+"""Recording a check: its effect on the status of the endpoint, and on incidents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
 FALLBACK_PCT = 80
-"""What a fallback that works is worth, of 100."""
+"""Health (0 to 100) of an endpoint that is down and has a working fallback."""
 
 Function(
     "endpoint_mode",
@@ -20,7 +20,7 @@ Function(
     volatility="immutable",
     parallel="safe",
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="The word for a health between 0 and 100.",
+    comment="The mode that corresponds to a health of 0 to 100.",
     metadata=Base.metadata,
 )
 
@@ -56,8 +56,8 @@ Function(
     """,
     volatility="stable",
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="Health from 0 to 100 of an endpoint with this direct status: what it depends on "
-    f"weighs in; down with a fallback that works is {FALLBACK_PCT}.",
+    comment="Health from 0 to 100 of an endpoint with this direct status, weighted by its "
+    f"dependencies; {FALLBACK_PCT} if it is down and has a working fallback.",
     metadata=Base.metadata,
 )
 
@@ -86,7 +86,7 @@ Function(
           select s.consecutive_failures into failures from public.endpoint_status s
            where s.tenant_id = tenant and s.endpoint_id = endpoint for no key update;
           if not found then
-            raise exception 'there is no endpoint % in this tenant', endpoint
+            raise exception 'endpoint % does not exist in this tenant', endpoint
               using errcode = 'foreign_key_violation';
           end if;
           select coalesce(p.failure_threshold, j.default_failure_threshold) into threshold
@@ -114,15 +114,15 @@ Function(
               from public.endpoints e where e.tenant_id = tenant and e.id = endpoint
             on conflict do nothing;
           elsif passed then
-            update public.incidents set status = 'resolved', resolution = 'recovered by itself'
+            update public.incidents set status = 'resolved', resolution = 'a check passed again'
              where tenant_id = tenant and endpoint_id = endpoint and status <> 'resolved';
           end if;
           return direct;
         end
     """,
     grants={"fleet_app": "execute"},
-    comment="Store the result of a check of the current tenant, once: 'repeated' where it was "
-    "stored before, else healthy, degraded or down. From the threshold on there is an incident; "
-    "a check that passes resolves it.",
+    comment="Records the result of a check for the current tenant. Returns repeated if it was "
+    "recorded before, else healthy, degraded or down. Failures up to the threshold open an "
+    "incident; a check that passes resolves it.",
     metadata=Base.metadata,
 )

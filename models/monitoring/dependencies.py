@@ -1,4 +1,4 @@
-"""What endpoints need of each other, and certificates that run out."""
+"""Dependencies between endpoints, and their TLS certificates."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ from models.shared.status_transitions import status_transitions
 
 
 class EndpointDependency(TenantScoped, Timestamped, Base):
-    """One endpoint needs another, or may fall back on it."""
+    """An endpoint depends on another, or can use it as a fallback."""
 
     __tablename__ = "endpoint_dependencies"
 
     endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     depends_on_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    role: Mapped[str] = mapped_column(server_default="primary", comment="What it is used as.")
+    role: Mapped[str] = mapped_column(
+        server_default="primary", comment="What the other endpoint is used for."
+    )
     criticality: Mapped[str] = mapped_column(server_default="medium")
     weight: Mapped[float] = mapped_column(
-        server_default=text("1"), comment="Its share in the health of endpoint_id."
+        server_default=text("1"), comment="Weight in the health of endpoint_id."
     )
     fallback_for: Mapped[uuid.UUID | None] = mapped_column(
-        comment="Which dependency it stands in for; NULL: for the endpoint itself."
+        comment="The dependency that it replaces; NULL: the endpoint itself."
     )
 
     __table_args__ = (
@@ -50,10 +52,10 @@ class EndpointDependency(TenantScoped, Timestamped, Base):
         CheckConstraint("weight > 0 AND weight <= 100", name="weight"),
         CheckConstraint("endpoint_id <> depends_on_id", name="not_itself"),
         CheckConstraint("role = 'fallback' OR fallback_for IS NULL", name="fallback"),
-        # Whoever adds an edge holds the tenant's row, so two edges that would close a ring
-        # between them come one after the other, and the second sees the first.
+        # A session that adds an edge locks the row of the tenant. So of two edges that would close
+        # a cycle together, the second one waits and then sees the first.
         Function(
-            "refuse_dependency_ring",
+            "reject_dependency_cycle",
             returns="trigger",
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
@@ -77,27 +79,27 @@ class EndpointDependency(TenantScoped, Timestamped, Base):
                   return null;
                 end
             """,
-            comment="Trigger: no endpoint depends on itself, not even through others.",
+            comment="Trigger: rejects cycles of dependencies between endpoints.",
         ),
         Trigger(
-            "dependencies_form_no_ring",
+            "dependencies_form_no_cycle",
             timing="after",
             events="insert or update of endpoint_id, depends_on_id",
-            function="refuse_dependency_ring()",
+            function="reject_dependency_cycle()",
         ),
-        {"comment": "Which endpoints need which others."},
+        {"comment": "Dependencies between endpoints."},
     )
 
 
 class DependencySuggestion(TenantScoped, Identified, Timestamped, Base):
-    """A dependency that was guessed, for a person to say yes or no."""
+    """A suggested dependency, to be approved or rejected by a person."""
 
     __tablename__ = "dependency_suggestions"
 
     endpoint_id: Mapped[uuid.UUID]
     depends_on_id: Mapped[uuid.UUID]
     confidence: Mapped[float] = mapped_column(comment="0 to 1.")
-    reason: Mapped[str] = mapped_column(comment="What it was guessed from.")
+    reason: Mapped[str] = mapped_column(comment="Why it was suggested.")
     status: Mapped[str] = mapped_column(server_default="pending")
     decided_by: Mapped[uuid.UUID | None]
     decided_at: Mapped[datetime.datetime | None]
@@ -152,14 +154,15 @@ class DependencySuggestion(TenantScoped, Identified, Timestamped, Base):
                 END
             """,
             grants={"fleet_app": "execute"},
-            comment="Make a suggested dependency; NULL if it is not pending any more.",
+            comment="Approves a suggestion and creates the dependency; NULL if it is no longer "
+            "pending.",
         ),
-        {"comment": "Dependencies that were guessed."},
+        {"comment": "Suggested dependencies."},
     )
 
 
 class EndpointCertificate(TenantScoped, Timestamped, Base):
-    """The certificate that an endpoint showed last."""
+    """The TLS certificate that an endpoint presented most recently."""
 
     __tablename__ = "endpoint_certificates"
 
@@ -172,14 +175,14 @@ class EndpointCertificate(TenantScoped, Timestamped, Base):
     not_after: Mapped[datetime.datetime]
     last_seen_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     last_alerted_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Told 30, 14 and 7 days before it runs out, then every day."
+        comment="Alerts are sent 30, 14 and 7 days before it expires, then daily."
     )
 
     __table_args__ = (
         tenant_reference("endpoint_id", "endpoints", "id", on_delete="cascade"),
-        # What runs out soon is asked over all tenants.
+        # For the worker, which looks for expiring certificates of all tenants.
         Index(None, "not_after"),
         CheckConstraint("not_after > not_before", name="validity"),
         CheckConstraint("fingerprint_sha256 ~ '^[0-9a-f]{64}$'", name="fingerprint_sha256"),
-        {"comment": "Certificates of endpoints."},
+        {"comment": "TLS certificates of endpoints."},
     )

@@ -1,4 +1,4 @@
-"""Endpoints that are checked, and how they are doing."""
+"""Endpoints that are checked, and their status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATUSES = ("healthy", "degraded", "down", "unknown")
 
 
 class Endpoint(TenantScoped, Identified, Timestamped, Base):
-    """A service that is asked at intervals whether it is there."""
+    """A service that is checked at intervals."""
 
     __tablename__ = "endpoints"
 
@@ -43,13 +43,14 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
     service_type: Mapped[str] = mapped_column(server_default="http")
     interval_seconds: Mapped[int] = mapped_column(server_default=text("60"))
     timeout_seconds: Mapped[int] = mapped_column(
-        server_default=text("30"), comment="Shorter than the interval: checks never overlap."
+        server_default=text("30"),
+        comment="Shorter than the interval, so that checks never overlap.",
     )
     expected_status: Mapped[int | None] = mapped_column(
-        server_default=text("200"), comment="Of HTTP; NULL: any answer will do."
+        server_default=text("200"), comment="HTTP status; NULL: any."
     )
     auth_type: Mapped[str] = mapped_column(
-        server_default="none", comment="How endpoint_credentials are sent."
+        server_default="none", comment="How the credentials in endpoint_credentials are sent."
     )
     options: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="Method, headers, query; no secrets."
@@ -92,18 +93,18 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
         *change_notifications(
             "endpoints", "url, service_type, interval_seconds, timeout_seconds, enabled"
         ),
-        {"comment": "Services that are checked."},
+        {"comment": "Services that are checked at intervals."},
     )
 
 
 class EndpointCredential(TenantScoped, Timestamped, Base):
-    """Where the secret store has what an endpoint wants to see."""
+    """A reference to the credentials of an endpoint in the secret store."""
 
     __tablename__ = "endpoint_credentials"
 
     endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     username: Mapped[str | None]
-    header_name: Mapped[str | None] = mapped_column(comment="For an API key.")
+    header_name: Mapped[str | None] = mapped_column(comment="Header that carries an API key.")
     secret_ref: Mapped[str]
     rotated_at: Mapped[datetime.datetime | None]
 
@@ -115,19 +116,19 @@ class EndpointCredential(TenantScoped, Timestamped, Base):
 
 
 class EndpointAlertPolicy(TenantScoped, Timestamped, Base):
-    """When a failing endpoint is told of; without a row, the defaults below hold."""
+    """When the failure of an endpoint is reported; without a row, the defaults apply."""
 
     __tablename__ = "endpoint_alert_policies"
 
     endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     failure_threshold: Mapped[int] = mapped_column(
-        server_default=text("3"), comment="Failures in a row that make an incident."
+        server_default=text("3"), comment="Consecutive failures that open an incident."
     )
     first_failure_warning: Mapped[bool] = mapped_column(server_default=FALSE)
     recovery_notification: Mapped[bool] = mapped_column(server_default=TRUE)
-    repeat_interval_minutes: Mapped[int | None] = mapped_column(comment="NULL: told once.")
+    repeat_interval_minutes: Mapped[int | None] = mapped_column(comment="NULL: reported once.")
     cooldown_minutes: Mapped[int] = mapped_column(
-        server_default=ZERO, comment="After a recovery nothing is told for so long."
+        server_default=ZERO, comment="Time after a recovery in which nothing is reported."
     )
 
     __table_args__ = (
@@ -135,34 +136,34 @@ class EndpointAlertPolicy(TenantScoped, Timestamped, Base):
         CheckConstraint("failure_threshold BETWEEN 1 AND 100", name="failure_threshold"),
         CheckConstraint("repeat_interval_minutes > 0", name="repeat_interval"),
         CheckConstraint("cooldown_minutes >= 0", name="cooldown"),
-        {"comment": "When failures of endpoints are told."},
+        {"comment": "When failures of endpoints are reported."},
     )
 
 
 class EndpointStatus(TenantScoped, Timestamped, Base):
-    """How an endpoint is doing, and when it is asked again."""
+    """Current status of an endpoint, and when it is checked next."""
 
     __tablename__ = "endpoint_status"
     __app_privileges__ = "select, insert, update"
 
     endpoint_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     direct_status: Mapped[str] = mapped_column(
-        server_default="unknown", comment="By its own checks."
+        server_default="unknown", comment="From its own checks."
     )
     computed_status: Mapped[str] = mapped_column(
-        server_default="unknown", comment="With what it depends on."
+        server_default="unknown", comment="Including its dependencies."
     )
     mode: Mapped[str] = mapped_column(
-        server_default="optimal", comment="By health_pct: from 95, from 60, from 40, below."
+        server_default="optimal", comment="From health_pct: 95 and more, 60, 40, less."
     )
     health_pct: Mapped[float] = mapped_column(server_default=text("100"))
     consecutive_failures: Mapped[int] = mapped_column(server_default=ZERO)
     last_checked_at: Mapped[datetime.datetime | None]
     last_error: Mapped[str | None]
     next_check_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
-    checked_by: Mapped[str | None] = mapped_column(comment="Who took the check that is due.")
+    checked_by: Mapped[str | None] = mapped_column(comment="Worker that took the latest check.")
     active_fallback_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The endpoint that stands in for it."
+        comment="The fallback currently in use."
     )
 
     __table_args__ = (
@@ -176,7 +177,7 @@ class EndpointStatus(TenantScoped, Timestamped, Base):
         CheckConstraint("health_pct BETWEEN 0 AND 100", name="health_pct"),
         CheckConstraint("consecutive_failures >= 0", name="consecutive_failures"),
         *change_notifications("endpoint_status", "direct_status, computed_status, mode"),
-        {"comment": "How endpoints are doing."},
+        {"comment": "Current status of endpoints."},
     )
 
 
@@ -206,8 +207,8 @@ Function(
         END
     """,
     grants={"fleet_operator": "execute"},
-    comment="Endpoints whose check is due, each for one worker; their next check is an interval "
-    "away whatever becomes of this one.",
+    comment="Returns endpoints whose check is due, each to one worker only, and schedules their "
+    "next check one interval later, whether or not this one is recorded.",
     metadata=Base.metadata,
 )
 
@@ -223,6 +224,6 @@ Function(
           return null;
         end
     """,
-    comment="Trigger: every endpoint has a status from its beginning.",
+    comment="Trigger: creates the status of a new endpoint.",
     metadata=Base.metadata,
 )

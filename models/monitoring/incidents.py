@@ -1,4 +1,4 @@
-"""Incidents: what went wrong, who cares for it, and how it ended."""
+"""Incidents, their timelines, links and postmortems."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Function(
     body="""
         begin
           if tg_op = 'INSERT' then
-            -- One after the other, so that numbers have no holes and are given once.
+            -- Sessions wait for each other here, so that numbers are unique and without gaps.
             perform from public.tenants where tenant_id = new.tenant_id for no key update;
             new.number := (select coalesce(max(number), 0) + 1 from public.incidents
                             where tenant_id = new.tenant_id);
@@ -55,7 +55,7 @@ Function(
           return new;
         end
     """,
-    comment="Trigger: number and moments of incidents.",
+    comment="Trigger: sets the number of a new incident, and the times of its status transitions.",
     metadata=Base.metadata,
 )
 
@@ -74,33 +74,37 @@ Function(
           return null;
         end
     """,
-    comment="Trigger: what becomes of an incident is in its timeline.",
+    comment="Trigger: records status transitions of an incident in its timeline.",
     metadata=Base.metadata,
 )
 
 
 class Incident(TenantScoped, Identified, Timestamped, Base):
-    """Something went wrong: found by checks, or said by a person."""
+    """A problem, found by checks or reported by a person."""
 
     __tablename__ = "incidents"
     __app_privileges__ = "select, insert, update"
     __guarded_columns__ = ("number",)
 
-    number: Mapped[int] = mapped_column(comment="For people: 1, 2, 3 in each tenant, no holes.")
+    number: Mapped[int] = mapped_column(
+        comment="Number for people: 1, 2, 3 in each tenant, without gaps."
+    )
     title: Mapped[str]
     severity: Mapped[str] = mapped_column(server_default="medium")
     status: Mapped[str] = mapped_column(server_default="open")
     project_id: Mapped[uuid.UUID | None]
-    endpoint_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: made by hand, or gone.")
+    endpoint_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="NULL: no endpoint, or it was deleted."
+    )
     opened_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     acknowledged_at: Mapped[datetime.datetime | None] = mapped_column(
         comment="Set by the database, as resolved_at is."
     )
     acknowledged_by: Mapped[uuid.UUID | None]
     resolved_at: Mapped[datetime.datetime | None]
-    resolved_by: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: it went by itself.")
+    resolved_by: Mapped[uuid.UUID | None] = mapped_column(comment="NULL: resolved automatically.")
     failing_since: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Of the first check that failed, where known."
+        comment="Time of the first failed check, if known."
     )
     time_to_resolve: Mapped[datetime.timedelta | None] = mapped_column(
         Interval, Computed("resolved_at - opened_at", persisted=True)
@@ -109,7 +113,7 @@ class Incident(TenantScoped, Identified, Timestamped, Base):
         Interval, Computed("resolved_at - COALESCE(failing_since, opened_at)", persisted=True)
     )
     root_cause: Mapped[str | None]
-    resolution: Mapped[str | None] = mapped_column(comment="What ended it.")
+    resolution: Mapped[str | None] = mapped_column(comment="How it was resolved.")
 
     __table_args__ = (
         tenant_reference("project_id", "projects", "id", on_delete="set null"),
@@ -157,24 +161,24 @@ class Incident(TenantScoped, Identified, Timestamped, Base):
             function="record_incident_event()",
         ),
         *change_notifications("incidents", "status, severity, title"),
-        {"comment": "What went wrong with endpoints, or was said to."},
+        {"comment": "Problems found by checks or reported by people."},
     )
 
 
 class IncidentEvent(TenantScoped, Identified, Base):
-    """One line of an incident's timeline; append-only."""
+    """An entry in the timeline of an incident; append-only."""
 
     __tablename__ = "incident_events"
     __app_privileges__ = "select, insert"
 
     incident_id: Mapped[uuid.UUID]
-    kind: Mapped[str] = mapped_column(comment="opened, a new status, note, or attachment.")
+    kind: Mapped[str] = mapped_column(comment="opened, the new status, note, or attachment.")
     actor: Mapped[uuid.UUID | None] = mapped_column(
-        comment="users.id; no foreign key, the line outlives the account. NULL: the platform."
+        comment="users.id; no foreign key, the entry outlives the account. NULL: the platform."
     )
     note: Mapped[str | None]
     attachment: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="Name, type, size and where the object store has it."
+        comment="Name, type, size, and location in the object store."
     )
     at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
 
@@ -192,7 +196,7 @@ class IncidentEvent(TenantScoped, Identified, Base):
 
 
 class IncidentLink(TenantScoped, Base):
-    """How two incidents belong together."""
+    """A relation between two incidents."""
 
     __tablename__ = "incident_links"
     __app_privileges__ = "select, insert, delete"
@@ -208,12 +212,12 @@ class IncidentLink(TenantScoped, Base):
         Index(None, "tenant_id", "to_id"),
         one_of("type", ("duplicate", "caused_by", "blocks", "parent")),
         CheckConstraint("from_id <> to_id", name="not_itself"),
-        {"comment": "How incidents belong together."},
+        {"comment": "Relations between incidents."},
     )
 
 
 class IncidentAlert(TenantScoped, Base):
-    """An alert of the fleet that belongs to an incident."""
+    """An alert that belongs to an incident."""
 
     __tablename__ = "incident_alerts"
     __app_privileges__ = "select, insert, delete"
@@ -226,19 +230,19 @@ class IncidentAlert(TenantScoped, Base):
         tenant_reference("incident_id", "incidents", "id", on_delete="cascade"),
         tenant_reference("alert_id", "fleet_alert", "id", on_delete="cascade"),
         Index(None, "tenant_id", "alert_id"),
-        {"comment": "Alerts of the fleet that belong to incidents."},
+        {"comment": "Alerts that belong to incidents."},
     )
 
 
 class IncidentPostmortem(TenantScoped, Timestamped, Base):
-    """What was learned from an incident."""
+    """The postmortem of an incident."""
 
     __tablename__ = "incident_postmortems"
 
     incident_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     body: Mapped[str] = mapped_column(comment="Markdown.")
     generated_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="When the draft was made; NULL: written by hand."
+        comment="When the draft was generated; NULL: written by a person."
     )
     author: Mapped[uuid.UUID | None]
 
@@ -247,5 +251,5 @@ class IncidentPostmortem(TenantScoped, Timestamped, Base):
         tenant_reference("author", "tenant_members", "user_id", on_delete="set null"),
         Index(None, "tenant_id", "author"),
         not_empty("body"),
-        {"comment": "What was learned from incidents."},
+        {"comment": "Postmortems of incidents."},
     )

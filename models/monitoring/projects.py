@@ -1,4 +1,4 @@
-"""Projects, which group what is watched."""
+"""Projects, which group endpoints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from models.shared.base import (
 
 
 class Project(TenantScoped, Identified, Timestamped, Base):
-    """A group of endpoints, with the policy that its endpoints start with."""
+    """A group of endpoints, with defaults for new endpoints."""
 
     __tablename__ = "projects"
 
     name: Mapped[str]
     description: Mapped[str | None]
     color: Mapped[str | None] = mapped_column(comment="#rrggbb")
-    tags: Mapped[list[str]] = mapped_column(server_default=EMPTY_ARRAY, comment="Free labels.")
+    tags: Mapped[list[str]] = mapped_column(
+        server_default=EMPTY_ARRAY, comment="Labels, chosen freely."
+    )
     priority: Mapped[str] = mapped_column(server_default="medium")
     default_interval_seconds: Mapped[int] = mapped_column(
-        server_default=text("30"), comment="Seconds between checks of a new endpoint."
+        server_default=text("30"), comment="Interval of new endpoints."
     )
     default_failure_threshold: Mapped[int] = mapped_column(
-        server_default=text("3"), comment="Failed checks in a row before an incident opens."
+        server_default=text("3"), comment="Consecutive failures that open an incident."
     )
 
     __table_args__ = (
@@ -40,5 +42,5 @@ class Project(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("color ~ '^#[0-9a-f]{6}$'", name="color"),
         CheckConstraint("default_interval_seconds BETWEEN 10 AND 3600", name="interval"),
         CheckConstraint("default_failure_threshold BETWEEN 1 AND 10", name="failure_threshold"),
-        {"comment": "Groups of endpoints that are monitored and permitted together."},
+        {"comment": "Groups of endpoints, with common defaults and permissions."},
     )

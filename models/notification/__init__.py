@@ -1,4 +1,4 @@
-"""Notifications: channels, routing, the queue of deliveries, and routes of messages."""
+"""Notifications: channels, routing rules, delivery jobs, and message routes."""
 
 from models.notification import delivery
 from models.notification.channels import NotificationChannel, NotificationRoutingRule

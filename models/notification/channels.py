@@ -1,4 +1,4 @@
-"""Where notifications go, and which of them."""
+"""Channels for notifications, and the rules that route alerts to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from models.shared.base import (
 from models.shared.secrets import no_secrets
 
 EVENTS = ("opened", "acknowledged", "escalated", "closed")
-"""What can happen to an alert or incident that somebody wants to hear of."""
+"""Events of an alert or incident that can be notified."""
 
 CHANNEL_TYPES = (
     "email",
@@ -42,7 +42,7 @@ CHANNEL_TYPES = (
 
 
 class NotificationChannel(TenantScoped, Identified, Timestamped, Base):
-    """A way to reach people or systems."""
+    """A destination of notifications."""
 
     __tablename__ = "notification_channels"
 
@@ -50,13 +50,13 @@ class NotificationChannel(TenantScoped, Identified, Timestamped, Base):
     channel_type: Mapped[str]
     config: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,
-        comment="Address, headers and the like; what is secret in it stands under secret_ref.",
+        comment="Address, headers and similar settings; secrets are in the secret store.",
     )
     secret_ref: Mapped[str | None] = mapped_column(
-        comment="Name in the secret store of passwords, tokens, keys, or an incoming webhook."
+        comment="Name of passwords, tokens, keys or an incoming webhook in the secret store."
     )
     repeat_interval_minutes: Mapped[int | None] = mapped_column(
-        comment="Reminds this often while an alert is open; NULL: never."
+        comment="Interval of reminders while an alert is open; NULL: none."
     )
     is_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
 
@@ -68,14 +68,14 @@ class NotificationChannel(TenantScoped, Identified, Timestamped, Base):
         no_secrets("config"),
         not_empty("secret_ref"),
         CheckConstraint("repeat_interval_minutes BETWEEN 1 AND 1440", name="repeat_interval"),
-        {"comment": "Where notifications go."},
+        {"comment": "Destinations of notifications."},
     )
 
 
 class NotificationRoutingRule(TenantScoped, Identified, Timestamped, Base):
-    """Which alerts go to a channel; what a rule does not say, it does not ask for.
+    """A rule that sends alerts to a channel. A filter that is NULL or empty matches every alert.
 
-    A rule goes with its site or project: without the filter it would send everything.
+    A rule is deleted with its site or project: without that filter it would send everything.
     """
 
     __tablename__ = "notification_routing_rules"
@@ -83,25 +83,25 @@ class NotificationRoutingRule(TenantScoped, Identified, Timestamped, Base):
     channel_id: Mapped[uuid.UUID]
     is_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     priority: Mapped[int] = mapped_column(
-        server_default=text("100"), comment="Lower first, among rules to the same channel."
+        server_default=text("100"), comment="Lower first, among the rules of a channel."
     )
-    min_severity: Mapped[int | None] = mapped_column(comment="1 to 5, as of alerts.")
+    min_severity: Mapped[int | None] = mapped_column(comment="1 to 5, as in fleet_alert.severity.")
     alert_types: Mapped[list[str]] = mapped_column(
         server_default=EMPTY_ARRAY, comment="Empty: all."
     )
     site_id: Mapped[uuid.UUID | None]
     project_id: Mapped[uuid.UUID | None]
-    device_tag: Mapped[str | None] = mapped_column(comment="The device has this tag,")
-    device_tag_value: Mapped[str | None] = mapped_column(comment="and this value of it.")
+    device_tag: Mapped[str | None] = mapped_column(comment="Only devices with this tag,")
+    device_tag_value: Mapped[str | None] = mapped_column(comment="and with this value of it.")
     device_prefixes: Mapped[list[str]] = mapped_column(
-        server_default=EMPTY_ARRAY, comment="The device_id begins with one of these. Empty: any."
+        server_default=EMPTY_ARRAY, comment="Prefixes of device_id. Empty: any."
     )
     deliver_on: Mapped[list[str]] = mapped_column(
         server_default=text("'{opened}'"), comment=f"Which of {', '.join(EVENTS)}."
     )
     throttle_minutes: Mapped[int] = mapped_column(
         server_default=ZERO,
-        comment="Silent that long about a fingerprint after it sent that event; tames what flaps.",
+        comment="Minimum time between notifications of the same fingerprint and event.",
     )
 
     __table_args__ = (
@@ -121,5 +121,5 @@ class NotificationRoutingRule(TenantScoped, Identified, Timestamped, Base):
             name="deliver_on",
         ),
         CheckConstraint("throttle_minutes BETWEEN 0 AND 10080", name="throttle_minutes"),
-        {"comment": "Which alerts go to which channel."},
+        {"comment": "Rules that route alerts to channels."},
     )

@@ -1,11 +1,11 @@
-"""The work on notifications: routed when something happens, taken, delivered, tried again."""
+"""Functions that route, take, deliver and retry notifications."""
 
 from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import Base
 
-# Of the rules that lead to the same channel one is enough; the unique key does the rest.
+# Of the rules that lead to the same channel one is enough; the unique key prevents duplicates.
 _ROUTE = """
     BEGIN ATOMIC
       WITH matching AS (
@@ -49,8 +49,8 @@ _ROUTE = """
     END
 """
 
-# A job whose worker fell silent is taken again like one that is due; one that is too old, or
-# was tried often enough, is finished on the way and not returned.
+# A job whose lease has expired is taken again like one that is due. A job that is too old, or has
+# no attempts left, is finished here and not returned.
 _TAKE = """
     BEGIN ATOMIC
       WITH due AS MATERIALIZED (
@@ -93,8 +93,8 @@ _TAKE = """
     END
 """
 
-# Only who still holds the job may finish it. The wait doubles, from half a minute to an hour at
-# most, and is stretched at random, so that jobs which failed together do not come back together.
+# Only the worker that holds the job can finish it. The delay doubles from half a minute up to an
+# hour, with random jitter, so that jobs that failed together are not retried together.
 _FINISH = """
     BEGIN ATOMIC
       WITH done AS (
@@ -137,8 +137,9 @@ Function(
     returns="TABLE(job_id uuid, channel_id uuid)",
     body=_ROUTE,
     grants=dict.fromkeys(("fleet_app", "fleet_operator"), "execute"),
-    comment="Queues what the routing rules want said about an alert: once per channel, event and "
-    "occurrence, not while it is silenced or throttled. project: of the alert's endpoint.",
+    comment="Queues the notifications of an alert according to the routing rules: once per "
+    "channel, event and occurrence, and not while silenced or throttled. project: that of its "
+    "endpoint.",
     metadata=Base.metadata,
 )
 
@@ -149,8 +150,8 @@ Function(
     "incident_id uuid, event text, user_id uuid, payload jsonb, attempt integer)",
     body=_TAKE,
     grants=dict.fromkeys(("fleet_app", "fleet_operator"), "execute"),
-    comment="Takes jobs that are due, each for one caller only, until the lease ends; of all "
-    "tenants for fleet_operator, of its own for fleet_app.",
+    comment="Returns jobs that are due, each to one caller only until its lease ends: those of all "
+    "tenants to fleet_operator, those of the current tenant to fleet_app.",
     metadata=Base.metadata,
 )
 
@@ -161,7 +162,7 @@ Function(
     returns="text",
     body=_FINISH,
     grants={"fleet_operator": "execute"},
-    comment="Ends an attempt and logs it: completed, pending again after a while, or failed for "
-    "good. NULL: the worker does not hold the job any more.",
+    comment="Ends an attempt and logs it; returns completed, pending (retried later) or failed "
+    "(no attempts left), or NULL if the worker no longer holds the job.",
     metadata=Base.metadata,
 )

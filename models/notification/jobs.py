@@ -1,4 +1,4 @@
-"""The queue of notifications to deliver."""
+"""The queue of notifications."""
 
 from __future__ import annotations
 
@@ -46,44 +46,44 @@ _ANNOUNCE = """
 
 
 class NotificationJob(TenantScoped, Identified, Timestamped, Base):
-    """One notification to one channel; attempts are counted here and kept in notification_log."""
+    """A notification to one channel; its attempts are recorded in notification_log."""
 
     __tablename__ = "notification_jobs"
     __app_privileges__ = "select, insert, update"
 
     channel_id: Mapped[uuid.UUID]
-    rule_id: Mapped[uuid.UUID | None] = mapped_column(comment="The routing rule that asked for it.")
-    alert_id: Mapped[BigInt | None] = mapped_column(comment="What it is about: an alert,")
-    incident_id: Mapped[uuid.UUID | None] = mapped_column(comment="or an incident (incidents.id).")
+    rule_id: Mapped[uuid.UUID | None] = mapped_column(comment="The routing rule that queued it.")
+    alert_id: Mapped[BigInt | None] = mapped_column(comment="The alert it is about;")
+    incident_id: Mapped[uuid.UUID | None] = mapped_column(comment="or the incident (incidents.id).")
     event: Mapped[str]
     occurrence: Mapped[int] = mapped_column(
         server_default=ZERO,
-        comment="Tells apart what may be said again: the level of an escalation, the number of "
+        comment="Distinguishes repeated notifications: the level of an escalation, the number of "
         "a reminder.",
     )
     user_id: Mapped[uuid.UUID | None] = mapped_column(
-        comment="For this member alone, e.g. who is on call; NULL: whom the channel reaches."
+        comment="The only recipient, e.g. the person on call; NULL: all the channel reaches."
     )
     payload: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What the message is made from."
+        server_default=EMPTY_OBJECT, comment="Data for the message."
     )
     status: Mapped[str] = mapped_column(
         server_default="pending",
-        comment="failed: given up after max_attempts, kept until somebody sets it to pending; "
-        "canceled: not wanted any more, or not delivered before expires_at.",
+        comment="failed: no attempts left; can be set to pending again. canceled: no longer "
+        "needed, or not delivered before expires_at.",
     )
     attempts: Mapped[int] = mapped_column(server_default=ZERO)
     max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
     next_run_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=text("now() + interval '1 day'"), comment="Old news is not delivered."
+        server_default=text("now() + interval '1 day'"), comment="Not delivered after this."
     )
-    worker: Mapped[str | None] = mapped_column(comment="Who has taken it,")
+    worker: Mapped[str | None] = mapped_column(comment="The worker that holds it,")
     locked_until: Mapped[datetime.datetime | None] = mapped_column(
-        comment="and until when it must have finished or prolonged; then others take it."
+        comment="until this moment; then another worker can take it."
     )
     finished_at: Mapped[datetime.datetime | None]
-    last_error: Mapped[str | None] = mapped_column(comment="As the receiver put it.")
+    last_error: Mapped[str | None] = mapped_column(comment="Error message of the receiver.")
 
     __table_args__ = (
         tenant_reference("incident_id", "incidents", "id", on_delete="cascade"),
@@ -107,7 +107,7 @@ class NotificationJob(TenantScoped, Identified, Timestamped, Base):
         Index(None, "tenant_id", "rule_id", text("created_at DESC")),
         Index(None, "tenant_id", "user_id"),
         Index(None, "tenant_id", "status", text("created_at DESC")),
-        # The worker asks over all tenants what is due.
+        # For the worker, which looks for due jobs of all tenants.
         Index(None, "next_run_at", postgresql_where=text("status IN ('pending', 'processing')")),
         one_of("event", EVENTS),
         one_of("status", ("pending", "processing", "completed", "failed", "canceled")),
@@ -131,8 +131,8 @@ class NotificationJob(TenantScoped, Identified, Timestamped, Base):
             language="plpgsql",
             settings=PLPGSQL_SETTINGS,
             body=_ANNOUNCE,
-            comment="Trigger: NOTIFY notification_jobs with the id of each tenant that has "
-            "something new to deliver, once a statement.",
+            comment="Trigger: NOTIFY notification_jobs once per statement and tenant with new or "
+            "rescheduled pending jobs.",
         ),
         Trigger(
             "announce_new",
@@ -151,5 +151,5 @@ class NotificationJob(TenantScoped, Identified, Timestamped, Base):
             new_table="new_rows",
             function="announce_notification_jobs()",
         ),
-        {"comment": "Notifications to deliver; the unique key says each of them once."},
+        {"comment": "Notifications to deliver; the unique key prevents duplicates."},
     )

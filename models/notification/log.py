@@ -1,4 +1,4 @@
-"""Notifications: what was sent to whom, and whether it arrived."""
+"""Attempts to deliver notifications, and their outcome."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries
 
 
 class NotificationLog(TenantTimeSeries, Base):
-    """One attempt to deliver a notification, written with the outcome of its job."""
+    """An attempt to deliver a notification, written in the transaction that ends it."""
 
     __tablename__ = "notification_log"
     __app_privileges__ = "select"
 
     ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it was sent.")
-    id: Mapped[uuid.UUID] = mapped_column(comment="Given by the sender, one for each attempt.")
+    id: Mapped[uuid.UUID] = mapped_column(comment="Assigned by the sender, one for each attempt.")
     channel_id: Mapped[uuid.UUID] = mapped_column(comment="The notification channel.")
     job_id: Mapped[uuid.UUID | None] = mapped_column(comment="The notification job.")
-    alert_id: Mapped[BigInt | None] = mapped_column(comment="What it was about, if an alert.")
-    incident_id: Mapped[uuid.UUID | None] = mapped_column(comment="Or an incident.")
-    event: Mapped[str | None] = mapped_column(comment="What had happened to it, e.g. opened.")
+    alert_id: Mapped[BigInt | None] = mapped_column(comment="The alert it was about, if any.")
+    incident_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The incident it was about, if any."
+    )
+    event: Mapped[str | None] = mapped_column(
+        comment="Event of the alert or incident, e.g. opened."
+    )
     attempt: Mapped[int] = mapped_column(server_default=text("1"), comment="Counts from 1.")
     success: Mapped[bool]
-    error: Mapped[str | None] = mapped_column(comment="As the receiver put it.")
+    error: Mapped[str | None] = mapped_column(comment="Error message of the receiver.")
     duration_ms: Mapped[float | None]
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "ts", "id"),
-        # Throttling asks when a channel last heard of this alert.
+        # For throttling, which looks for the last notification of an alert to a channel.
         Index(None, "tenant_id", "channel_id", "alert_id", text("ts DESC")),
         CheckConstraint("attempt > 0", name="attempt"),
         Hypertable("ts", chunk_interval="7 days"),

@@ -1,4 +1,4 @@
-"""Messages handed on to other systems, and those that could not be."""
+"""Messages forwarded to other systems, and those that could not be delivered."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from models.shared.secrets import no_secrets
 
 DESTINATIONS = ("webhook", "mqtt_republish", "postgresql")
 
-# What is special in a regular expression loses its meaning, then the wildcards of MQTT get
-# theirs: + is one level, a final /# any number of them, none included.
+# Special characters of regular expressions are escaped, then the MQTT wildcards are translated: +
+# is one level, a final /# any number of levels, including none.
 _PATTERN = (
     "'^' || regexp_replace(replace(regexp_replace(topic_filter,"
     r" '([.^$*()\[\]{}|?\\])', '\\\1', 'g'), '+', '[^/]*'), '(^|/)#$',"
@@ -36,23 +36,25 @@ _PATTERN = (
 
 
 class MessageRoute(TenantScoped, Identified, Timestamped, Base):
-    """Messages of some topics go to one more destination."""
+    """A rule that forwards messages of some topics to another destination."""
 
     __tablename__ = "message_routes"
 
     name: Mapped[str]
-    topic_filter: Mapped[str] = mapped_column(comment="As MQTT has it, with + and #.")
+    topic_filter: Mapped[str] = mapped_column(comment="May contain the MQTT wildcards + and #.")
     topic_pattern: Mapped[str] = mapped_column(
         Computed(_PATTERN, persisted=True), comment="topic_filter as a regular expression."
     )
     payload_filter: Mapped[dict[str, Any] | None] = mapped_column(
-        comment="Only messages that contain this (@>); NULL: all."
+        comment="Only messages that contain this (operator @>); NULL: all."
     )
     destination_type: Mapped[str]
     destination_config: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Address and the like, without secrets."
+        server_default=EMPTY_OBJECT, comment="Address and similar settings; no secrets."
     )
-    secret_ref: Mapped[str | None] = mapped_column(comment="Name in the secret store.")
+    secret_ref: Mapped[str | None] = mapped_column(
+        comment="Name of its credentials in the secret store."
+    )
     is_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
 
     __table_args__ = (
@@ -69,21 +71,21 @@ class MessageRoute(TenantScoped, Identified, Timestamped, Base):
         json_object("destination_config"),
         no_secrets("destination_config"),
         not_empty("secret_ref"),
-        {"comment": "Which messages are handed on to other systems."},
+        {"comment": "Rules that forward messages to other systems."},
     )
 
 
 class DeadLetterMessage(TenantScoped, Identified, Timestamped, Base):
-    """A message that could not be handed on, kept to be sent again or discarded."""
+    """A message that could not be forwarded, kept to be sent again or discarded."""
 
     __tablename__ = "dead_letter_messages"
 
-    route_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL once the route is gone.")
+    route_id: Mapped[uuid.UUID | None] = mapped_column(comment="NULL after the route was deleted.")
     original_topic: Mapped[str]
-    payload: Mapped[dict[str, Any]] = mapped_column(comment="The message, any JSON.")
-    destination_type: Mapped[str] = mapped_column(comment="As of the route then.")
+    payload: Mapped[dict[str, Any]] = mapped_column(comment="The message; any JSON except null.")
+    destination_type: Mapped[str] = mapped_column(comment="That of the route at the time.")
     destination_config: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="As of the route then."
+        server_default=EMPTY_OBJECT, comment="That of the route at the time."
     )
     error_message: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(server_default=text("1"))
@@ -94,7 +96,7 @@ class DeadLetterMessage(TenantScoped, Identified, Timestamped, Base):
         tenant_reference("route_id", "message_routes", "id", on_delete="set null"),
         Index(None, "tenant_id", "route_id"),
         Index(None, "tenant_id", "status", text("created_at DESC")),
-        # What is old is deleted over all tenants.
+        # Old rows of all tenants are purged together.
         Index(None, "created_at"),
         not_empty("original_topic"),
         json_value("payload"),
@@ -104,5 +106,5 @@ class DeadLetterMessage(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("attempts > 0", name="attempts"),
         one_of("status", ("failed", "replayed", "discarded")),
         CheckConstraint("(status = 'replayed') = (replayed_at IS NOT NULL)", name="replayed_at"),
-        {"comment": "Messages that a route could not hand on."},
+        {"comment": "Messages that a route could not deliver."},
     )

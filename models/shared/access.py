@@ -1,4 +1,4 @@
-"""Who may do what with a table: row security, policies, grants, and the tenant view."""
+"""Access to tables: row-level security, policies, grants, and tenant views."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
 OWN_TENANT = "tenant_id = (SELECT current_tenant())"
-"""The condition of every tenant policy; the sub-select makes it one call per statement."""
+"""The condition of every tenant policy; the sub-select calls the function once per statement."""
 
 
 def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
-    """Row security, policies and grants of a tenant table.
+    """Row-level security, policies and grants of a tenant table.
 
     Raises:
         sqlalchemy.exc.ArgumentError: a hidden or guarded column does not exist.
@@ -36,11 +36,11 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
 
 
 def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem]:
-    """Grants on a hypertable of tenants, and the tenant view before it.
+    """Grants on a hypertable of tenants, and its tenant view.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the declaration would break the isolation; says what to
-            write instead.
+        sqlalchemy.exc.ArgumentError: the declaration would break the isolation; the message says
+            what to write instead.
     """
     check_hypertable(table, cls.__time_column__)
     _require_columns(table, set(cls.__guarded_columns__))
@@ -52,7 +52,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
         grants={
             "fleet_app": _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
         },
-        comment=f"{table.comment} Those of the tenant of the transaction.",
+        comment=f"{table.comment} Only rows of the current tenant.",
     )
     return [
         view,
@@ -74,7 +74,7 @@ def catalogue_access() -> list[SchemaItem]:
 def operator_access(
     write: str = "select, insert, update, delete", read: str = "select"
 ) -> tuple[SchemaItem, ...]:
-    """The two operator roles on a table with row security: all rows, by policy."""
+    """Policies and grants that give the two operator roles access to all rows."""
     return (
         Policy("operator_all", to="fleet_operator", using="true", check="true"),
         Grant(write, to="fleet_operator"),
@@ -86,10 +86,10 @@ def operator_access(
 def access(
     role: str, privileges: str, using: str = "true", check: str | None = None
 ) -> tuple[SchemaItem, ...]:
-    """What a further role may do with a table under row security: its policy and its grant.
+    """The policy and the grant of another role on a table with row-level security.
 
-    ``check`` defaults to ``using``. Where the commands of a role need different conditions,
-    write the policies one by one.
+    ``check`` defaults to ``using``. If the commands of a role need different conditions, declare
+    the policies one by one.
     """
     name = f"{role.removeprefix('fleet_')}_access"
     verbs = set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", privileges)))
@@ -101,13 +101,16 @@ def access(
 def _require_columns(table: Table, named: set[str]) -> None:
     missing = named - set(table.columns.keys())
     if missing:
-        raise ArgumentError(f"table {table.name} has no column {', '.join(sorted(missing))}")
+        raise ArgumentError(
+            f"table {table.name} has no column {', '.join(sorted(missing))}; correct "
+            "__hidden_columns__ or __guarded_columns__"
+        )
 
 
 def _with_columns(
     privileges: str, table: Table, hidden: Sequence[str], guarded: Sequence[str]
 ) -> str:
-    """``privileges`` with column lists where columns are withheld from the role."""
+    """``privileges``, with column lists if the role must not access some columns."""
     withheld = {"select": hidden, "insert": guarded, "update": guarded}
 
     def listed(match: re.Match[str]) -> str:

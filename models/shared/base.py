@@ -1,7 +1,7 @@
-"""The base class of all models, and all that a model file imports from here.
+"""The base class of all models. Model files import everything they share from this module.
 
-A mapped class names one scope (module ``scopes``) and may take ready-made columns (``columns``)
-and constraints (``constraints``). What follows from the scope (``access``) is attached by ``Base``.
+A mapped class has one scope (module ``scopes``), and may use ready-made columns (``columns``) and
+constraints (``constraints``). ``Base`` attaches what follows from the scope (``access``).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ __all__ = [
 
 
 class Base(DeclarativeBase):
-    """The base of all models; attaches what follows from the scope of a class."""
+    """The base of all models; attaches policies, grants and triggers according to the scope."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
@@ -105,7 +105,7 @@ class Base(DeclarativeBase):
         float: Double(),
         decimal.Decimal: Numeric(),
         BigInt: BigInteger(),
-        # None is no value; as JSON null it would pass for one.
+        # None becomes NULL; as JSON null it would count as a value.
         dict[str, Any]: JSONB(none_as_null=True),
         list[Any]: JSONB(none_as_null=True),
         list[str]: ARRAY(Text()),
@@ -115,10 +115,10 @@ class Base(DeclarativeBase):
     __scope__: ClassVar[str]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Complete the table, if the class has one, so that the safe thing needs no word.
+        """Complete the table of the class, so that the safe choice is the default.
 
         Raises:
-            sqlalchemy.exc.ArgumentError: the class says no scope, or a hypertable no key.
+            sqlalchemy.exc.ArgumentError: the class has no scope, or a hypertable no primary key.
         """
         if issubclass(cls, TenantTimeSeries) and "__tablename__" in cls.__dict__:
             arguments = cls.__dict__.get("__table_args__")
@@ -142,5 +142,5 @@ class Base(DeclarativeBase):
         elif issubclass(cls, Catalogue):
             items += catalogue_access()
         for item in items:
-            # What Table does with its own arguments; the table exists already.
+            # As Table does with its arguments; here the table exists already.
             item._set_parent_with_dispatch(table)

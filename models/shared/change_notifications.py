@@ -1,4 +1,4 @@
-"""NOTIFY: listeners are told which tenant's rows changed, once per statement, only on change."""
+"""Change notifications: NOTIFY with the tenants whose rows changed, once per statement."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from ddl import Function, Trigger
 from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
-MOST_NAMED = 200
-"""A statement about more tenants says ``*``: a payload holds 8,000 bytes."""
+MAX_NOTIFIED_TENANTS = 200
+"""For more tenants than this, one notification with the payload ``*`` is sent."""
 
-# One function for all tables: the columns that count are an argument, so the query is put
-# together. Transition tables have the names that the triggers below give them.
+# One function serves all tables: the relevant columns are an argument, so the query is dynamic. The
+# triggers below give the transition tables their names.
 Function(
     "notify_tenants",
     returns="trigger",
@@ -19,7 +19,7 @@ Function(
     body=f"""
         declare
           changed text := 'select distinct tenant_id from new_rows';
-          told uuid[];
+          changed_tenants uuid[];
         begin
           if tg_op = 'DELETE' then
             changed := 'select distinct tenant_id from old_rows';
@@ -27,23 +27,24 @@ Function(
             changed := format('select distinct tenant_id from (select tenant_id, %1$s from new_rows'
               ' except all select tenant_id, %1$s from old_rows) as different', tg_argv[1]);
           end if;
-          execute format('select array_agg(tenant_id) from (%s limit {MOST_NAMED + 1}) as named',
-            changed) into told;
-          if cardinality(told) > {MOST_NAMED} then
+          execute format('select array_agg(tenant_id) from (%s limit {MAX_NOTIFIED_TENANTS + 1})'
+            ' as named', changed) into changed_tenants;
+          if cardinality(changed_tenants) > {MAX_NOTIFIED_TENANTS} then
             perform pg_notify(tg_argv[0], '*');
           else
-            perform pg_notify(tg_argv[0], one::text) from unnest(told) as one;
+            perform pg_notify(tg_argv[0], one::text) from unnest(changed_tenants) as one;
           end if;
           return null;
         end
     """,
-    comment="Trigger: NOTIFY a channel of each tenant whose rows differ in the given columns.",
+    comment="Trigger: NOTIFY the given channel with each tenant whose rows changed in the given "
+    "columns.",
     metadata=Base.metadata,
 )
 
 
 def change_notifications(channel: str, columns: str) -> tuple[Trigger, Trigger, Trigger]:
-    """The triggers that tell ``channel`` of rows made, deleted, or changed in ``columns``."""
+    """Triggers that notify ``channel`` of rows inserted, deleted, or changed in ``columns``."""
     call = f"notify_tenants('{channel}', '{columns}')"
     return (
         Trigger(

@@ -1,4 +1,4 @@
-"""Columns that many tables have, their defaults, and the ids of the platform's own rows."""
+"""Columns of many tables, server defaults, and the ids of the platform's own rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sqlalchemy import FetchedValue, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 PLATFORM_TENANT_ID = uuid.UUID(int=0)
-"""The platform itself, as a tenant: owns what belongs to no customer, and all built-ins."""
+"""The platform as a tenant: it owns the built-in rows, and what belongs to no customer."""
 
 SYSTEM_USER_ID = uuid.UUID(int=0)
-"""The account in whose name the platform acts."""
+"""The account that the platform acts as."""
 
 NOW = text("now()")
 UUID7 = text("uuid7()")
@@ -24,17 +24,17 @@ EMPTY_OBJECT = text("'{}'::jsonb")
 EMPTY_ARRAY = text("'{}'")
 
 BigInt: TypeAlias = Annotated[int, "bigint"]
-"""For counters that outgrow 2^31: ``Mapped[BigInt]``."""
+"""For counters that may exceed 2^31: ``Mapped[BigInt]``."""
 
 
 class Identified:
-    """A time-ordered id, so that new rows are neighbours in the index."""
+    """A time-ordered id, so that new rows are close together in the index."""
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=UUID7, sort_order=-10)
 
 
 class Timestamped:
-    """When a row was made and last changed; for every table whose rows change."""
+    """When a row was created and last changed; for every table whose rows change."""
 
     created_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW, sort_order=90)
     updated_at: Mapped[datetime.datetime] = mapped_column(

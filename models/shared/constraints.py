@@ -1,4 +1,4 @@
-"""Constraints that many tables have, and the foreign key between tables of tenants."""
+"""Constraints of many tables, and foreign keys between tenant tables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def tenant_reference(
     *,
     on_delete: str = "no action",
 ) -> ForeignKeyConstraint:
-    """A foreign key between tenant tables; it always carries tenant_id.
+    """A foreign key between tenant tables, which always includes tenant_id.
 
-    PostgreSQL checks foreign keys without row security, so a key without tenant_id would let a
-    tenant refer to the rows of another.
+    PostgreSQL checks foreign keys without row-level security, so without tenant_id a tenant could
+    refer to the rows of another.
 
     Args:
         columns: the referring columns besides tenant_id.
-        target: the columns referred to besides tenant_id, where their names differ.
-        on_delete: ``no action``, ``cascade`` or ``set null`` (tenant_id itself stays).
+        target: the referenced columns besides tenant_id, if their names differ.
+        on_delete: ``no action``, ``cascade`` or ``set null`` (tenant_id is kept).
     """
     own = [columns] if isinstance(columns, str) else list(columns)
     other = [target] if isinstance(target, str) else list(target or own)
@@ -35,29 +35,30 @@ def tenant_reference(
 
 
 def one_of(column: str, values: Sequence[str], name: str | None = None) -> CheckConstraint:
-    """A list of values as text and CHECK.
+    """A CHECK that limits a text column to a list of values.
 
-    Operators of native enums are not leakproof: row security would keep them from indexes.
+    Operators of native enums are not leakproof, so row-level security would prevent the use of an
+    index.
     """
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=name or column)
 
 
 def not_empty(column: str) -> CheckConstraint:
-    """Text that says something."""
+    """A CHECK that rejects the empty string."""
     return CheckConstraint(f"{column} <> ''", name=f"{column}_not_empty")
 
 
 def json_object(column: str) -> CheckConstraint:
-    """A JSON object, nothing else."""
+    """A CHECK that accepts JSON objects only."""
     return CheckConstraint(f"jsonb_typeof({column}) = 'object'", name=f"{column}_object")
 
 
 def json_array(column: str) -> CheckConstraint:
-    """A JSON array, nothing else."""
+    """A CHECK that accepts JSON arrays only."""
     return CheckConstraint(f"jsonb_typeof({column}) = 'array'", name=f"{column}_array")
 
 
 def json_value(column: str) -> CheckConstraint:
-    """Any JSON but null, which SQL says better."""
+    """A CHECK that rejects JSON null, for which SQL has NULL."""
     return CheckConstraint(f"jsonb_typeof({column}) <> 'null'", name=f"{column}_value")

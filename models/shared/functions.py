@@ -1,4 +1,4 @@
-"""Functions that tables of every domain use, and the schema they live in."""
+"""Functions used by tables of all domains, and the grants on the schemas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from models.shared.base import TIMESERIES, Base
 from models.shared.roles import ROLE_NAMES
 
 PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
-"""Text bodies see no schema of ours, so nobody can put an object of his own before one."""
+"""The search_path of functions with a text body. It contains none of our schemas, so that no role
+can create an object that the function would use instead of ours."""
 
 for _role in ROLE_NAMES:
     schema_grant("usage", on="public", to=_role, metadata=Base.metadata)
@@ -17,12 +18,12 @@ for _role in ("fleet_ingest", "fleet_operator", "fleet_operator_read"):
 Function(
     "current_tenant",
     returns="uuid",
-    # After SET LOCAL a pooled session is left with '', which must mean no tenant as well.
+    # After SET LOCAL the setting remains as '' in a pooled session; that means no tenant, too.
     body="RETURN nullif(current_setting('app.tenant_id', true), '')::uuid",
     volatility="stable",
     parallel="safe",
     grants=dict.fromkeys(ROLE_NAMES, "execute"),
-    comment="The tenant of this transaction, or NULL: the only place where it is read.",
+    comment="The tenant of the current transaction, or NULL. Nothing else reads the setting.",
     metadata=Base.metadata,
 )
 
@@ -54,13 +55,13 @@ Function(
           return new;
         end
     """,
-    comment="Trigger: updated_at becomes the time of the transaction.",
+    comment="Trigger: sets updated_at to the time of the transaction.",
     metadata=Base.metadata,
 )
 
-# A policy would hide such rows from UPDATE and DELETE and report success on zero rows.
+# A policy would hide such rows from UPDATE and DELETE, which would then report zero rows, no error.
 Function(
-    "refuse_system_row",
+    "reject_system_row_change",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
@@ -71,7 +72,7 @@ Function(
             raise exception 'a system row of % cannot be changed by a tenant (%)',
                 tg_table_name, lower(tg_op)
               using errcode = 'insufficient_privilege', table = tg_table_name,
-                    hint = 'Make a row of your own instead; operators change system rows.';
+                    hint = 'Create a row of your own; only operators change system rows.';
           end if;
           if tg_op = 'DELETE' then
             return old;
@@ -79,6 +80,6 @@ Function(
           return new;
         end
     """,
-    comment="Trigger: tenants neither change nor delete the rows that its condition names.",
+    comment="Trigger: rejects changes by tenants to rows that its condition selects.",
     metadata=Base.metadata,
 )

@@ -1,7 +1,7 @@
-"""The database roles, by least privilege. None of them can log in.
+"""The database roles. Each has the least privileges it needs, and none can log in.
 
-Roles belong to the cluster, not to a database, so they are no part of a revision: the migration
-runner makes them before the first one. A login role is granted exactly one of them.
+Roles belong to the cluster, not to a database, so revisions do not create them: the migration
+runner does, before the first revision. A login role is granted exactly one of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Role(NamedTuple):
-    """A role without login and what it is for."""
+    """A role without login, and its purpose."""
 
     name: str
     comment: str
@@ -19,24 +19,24 @@ class Role(NamedTuple):
 ROLES: tuple[Role, ...] = (
     Role(
         "fleet_app",
-        "The application, bound to one tenant: sees and writes the rows of current_tenant().",
+        "The application, acting for one tenant: reads and writes rows of current_tenant().",
     ),
     Role(
         "fleet_ingest",
-        "Writes measurements of every tenant and reads only what names and authenticates a device.",
+        "Writes measurements of all tenants; reads only what identifies and authenticates devices.",
     ),
     Role(
         "fleet_auth",
-        "Signs people and API keys in, before a tenant is known: accounts, sessions, members.",
+        "Sign-in of people and API keys, before a tenant is known: accounts, sessions, members.",
     ),
     Role(
         "fleet_operator_read",
-        "Reads every tenant for support and checks; no credentials, no writing.",
+        "Reads the rows of all tenants for support and checks; no credentials, no writes.",
     ),
     Role(
         "fleet_operator",
-        "Works across tenants by policy, never by BYPASSRLS: provisioning, billing, reference "
-        "data, tenant deletion.",
+        "Works across tenants, by policies and without BYPASSRLS: provisioning, billing, "
+        "reference data, deletion of tenants.",
     ),
 )
 

@@ -1,4 +1,7 @@
-"""Rollups over hypertables: each out of the tenants' reach, with a tenant view before it."""
+"""Rollups (continuous aggregates) over hypertables, and their tenant views.
+
+Tenants have no grant on a rollup; they read its tenant view.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from models.shared.base import OWN_TENANT, TIMESERIES, Base
 from models.shared.time_series_checks import check_rollup
 
 MEASURABLE = "abs({}) <= 1e100"
-"""What an average can take. Sums of squares beyond it overflow a double, infinity and NaN spread;
-one such value would abort the refresh, which is one statement for all tenants."""
+"""The condition for values that can be averaged. Larger values overflow a double, infinity and NaN
+spread to the result; and the refresh, one statement for all tenants, would fail."""
 
 
 def platform_rollup(
@@ -23,13 +26,14 @@ def platform_rollup(
     retention: str | None = None,
     tenants: bool = False,
 ) -> None:
-    """Declare a rollup in ``timeseries`` that operators read.
+    """Declare a rollup in ``timeseries`` that only operators read.
 
     Args:
-        tenants: its rows are those of tenants.
+        tenants: whether its rows belong to tenants.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; says what to write.
+        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; the message says what to
+            write.
     """
     declared = Declared.on(Base.metadata)
     check_rollup(
@@ -66,10 +70,11 @@ def tenant_rollup(
 ) -> None:
     """Declare a rollup in ``timeseries`` and its tenant view in ``public``.
 
-    The view is for reading only: an INSERT through it would let a tenant forge history.
+    The view is read-only: through an INSERT a tenant could forge history.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; says what to write.
+        sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; the message says what to
+            write.
     """
     platform_rollup(
         name,
@@ -84,6 +89,6 @@ def tenant_rollup(
         name,
         f"SELECT {', '.join(columns)}\n  FROM {TIMESERIES}.{name}\n WHERE {OWN_TENANT}",
         grants={"fleet_app": "select"},
-        comment=f"{comment} Those of the tenant of the transaction.",
+        comment=f"{comment} Only rows of the current tenant.",
         metadata=Base.metadata,
     )

@@ -1,9 +1,9 @@
-"""Whose rows a table holds: a mapped class has exactly one scope, said by its mixin.
+"""Scopes: whose rows a table holds. Each mapped class has exactly one, given by its mixin.
 
-- ``TenantScoped``: rows of one tenant each. Key, row security, policies and grants come with it.
+- ``TenantScoped``: rows of one tenant each, with key, row-level security, policies and grants.
 - ``TenantTimeSeries``: measurements of tenants, in a hypertable behind a tenant view.
 - ``Catalogue``: global rows that tenants read and operators write.
-- ``Private``: global rows without any grant but those that the model writes down.
+- ``Private``: global rows, with only those grants that the model declares.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class TenantScoped:
-    """Rows of one tenant each: ``tenant_id`` first, in the key, and guarded by row security.
+    """Rows of one tenant each: ``tenant_id`` first in the key, row-level security, grants.
 
     Attributes:
-        __app_privileges__: what fleet_app may do with the rows of its tenant; "" is nothing.
-        __hidden_columns__: credentials: neither fleet_app nor fleet_operator_read selects them.
-        __guarded_columns__: columns that fleet_app may read but not write.
+        __app_privileges__: privileges of fleet_app on the rows of its tenant; "" for none.
+        __hidden_columns__: credentials, which fleet_app and fleet_operator_read cannot select.
+        __guarded_columns__: columns that fleet_app can read but not write.
     """
 
     __scope__ = "tenant"
@@ -38,16 +38,16 @@ class TenantScoped:
 class TenantTimeSeries:
     """Measurements of tenants: a hypertable in schema ``timeseries``, behind a tenant view.
 
-    Row security excludes columnstore and rollups, so fleet_app gets no grant on the table; it
-    reads and appends through a view of the same name in ``public``, made from the columns of the
-    model. History is append-only for tenants. No foreign keys: they would slow the ingest and
-    lock the referenced table whenever a chunk is dropped.
+    TimescaleDB allows neither columnstore nor rollups with row-level security. So fleet_app has no
+    grant on the table; it reads and appends through a view of the same name in ``public`` with the
+    columns of the model. History is append-only for tenants. There are no foreign keys: they would
+    slow the ingest and lock the referenced table whenever a chunk is dropped.
 
     Attributes:
-        __app_privileges__: what fleet_app may do through the view.
-        __guarded_columns__: columns that fleet_app may read but not write.
-        __time_column__: the second column, behind tenant_id: both must precede every column
-            that may be dropped one day (TimescaleDB checks the wrong column otherwise).
+        __app_privileges__: privileges of fleet_app on the view.
+        __guarded_columns__: columns that fleet_app can read but not write.
+        __time_column__: the second column, after tenant_id. Both must come before every column that
+            may be dropped one day: otherwise TimescaleDB checks the wrong column.
     """
 
     __scope__ = "tenant"
@@ -65,6 +65,6 @@ class Catalogue:
 
 
 class Private:
-    """Global rows without any grant but those that the model writes down."""
+    """Global rows, with only those grants that the model declares."""
 
     __scope__ = "private"

@@ -1,4 +1,4 @@
-"""Settings that must not hold a secret: what a CHECK can recognise, it refuses."""
+"""A CHECK that rejects secrets in JSON settings, as far as it can recognize them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _OBJECTS = '$.** ? (@.type() == "object").keyvalue()'
 
 
 def no_secrets(column: str) -> CheckConstraint:
-    """JSON without keys such as password or token at any depth, and no URL with a password.
+    """A CHECK that rejects keys such as password or token at any depth, and URLs with a password.
 
-    The incoming webhooks of chat services count: who knows the address may post there. Keys that
-    end in ``_ref`` name an entry of the secret store and are welcome.
+    Incoming webhooks of chat services count as secrets, since knowing their address is enough to
+    post. Keys that end in ``_ref`` are allowed: they name an entry of the secret store.
     """
     named = f'{_OBJECTS} ? (@.key like_regex "{_KEYS}" flag "i" && !(@.key like_regex "_ref$"))'
     address = '$.** ? (@ like_regex "://[^/?#@]*:[^/?#@]+@")'

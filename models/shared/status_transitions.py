@@ -1,4 +1,4 @@
-"""Life cycles: from which state a row may go to which."""
+"""Status transitions: which status of a row may follow which."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
 Function(
-    "keep_life_cycle",
+    "check_status_transition",
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
@@ -22,26 +22,30 @@ Function(
           end if;
           raise exception '% cannot go from % to %', tg_table_name, old.status, new.status
             using errcode = 'check_violation', table = tg_table_name, column = 'status',
-                  hint = format('From %s it goes to: %s.', old.status,
+                  hint = format('Allowed from %s: %s.', old.status,
                     coalesce((select string_agg(split_part(allowed, ' > ', 2), ', ')
                                 from unnest(tg_argv) as allowed
-                               where split_part(allowed, ' > ', 1) = old.status), 'nowhere'));
+                               where split_part(allowed, ' > ', 1) = old.status), 'nothing'));
         end
     """,
-    comment="Trigger: status changes by the steps in its arguments only.",
+    comment="Trigger: rejects status transitions that are not in its arguments.",
     metadata=Base.metadata,
 )
 
 
 def status_transitions(table: str, steps: Mapping[str, Sequence[str]]) -> Trigger:
-    """The trigger that lets ``status`` go from each state to those listed, and nowhere else."""
+    """A trigger that allows only the listed transitions of ``status``.
+
+    Args:
+        steps: each status to those that may follow it.
+    """
     listed = ", ".join(
         f"'{state} > {next_}'" for state, others in steps.items() for next_ in others
     )
     return Trigger(
-        f"{table}_follows_its_life_cycle",
+        f"{table}_status_transitions",
         timing="before",
         events="update of status",
         when="old.status IS DISTINCT FROM new.status",
-        function=f"keep_life_cycle({listed})",
+        function=f"check_status_transition({listed})",
     )

@@ -1,4 +1,4 @@
-"""What a hypertable or rollup must not get wrong, checked when the models are imported."""
+"""Checks of hypertables and rollups, when the models are imported."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqlalchemy.exc import ArgumentError
 from ddl import Declared, Refresh, Stored
 
 TIMESERIES = "timeseries"
-"""The schema of hypertables and rollups; tenants have no grant in it."""
+"""The schema of hypertables and rollups, in which tenants have no grant."""
 
 _DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1, "week": 7, "month": 30, "year": 365}
 
 
 def days(interval: str) -> float:
-    """How long an interval is, in days; a month has 30, a year 365.
+    """The length of an interval in days; a month has 30, a year 365.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: it is not written as number and unit.
+        sqlalchemy.exc.ArgumentError: it is not a number and a unit.
     """
     match = re.fullmatch(r"(\d+) (minute|hour|day|week|month|year)s?", interval)
     if match is None:
@@ -31,31 +31,31 @@ def days(interval: str) -> float:
 
 
 def require_key(name: str, table_args: object, time_column: str) -> None:
-    """Refuse a hypertable whose model writes no key down; the mapper would not say how.
+    """Reject a hypertable without a primary key, before the mapper does with a less helpful error.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: says what to write.
+        sqlalchemy.exc.ArgumentError: the message says what to write.
     """
     items = table_args if isinstance(table_args, tuple) else ()
     if not any(isinstance(item, PrimaryKeyConstraint) for item in items):
         raise ArgumentError(
-            f"hypertable {name} has no primary key, so redelivery would store its rows twice; "
+            f"hypertable {name} has no primary key, so redelivered rows would be stored twice; "
             f'write PrimaryKeyConstraint("tenant_id", …, "{time_column}") in its __table_args__'
         )
 
 
 def check_hypertable(table: Table, time_column: str, *, tenants: bool = True) -> None:
-    """Refuse a hypertable whose declaration breaks isolation, compression or retention.
+    """Reject a hypertable whose declaration breaks isolation, compression or retention.
 
     Args:
-        tenants: False for the measurements of the platform itself, which have no tenant.
+        tenants: False for measurements of the platform itself, which have no tenant.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: says what to write instead.
+        sqlalchemy.exc.ArgumentError: the message says what to write instead.
     """
     if table.schema != TIMESERIES:
         raise ArgumentError(
-            f"hypertable {table.name} stands in schema {table.schema or 'public'}, where tenants "
+            f"hypertable {table.name} is in schema {table.schema or 'public'}, where tenants "
             f'have grants; write {{"schema": TIMESERIES}} in its __table_args__'
         )
     if tenants:
@@ -63,7 +63,7 @@ def check_hypertable(table: Table, time_column: str, *, tenants: bool = True) ->
     if table.foreign_keys:
         raise ArgumentError(
             f"hypertable {table.name} has a foreign key, which locks the referenced table "
-            "whenever a chunk is dropped; leave it out and check the reference at ingest"
+            "whenever a chunk is dropped; remove it and check the reference in the ingest"
         )
     _check_storage(table, time_column, tenants=tenants)
 
@@ -72,15 +72,15 @@ def _check_tenant_columns(table: Table, time_column: str) -> None:
     names = [column.name for column in table.columns]
     if names[:2] != ["tenant_id", time_column]:
         raise ArgumentError(
-            f"hypertable {table.name}: its columns start with {', '.join(names[:2])}; tenant_id "
-            f"and the time come first: give {time_column} sort_order=-19"
+            f"hypertable {table.name}: expected tenant_id and {time_column} as first columns, "
+            f"found {', '.join(names[:2])}; write {time_column} with sort_order=-19"
         )
     primary = [column.name for column in table.primary_key.columns]
     if primary[:1] != ["tenant_id"] or time_column not in primary:
         raise ArgumentError(
-            f"hypertable {table.name}: its primary key is ({', '.join(primary)}); it starts with "
-            f'tenant_id and contains the time: PrimaryKeyConstraint("tenant_id", …, '
-            f'"{time_column}")'
+            f"hypertable {table.name}: expected a primary key that starts with tenant_id and "
+            f"contains {time_column}, found ({', '.join(primary)}); write "
+            f'PrimaryKeyConstraint("tenant_id", …, "{time_column}")'
         )
 
 
@@ -89,8 +89,8 @@ def _check_storage(table: Table, time_column: str, *, tenants: bool) -> None:
     key = (TIMESERIES, table.name)
     if key in declared.of("row security"):
         raise ArgumentError(
-            f"hypertable {table.name}: row security excludes columnstore and rollups on the same "
-            "table; leave RowSecurity() out, its tenant view isolates it"
+            f"hypertable {table.name}: row-level security excludes columnstore and rollups on the "
+            "same table; remove RowSecurity(), its tenant view isolates it"
         )
     for kind, example in (
         ("hypertable", f'Hypertable("{time_column}", chunk_interval="1 day")'),
@@ -117,16 +117,16 @@ def check_rollup(
     retention: str | None,
     tenants: bool = True,
 ) -> None:
-    """Refuse a rollup that would lose history or mix tenants.
+    """Reject a rollup that would lose history or mix tenants.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: says what to write instead.
+        sqlalchemy.exc.ArgumentError: the message says what to write instead.
     """
     title = f"rollup {name}"
     if refresh.start_offset is None:
         raise ArgumentError(
-            f"{title}: without a start of its window a refresh reaches back beyond the raw data "
-            'and erases what the rollup alone still holds; write Refresh("3 days", …)'
+            f"{title}: without start_offset a refresh reaches back beyond the retained raw data "
+            'and erases history that only the rollup has; write Refresh("3 days", …)'
         )
     if columnstore is not None:
         if tenants:
@@ -150,10 +150,10 @@ def check_rollup(
 def _check_segments(title: str, segmentby: str) -> None:
     segments = [part.strip() for part in segmentby.split(",") if part.strip()]
     if segments[:1] != ["tenant_id"]:
-        wanted = ", ".join(["tenant_id", *(part for part in segments if part != "tenant_id")])
+        target = ", ".join(["tenant_id", *(part for part in segments if part != "tenant_id")])
         raise ArgumentError(
             f'{title}: segmentby="{segmentby}" does not start with tenant_id, so a tenant\'s '
-            f'query would decompress the batches of all tenants; write segmentby="{wanted}"'
+            f'query would decompress the batches of all tenants; write segmentby="{target}"'
         )
 
 
@@ -166,10 +166,10 @@ def _check_ages(title: str, after: str | None, drop_after: str) -> None:
 
 
 def _check_window(title: str, holder: str, drop_after: str, start_offset: str) -> None:
-    """What is dropped within the window of a refresh would be erased from the rollup, too."""
+    """Reject a retention within the refresh window: the refresh would erase the dropped rows."""
     if days(drop_after) <= days(start_offset):
         raise ArgumentError(
-            f"{title}: it is refreshed from {start_offset} ago, but {holder} keeps {drop_after} "
-            f"only, so a refresh would erase its history; write a retention of {holder} longer "
+            f"{title}: a refresh starts {start_offset} ago, but {holder} keeps only {drop_after}, "
+            f"so the refresh would erase history; write a retention of {holder} longer "
             f"than {start_offset}, or a shorter start_offset in Refresh(…)"
         )

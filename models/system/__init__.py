@@ -1,4 +1,4 @@
-"""What the platform keeps about its own running: audit trails and metrics."""
+"""The platform itself: audit trails, background jobs, settings, metrics, retention policies."""
 
 from models.system import audit, background_jobs, operator_audit, platform, service_metrics
 

@@ -1,4 +1,4 @@
-"""What happened in a tenant, by whom: the audit trail that the tenant itself reads."""
+"""The audit trail of a tenant, which the tenant itself can read."""
 
 from __future__ import annotations
 
@@ -24,33 +24,39 @@ from models.shared.base import (
 
 
 class AuditEvent(TenantTimeSeries, Base):
-    """One thing done or refused. Append-only; events of the platform belong to its own tenant.
+    """An action that was performed or denied. Append-only; the platform's own belong to its tenant.
 
-    When it was recorded cannot be given by a tenant, so a backdated event shows.
+    A tenant cannot set recorded_at, so a backdated event can be recognized.
     """
 
     __tablename__ = "audit_events"
     __guarded_columns__ = ("recorded_at",)
 
     ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it happened.")
-    id: Mapped[uuid.UUID] = mapped_column(comment="Given by the sender, the same at redelivery.")
-    action: Mapped[str] = mapped_column(comment="What was done, e.g. device.delete.")
+    id: Mapped[uuid.UUID] = mapped_column(
+        comment="Assigned by the sender, and the same on redelivery."
+    )
+    action: Mapped[str] = mapped_column(comment="E.g. device.delete.")
     outcome: Mapped[str] = mapped_column(server_default="success")
     category: Mapped[str] = mapped_column(comment="Domain of the action, e.g. device.")
     severity: Mapped[str] = mapped_column(server_default="info")
     actor_type: Mapped[str] = mapped_column(server_default="system", comment="Who or what acted.")
-    actor_id: Mapped[str | None] = mapped_column(comment="User, API key, device or service.")
-    actor_name: Mapped[str | None] = mapped_column(comment="As it was called then.")
-    entity_type: Mapped[str | None] = mapped_column(comment="What it was done to.")
+    actor_id: Mapped[str | None] = mapped_column(
+        comment="Id of the user, API key, device or service."
+    )
+    actor_name: Mapped[str | None] = mapped_column(comment="Name at the time.")
+    entity_type: Mapped[str | None] = mapped_column(comment="Type of the object of the action.")
     entity_id: Mapped[str | None]
-    entity_name: Mapped[str | None] = mapped_column(comment="As it was called then.")
-    message: Mapped[str | None] = mapped_column(comment="One sentence for people.")
+    entity_name: Mapped[str | None] = mapped_column(comment="Name at the time.")
+    message: Mapped[str | None] = mapped_column(comment="One sentence for people to read.")
     source_service: Mapped[str | None]
     ip_address: Mapped[str | None] = mapped_column(INET)
-    request_id: Mapped[str | None] = mapped_column(comment="Joins the events of one request.")
+    request_id: Mapped[str | None] = mapped_column(
+        comment="The same for all events of one request."
+    )
     duration_ms: Mapped[float | None]
     details: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Whatever else; values before and after."
+        server_default=EMPTY_OBJECT, comment="Additional data, e.g. values before and after."
     )
     recorded_at: Mapped[datetime.datetime] = mapped_column(
         server_default=NOW, comment="When it was stored."
@@ -67,7 +73,10 @@ class AuditEvent(TenantTimeSeries, Base):
         json_object("details"),
         Hypertable("ts", chunk_interval="7 days"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="14 days"),
-        # Auditors ask about a year; shorter per tenant by maintenance, never below 90 days.
+        # Auditors need a year. Maintenance applies shorter policies of tenants, at least 90 days.
         Retention("400 days"),
-        {"schema": TIMESERIES, "comment": "What was done or refused in a tenant, by whom."},
+        {
+            "schema": TIMESERIES,
+            "comment": "Actions performed or denied in a tenant, and who requested them.",
+        },
     )

@@ -32,42 +32,50 @@ STEPS = {
     "queued": ("running", "cancelled"),
     "running": ("queued", "succeeded", "failed", "cancelled"),
 }
-"""Back to queued: to be tried again, or because its worker is gone."""
+"""Allowed status transitions. Back to queued: to be retried, or because the worker was lost."""
 
 LOST_AFTER = "5 minutes"
-"""A worker that was silent for so long is gone, and its job is free again."""
+"""A worker without a heartbeat for this long is considered lost, and its job can be taken."""
 
 
 class Job(TenantScoped, Identified, Timestamped, Base):
-    """Something to be done in the background; those of the platform belong to its own tenant."""
+    """A task to be done in the background; those of the platform belong to its own tenant."""
 
     __tablename__ = "jobs"
     __app_privileges__ = "select, insert, update (cancellation_requested)"
 
-    type: Mapped[str] = mapped_column(comment="Which kind of worker takes it.")
+    type: Mapped[str] = mapped_column(comment="Selects the workers that can take it.")
     status: Mapped[str] = mapped_column(server_default="queued")
     params: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What the worker has to know."
+        server_default=EMPTY_OBJECT, comment="Input for the worker."
     )
-    progress: Mapped[dict[str, Any] | None] = mapped_column(comment="For people who wait.")
-    result: Mapped[dict[str, Any] | None] = mapped_column(comment="What the worker found.")
-    error: Mapped[str | None] = mapped_column(comment="Of the last attempt that failed.")
+    progress: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Progress, for people who wait."
+    )
+    result: Mapped[dict[str, Any] | None] = mapped_column(comment="Output of the worker.")
+    error: Mapped[str | None] = mapped_column(comment="Error message of the last failed attempt.")
     run_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=NOW, comment="Not taken before."
+        server_default=NOW, comment="Not started before this."
     )
-    attempts: Mapped[int] = mapped_column(server_default=ZERO, comment="Begun so far.")
+    attempts: Mapped[int] = mapped_column(
+        server_default=ZERO, comment="Number of attempts started."
+    )
     max_attempts: Mapped[int] = mapped_column(server_default=text("1"))
-    worker_id: Mapped[str | None] = mapped_column(comment="Who has it now, or had it last.")
+    worker_id: Mapped[str | None] = mapped_column(
+        comment="The worker that holds it, or held it last."
+    )
     last_heartbeat_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment=f"Silent for more than {LOST_AFTER}: the worker is gone."
+        comment=f"Older than {LOST_AFTER}: the worker is lost."
     )
     cancellation_requested: Mapped[bool] = mapped_column(
-        server_default=FALSE, comment="Its worker sees it at the next heartbeat."
+        server_default=FALSE, comment="The worker sees this at its next heartbeat."
     )
     created_by: Mapped[uuid.UUID | None] = mapped_column(
         comment="users.id; no foreign key, the job outlives the account."
     )
-    started_at: Mapped[datetime.datetime | None] = mapped_column(comment="Of the last attempt.")
+    started_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="Start of the last attempt."
+    )
     finished_at: Mapped[datetime.datetime | None]
 
     __table_args__ = (
@@ -110,7 +118,7 @@ Function(
                                  WHEN cancellation_requested THEN 'cancelled' ELSE 'failed' END,
                    finished_at = CASE WHEN attempts < max_attempts AND NOT cancellation_requested
                                       THEN NULL ELSE now() END,
-                   error = 'its worker was silent for more than {LOST_AFTER}'
+                   error = 'no heartbeat of its worker for more than {LOST_AFTER}'
              WHERE (tenant_id, id) IN (
                      SELECT tenant_id, id FROM jobs
                       WHERE status = 'running'
@@ -130,8 +138,8 @@ Function(
         END
     """,
     grants=_WORKERS,
-    comment="The job that is due longest, now this worker's; no row if none is. Jobs of workers "
-    "that are gone become free for the next call.",
+    comment="Assigns the job that has been due longest to a worker and returns it; no row if none "
+    "is due. Requeues jobs of lost workers, for the next call.",
     metadata=Base.metadata,
 )
 
@@ -147,8 +155,8 @@ Function(
         END
     """,
     grants=_WORKERS,
-    comment="A worker is still at it: true to go on, false if somebody asks it to stop, NULL if "
-    "the job is not its own any more.",
+    comment="Heartbeat of a worker. Returns true to continue, false if cancellation was requested, "
+    "NULL if the worker no longer holds the job.",
     metadata=Base.metadata,
 )
 
@@ -167,8 +175,8 @@ Function(
         END
     """,
     grants=_WORKERS,
-    comment="The job is done (or, without an outcome, stopped as asked); NULL if it is not this "
-    "worker's any more.",
+    comment="Ends a job as succeeded, or as cancelled if that was requested and there is no "
+    "outcome; NULL if the worker no longer holds it.",
     metadata=Base.metadata,
 )
 
@@ -182,7 +190,7 @@ Function(
              SET status = CASE WHEN attempts < max_attempts AND NOT cancellation_requested
                                THEN 'queued' ELSE 'failed' END,
                  error = reason,
-                 -- Twice as long after each attempt: 30 s, 1 min, 2 min, at most an hour.
+                 -- The delay doubles with each attempt: 30 s, 1 min, 2 min, up to an hour.
                  run_at = now() + least(interval '30 seconds' * power(2, attempts - 1),
                                         interval '1 hour'),
                  finished_at = CASE WHEN attempts < max_attempts AND NOT cancellation_requested
@@ -192,36 +200,36 @@ Function(
         END
     """,
     grants=_WORKERS,
-    comment="An attempt failed: queued again after a while, or failed for good; NULL if the job "
-    "is not this worker's any more.",
+    comment="Ends an attempt; returns queued (retried later) or failed (no attempts left), or NULL "
+    "if the worker no longer holds the job.",
     metadata=Base.metadata,
 )
 
 
 class ExportJob(TenantScoped, Identified, Timestamped, Base):
-    """A file that somebody asked for."""
+    """A requested export to a file."""
 
     __tablename__ = "export_jobs"
 
-    job_id: Mapped[uuid.UUID | None] = mapped_column(comment="The background job that makes it.")
+    job_id: Mapped[uuid.UUID | None] = mapped_column(comment="The background job that creates it.")
     export_type: Mapped[str]
     format: Mapped[str] = mapped_column(server_default="csv")
     filters: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Which rows."
+        server_default=EMPTY_OBJECT, comment="Which rows to export."
     )
     status: Mapped[str] = mapped_column(server_default="pending")
-    file_path: Mapped[str | None] = mapped_column(comment="In the object store.")
+    file_path: Mapped[str | None] = mapped_column(comment="Location in the object store.")
     file_size_bytes: Mapped[int | None]
     row_count: Mapped[int | None]
     error: Mapped[str | None]
-    callback_url: Mapped[str | None] = mapped_column(comment="Called when it is ready.")
+    callback_url: Mapped[str | None] = mapped_column(comment="Called when the file is ready.")
     created_by: Mapped[uuid.UUID | None] = mapped_column(
         comment="users.id; no foreign key, the export outlives the account."
     )
     started_at: Mapped[datetime.datetime | None]
     completed_at: Mapped[datetime.datetime | None]
     expires_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=text("(now() + '24:00:00'::interval)"), comment="The file goes then."
+        server_default=text("(now() + '24:00:00'::interval)"), comment="When the file is deleted."
     )
 
     __table_args__ = (
@@ -242,22 +250,22 @@ class ExportJob(TenantScoped, Identified, Timestamped, Base):
             "export_jobs",
             {"pending": ("processing", "failed"), "processing": ("completed", "failed", "pending")},
         ),
-        {"comment": "Files that were asked for."},
+        {"comment": "Requested exports."},
     )
 
 
 class ReportRun(TenantScoped, Identified, Timestamped, Base):
-    """A report that was made."""
+    """A run of a report."""
 
     __tablename__ = "report_runs"
 
     report_type: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="pending")
-    triggered_by: Mapped[str | None] = mapped_column(comment="A user, or schedule.")
+    triggered_by: Mapped[str | None] = mapped_column(comment="A user, or a schedule.")
     parameters: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What it is about, e.g. site and month."
+        server_default=EMPTY_OBJECT, comment="E.g. site and month."
     )
-    summary: Mapped[dict[str, Any] | None] = mapped_column(comment="What it found, in figures.")
+    summary: Mapped[dict[str, Any] | None] = mapped_column(comment="Key figures of the result.")
     row_count: Mapped[int | None]
     error: Mapped[str | None]
     completed_at: Mapped[datetime.datetime | None]
@@ -273,5 +281,5 @@ class ReportRun(TenantScoped, Identified, Timestamped, Base):
             "report_runs",
             {"pending": ("running", "failed"), "running": ("completed", "failed", "pending")},
         ),
-        {"comment": "Reports that were made."},
+        {"comment": "Runs of reports."},
     )

@@ -1,4 +1,4 @@
-"""Who of the platform looked at or changed the data of tenants."""
+"""Accesses of operators to the data of tenants."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _WRITTEN = (
 
 
 class OperatorAuditLog(Private, Identified, Base):
-    """One access across tenants. Append-only: no role may change or delete a row.
+    """An access across tenants. Append-only: no role may change or delete a row.
 
-    The moment and the login cannot be given by the writer, so they cannot be forged.
+    The database sets time and login; the writer cannot forge them.
     """
 
     __tablename__ = "operator_audit_log"
 
     user_id: Mapped[str] = mapped_column(
-        comment="Who, in the words of the identity provider: not always an account of ours."
+        comment="The person, as named by the identity provider; may have no row in users."
     )
     action: Mapped[str]
     tenant_filter: Mapped[uuid.UUID | None] = mapped_column(
-        comment="The tenant looked at, NULL for all; no foreign key, it outlives the tenant."
+        comment="The tenant accessed, NULL for all; no foreign key, it outlives the tenant."
     )
     resource_type: Mapped[str | None]
     resource_id: Mapped[str | None]
     ip_address: Mapped[str | None] = mapped_column(INET)
     user_agent: Mapped[str | None]
-    reason: Mapped[str | None] = mapped_column(comment="Why, as the operator said.")
+    reason: Mapped[str | None] = mapped_column(comment="Reason given by the operator.")
     rls_bypassed: Mapped[bool] = mapped_column(
         server_default=TRUE, comment="True: rows of every tenant were visible."
     )
@@ -55,5 +55,5 @@ class OperatorAuditLog(Private, Identified, Base):
         Index(None, "action", "created_at"),
         Grant(f"select, insert ({_WRITTEN})", to="fleet_operator"),
         Grant(f"select, insert ({_WRITTEN})", to="fleet_operator_read"),
-        {"comment": "Every access of operators across tenants."},
+        {"comment": "Accesses of operators across tenants."},
     )

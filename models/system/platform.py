@@ -1,4 +1,4 @@
-"""The platform itself: its settings, its news, its upkeep and its services."""
+"""The platform itself: settings, broadcasts, maintenance runs, service health, rate limits."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class SystemSetting(Private, Timestamped, Base):
     __tablename__ = "system_settings"
 
     key: Mapped[str] = mapped_column(Text, primary_key=True, comment="E.g. mqtt_require_auth.")
-    value: Mapped[dict[str, Any]] = mapped_column(comment="Any JSON but null.")
+    value: Mapped[dict[str, Any]] = mapped_column(comment="Any JSON except null.")
     description: Mapped[str] = mapped_column(server_default="")
-    updated_by: Mapped[str | None] = mapped_column(comment="Who, as the operator was called.")
+    updated_by: Mapped[str | None] = mapped_column(comment="Name of the operator.")
 
     __table_args__ = (
         not_empty("key"),
@@ -47,7 +47,7 @@ class SystemSetting(Private, Timestamped, Base):
 
 
 class Broadcast(Catalogue, Identified, Timestamped, Base):
-    """News for all tenants."""
+    """An announcement to all tenants."""
 
     __tablename__ = "broadcasts"
 
@@ -55,8 +55,10 @@ class Broadcast(Catalogue, Identified, Timestamped, Base):
     body: Mapped[str]
     type: Mapped[str] = mapped_column(server_default="info")
     active: Mapped[bool] = mapped_column(server_default=TRUE)
-    pinned: Mapped[bool] = mapped_column(server_default=FALSE, comment="Stays on top.")
-    is_banner: Mapped[bool] = mapped_column(server_default=FALSE, comment="Over every page.")
+    pinned: Mapped[bool] = mapped_column(server_default=FALSE, comment="Shown first.")
+    is_banner: Mapped[bool] = mapped_column(
+        server_default=FALSE, comment="Shown as a banner on every page."
+    )
     created_by: Mapped[str | None]
     expires_at: Mapped[datetime.datetime | None]
 
@@ -66,12 +68,12 @@ class Broadcast(Catalogue, Identified, Timestamped, Base):
         not_empty("body"),
         one_of("type", ("info", "warning", "update")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
-        {"comment": "News and banners of the platform for all tenants."},
+        {"comment": "Announcements of the platform to all tenants."},
     )
 
 
 class MaintenanceRun(Private, Identified, Base):
-    """One run of the platform's upkeep."""
+    """A run of a maintenance task of the platform."""
 
     __tablename__ = "maintenance_log"
 
@@ -92,19 +94,19 @@ class MaintenanceRun(Private, Identified, Base):
         CheckConstraint("(status = 'running') = (completed_at IS NULL)", name="running"),
         Grant("select", to="fleet_operator_read"),
         Grant("select, insert, update, delete", to="fleet_operator"),
-        {"comment": "Runs of the platform's upkeep."},
+        {"comment": "Runs of maintenance tasks of the platform."},
     )
 
 
 class ServiceHealth(Private, Base):
-    """A service of the platform as it was last seen."""
+    """The latest health check of a service of the platform."""
 
     __tablename__ = "service_health"
 
     service: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str]
     latency_ms: Mapped[float | None]
-    details: Mapped[dict[str, Any] | None] = mapped_column(comment="What the check found.")
+    details: Mapped[dict[str, Any] | None] = mapped_column(comment="Details of the check.")
     checked_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
@@ -114,12 +116,12 @@ class ServiceHealth(Private, Base):
         CheckConstraint("latency_ms >= 0", name="latency_ms"),
         Grant("select", to="fleet_operator_read"),
         Grant("select, insert, update, delete", to="fleet_operator"),
-        {"comment": "Services of the platform as last checked."},
+        {"comment": "Latest health check of each service of the platform."},
     )
 
 
 class RateLimit(TenantScoped, Base):
-    """How often a tenant did something within a window; lost in a crash, which costs nothing."""
+    """How often a tenant did something within a time window. UNLOGGED: a crash may reset it."""
 
     __tablename__ = "rate_limits"
     __app_privileges__ = "select, insert, update"
@@ -129,7 +131,7 @@ class RateLimit(TenantScoped, Base):
     hits: Mapped[int]
 
     __table_args__ = (
-        # Windows that are over are swept over all tenants.
+        # Expired windows of all tenants are purged together.
         Index(None, "window_start"),
         not_empty("action"),
         CheckConstraint("hits > 0", name="hits"),
@@ -148,8 +150,8 @@ class RateLimit(TenantScoped, Base):
                 END
             """,
             grants={"fleet_app": "execute"},
-            comment="Count one use of an action by the current tenant; false once there were "
-            "more than most in this window of the given length.",
+            comment="Counts one use of an action by the current tenant; false if there were more "
+            "than most in the current window of length per.",
         ),
         {
             "comment": "Counters of rate limits, one row per action and window.",

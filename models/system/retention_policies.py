@@ -1,6 +1,6 @@
-"""How long a tenant's measurements are kept, where that is shorter than for everybody.
+"""Retention policies of single tenants, shorter than those of the hypertables and rollups.
 
-``operations maintain`` carries it out. No row means the retention of the relation itself.
+``operations maintain`` applies them. Without a row, the policy of the relation itself applies.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from models.shared.time_series_checks import TIMESERIES, days
 
 
 class DataRetentionPolicy(TenantScoped, Timestamped, Base):
-    """After how many days one tenant's rows of one hypertable or rollup go.
+    """After how many days the rows of one tenant in one hypertable or rollup are deleted.
 
-    Tenants read their policies; only operators write them, for what a policy deletes is gone.
-    The table's CHECK ``bounds`` follows from the models, see :func:`declare_bounds`.
+    Tenants read their policies; only operators write them, since deleted rows cannot be restored.
+    The CHECK ``bounds`` is derived from the models, see :func:`declare_bounds`.
     """
 
     __tablename__ = "data_retention_policies"
     __app_privileges__ = "select"
 
     relation: Mapped[str] = mapped_column(
-        primary_key=True, comment="Hypertable or rollup in schema timeseries: telemetry."
+        primary_key=True, comment="Hypertable or rollup in schema timeseries, e.g. telemetry."
     )
     retention_days: Mapped[int] = mapped_column(
-        comment="Never longer than the relation keeps rows at all, never shorter than the window "
-        "in which a rollup over it is refreshed: that would erase the rollup as well."
+        comment="At most the retention of the relation itself, and at least the refresh window of "
+        "the rollups over it: deleting rows in that window would erase them from the rollup."
     )
 
     __table_args__ = (
         not_empty("relation"),
         CheckConstraint("retention_days >= 1", name="retention_days"),
         {
-            "comment": "Shorter retention of single tenants; carried out by operations maintain, "
-            "a chunk at a time once all of it is old enough."
+            "comment": "Shorter retention for single tenants, applied by operations maintain to "
+            "each chunk as soon as the whole chunk is old enough."
         },
     )
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Between which numbers of days a policy for one relation may lie."""
+    """The range of days that a policy for one relation may have."""
 
     shortest: int
     longest: int | None
-    """None where the relation keeps everything."""
+    """None if the relation has no retention policy."""
 
     def __str__(self) -> str:
         if self.longest is None:
@@ -61,15 +61,15 @@ class Bounds:
         return f"{self.shortest} to {self.longest} days"
 
     def allow(self, days: int) -> bool:
-        """Whether a policy of ``days`` lies between them."""
+        """Whether a policy of ``days`` is within the range."""
         return self.shortest <= days and (self.longest is None or days <= self.longest)
 
 
 def bounds(metadata: MetaData) -> dict[str, Bounds]:
-    """Relation to the bounds of its policies, for every one in which tenants have rows.
+    """Relation to the bounds of its policies, for every relation in which tenants have rows.
 
-    A relation with a rollup that is refreshed from its beginning (no ``start_offset``) has none:
-    whatever is deleted from it disappears from the rollup as well.
+    A relation is left out if a rollup over it is refreshed from the beginning (no
+    ``start_offset``): rows deleted from it would disappear from the rollup as well.
     """
     declared = Declared.on(metadata)
     found: dict[str, Bounds] = {}
@@ -96,7 +96,7 @@ def rollups_over(metadata: MetaData, relation: str) -> set[str]:
 
 
 def declare_bounds(metadata: MetaData) -> None:
-    """Add the CHECK ``bounds`` to the table, once every series is declared."""
+    """Add the CHECK ``bounds`` to the table, after all hypertables and rollups are declared."""
     cases = []
     for relation, limits in bounds(metadata).items():
         condition = f"retention_days >= {limits.shortest}"

@@ -24,19 +24,22 @@ from models.shared.time_series_checks import check_hypertable
 
 
 class SystemMetric(Private, Base):
-    """One value of a metric of a service; tenants have neither grant nor view."""
+    """A value of a metric of a service; tenants have neither grant nor view."""
 
     __tablename__ = "system_metrics"
 
     ts: Mapped[datetime.datetime] = mapped_column(comment="When it was measured.")
     metric_name: Mapped[str]
-    service: Mapped[str] = mapped_column(server_default="", comment="Empty: of the platform.")
+    service: Mapped[str] = mapped_column(
+        server_default="", comment="Empty: the platform as a whole."
+    )
     labels_hash: Mapped[BigInt] = mapped_column(
         Computed("jsonb_hash_extended(labels, 0)", persisted=True),
-        comment="Stands for labels in the key: no index takes them at any length.",
+        comment="Represents labels in the key, since their length may exceed the limit of an "
+        "index.",
     )
     labels: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Name to value, e.g. of instance and queue."
+        server_default=EMPTY_OBJECT, comment="Label name to value, e.g. instance and queue."
     )
     value: Mapped[float]
     ingested_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)

@@ -1,4 +1,4 @@
-"""Telemetry: what devices and tags measured, their health, and what could not be accepted."""
+"""Telemetry: measurements of devices and tags, device health, and quarantined messages."""
 
 from models.telemetry import (
     device_connections,

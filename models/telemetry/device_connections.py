@@ -1,4 +1,4 @@
-"""When devices came and went."""
+"""When devices connected and disconnected."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from models.shared.base import (
 
 
 class DeviceConnectionEvent(TenantTimeSeries, Base):
-    """One connection made or lost, as the broker saw it."""
+    """A connection that was made or lost, as the broker reports it."""
 
     __tablename__ = "device_connection_events"
 
     ts: Mapped[datetime.datetime] = mapped_column(
-        sort_order=-19, comment="When it happened, as the broker says."
+        sort_order=-19, comment="When it happened, according to the broker."
     )
     device_id: Mapped[str]
     seq: Mapped[BigInt] = mapped_column(
-        server_default=ZERO, comment="Tells events of one moment apart."
+        server_default=ZERO, comment="Distinguishes events of the same moment."
     )
-    event: Mapped[str] = mapped_column(comment="connection_lost: without a farewell.")
+    event: Mapped[str] = mapped_column(comment="connection_lost: without a disconnect message.")
     details: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Reason, address, protocol, as the broker gives them."
+        server_default=EMPTY_OBJECT, comment="Reason, address, protocol, as reported by the broker."
     )
 
     __table_args__ = (
@@ -45,8 +45,8 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
         one_of("event", ("connected", "disconnected", "connection_lost")),
         json_object("details"),
         Hypertable("ts", chunk_interval="7 days"),
-        # A device has a handful a week: batches of its own would hold next to nothing.
+        # A device has a handful of events a week: a batch per device would be almost empty.
         Columnstore(segmentby="tenant_id", orderby="device_id, ts DESC, seq", after="7 days"),
         Retention("90 days"),
-        {"schema": TIMESERIES, "comment": "Connections of devices, made and lost."},
+        {"schema": TIMESERIES, "comment": "Connects and disconnects of devices."},
     )

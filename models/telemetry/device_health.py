@@ -1,4 +1,4 @@
-"""The condition of devices themselves (radio, power, position), and its rollup by hour."""
+"""Health of devices (radio, power, position), and its hourly rollup."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
 class DeviceHealthTelemetry(TenantTimeSeries, Base):
-    """One report of a device about itself.
+    """A report of a device about itself.
 
-    Ranges are not checked: a device that reports 101 % is what somebody wants to see.
+    Ranges are not checked: a device that reports 101 % should be visible, not rejected.
     """
 
     __tablename__ = "device_health_telemetry"
 
     ts: Mapped[datetime.datetime] = mapped_column(
-        sort_order=-19, comment="When it was measured, as the device says."
+        sort_order=-19, comment="When it was measured, according to the device."
     )
     device_id: Mapped[str]
     rssi: Mapped[int | None] = mapped_column(comment="Signal strength, dBm.")
     rsrp: Mapped[int | None] = mapped_column(comment="Power of LTE reference signals, dBm.")
     rsrq: Mapped[int | None] = mapped_column(comment="Quality of LTE reference signals, dB.")
     sinr: Mapped[int | None] = mapped_column(comment="Signal to interference and noise, dB.")
-    signal_quality: Mapped[int | None] = mapped_column(comment="Percent, as the modem rates it.")
+    signal_quality: Mapped[int | None] = mapped_column(comment="Percent, according to the modem.")
     network_type: Mapped[str | None] = mapped_column(comment="LTE, NB-IoT, Wi-Fi, ...")
     cell_id: Mapped[str | None]
     mcc_mnc: Mapped[str | None] = mapped_column(comment="Country and network of the carrier.")
@@ -49,19 +49,19 @@ class DeviceHealthTelemetry(TenantTimeSeries, Base):
     memory_used_pct: Mapped[int | None]
     storage_used_pct: Mapped[int | None]
     uptime_seconds: Mapped[BigInt | None]
-    reboot_count: Mapped[BigInt | None] = mapped_column(comment="Since it was made.")
+    reboot_count: Mapped[BigInt | None] = mapped_column(comment="Since it was manufactured.")
     error_count: Mapped[BigInt | None] = mapped_column(comment="Since the last reboot.")
     data_tx_bytes: Mapped[BigInt | None] = mapped_column(comment="Sent since the last reboot.")
     data_rx_bytes: Mapped[BigInt | None] = mapped_column(comment="Received since then.")
     data_session_bytes: Mapped[BigInt | None] = mapped_column(
-        comment="Both ways in the present session."
+        comment="Sent and received in the current session."
     )
     gps_lat: Mapped[float | None] = mapped_column(comment="Degrees, WGS 84.")
     gps_lon: Mapped[float | None] = mapped_column(comment="Degrees, WGS 84.")
     gps_accuracy_m: Mapped[float | None] = mapped_column(comment="Metres.")
     gps_fix: Mapped[bool | None]
     extra: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="What else the device reports."
+        server_default=EMPTY_OBJECT, comment="Other values that the device reports."
     )
 
     __table_args__ = (
@@ -123,5 +123,5 @@ tenant_rollup(
     refresh=Refresh("3 days", "1 hour", "30 minutes"),
     columnstore=Stored("tenant_id, device_id", "bucket DESC", "30 days"),
     retention="1 year",
-    comment="Radio, power and load of devices by hour; counters at their highest.",
+    comment="Radio, power and load of devices by hour; of counters the maximum.",
 )

@@ -1,4 +1,4 @@
-"""The messages of devices, and their rollups by hour and day, a row per numeric metric."""
+"""Messages of devices, and their hourly and daily rollups with a row per numeric metric."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.rollups import tenant_rollup
 
 MOST_NOTIFIED_TENANTS = 200
-"""A statement for more of them says ``*`` instead of each name."""
+"""For more tenants than this, the payload is ``*`` instead of each tenant."""
 
-# Listeners evaluate rules as soon as something came. A trigger that collects the tenants of a
-# statement from its rows slows COPY by a tenth (measured), so whoever writes for many tenants
-# says himself which, once a batch; whoever writes for one needs no word.
+# Listeners evaluate rules as soon as data arrives. A trigger that collects the tenants of a
+# statement from its rows slows COPY by a tenth (measured). So the ingest, which writes for many
+# tenants, calls this function once per batch; for a writer of one tenant the trigger below does.
 Function(
     "notify_telemetry",
     "tenants uuid[]",
@@ -50,7 +50,8 @@ Function(
         end
     """,
     grants={"fleet_ingest": "execute"},
-    comment="NOTIFY telemetry at commit: once for each of the tenants, * for very many.",
+    comment="NOTIFY telemetry at commit, once for each tenant; * for more than "
+    f"{MOST_NOTIFIED_TENANTS}.",
     metadata=Base.metadata,
 )
 
@@ -67,32 +68,32 @@ Function(
           return null;
         end
     """,
-    comment="Trigger: NOTIFY telemetry for the tenant of the transaction, if there is one.",
+    comment="Trigger: NOTIFY telemetry for the tenant of the transaction, if one is set.",
     metadata=Base.metadata,
 )
 
 
 class Telemetry(TenantTimeSeries, Base):
-    """One message of a device; redelivery finds the same key and changes nothing."""
+    """A message of a device. A redelivered message has the same key, so it changes nothing."""
 
     __tablename__ = "telemetry"
 
     ts: Mapped[datetime.datetime] = mapped_column(
-        sort_order=-19, comment="When it was measured, as the device says."
+        sort_order=-19, comment="When it was measured, according to the device."
     )
     device_id: Mapped[str]
     msg_type: Mapped[str] = mapped_column(
-        server_default="telemetry", comment="What kind of message, in the words of the device."
+        server_default="telemetry", comment="Kind of message, as named by the device."
     )
     seq: Mapped[BigInt] = mapped_column(
-        server_default=ZERO, comment="Tells messages of one moment apart."
+        server_default=ZERO, comment="Distinguishes messages of the same moment."
     )
-    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="Where the device was then.")
+    site_id: Mapped[uuid.UUID | None] = mapped_column(comment="The site of the device at the time.")
     metrics: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Metric name to value of any kind."
+        server_default=EMPTY_OBJECT, comment="Metric name to value of any type."
     )
     ingested_at: Mapped[datetime.datetime] = mapped_column(
-        server_default=NOW, comment="When it was stored; behind ts by as much as it was late."
+        server_default=NOW, comment="When it was stored; the difference to ts is the delay."
     )
 
     __table_args__ = (
@@ -111,15 +112,18 @@ class Telemetry(TenantTimeSeries, Base):
             function="notify_own_telemetry()",
             level="statement",
         ),
-        # Longer than the longest plan sells (365 days); shorter per tenant by maintenance.
+        # Longer than any plan offers (365 days). Maintenance applies shorter policies of tenants.
         Retention("400 days"),
-        {"schema": TIMESERIES, "comment": "Messages of devices, all metrics of one in a row."},
+        {
+            "schema": TIMESERIES,
+            "comment": "Messages of devices, one row each with all its metrics.",
+        },
     )
 
 
-# One metric that cannot be averaged would abort the refresh of every tenant: text, a number that
-# no double holds (JSON has no limits), or a name too long for an index of the rollup. The CASE
-# keeps the cast from being tried on text.
+# One value that cannot be averaged would abort the refresh for all tenants: text, a number beyond
+# the range of double (JSON has no limits), or a name too long for an index of the rollup. The CASE
+# prevents the cast from being evaluated for text.
 _BY = """
     SELECT t.tenant_id, t.device_id, m.key AS metric, time_bucket('{bucket}', t.ts) AS bucket,
            avg(m.value::double precision) AS avg,

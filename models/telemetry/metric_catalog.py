@@ -1,4 +1,4 @@
-"""What metrics mean: their unit and range, and the names that devices use for them."""
+"""The metrics of a tenant: units, plausible ranges, and the names that devices use for them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from models.shared.base import ZERO, Base, TenantScoped, Timestamped, not_empty,
 
 
 class MetricCatalog(TenantScoped, Timestamped, Base):
-    """One metric of a tenant."""
+    """A metric of a tenant."""
 
     __tablename__ = "metric_catalog"
 
     metric_name: Mapped[str] = mapped_column(primary_key=True)
     description: Mapped[str | None]
     unit_id: Mapped[int | None] = mapped_column(ForeignKey("units_of_measure.id"))
-    expected_min: Mapped[float | None] = mapped_column(comment="Least plausible value, in unit_id.")
+    expected_min: Mapped[float | None] = mapped_column(
+        comment="Lowest plausible value, in unit_id."
+    )
     expected_max: Mapped[float | None] = mapped_column(
-        comment="Greatest plausible value, in unit_id."
+        comment="Highest plausible value, in unit_id."
     )
 
     __table_args__ = (
@@ -30,7 +32,7 @@ class MetricCatalog(TenantScoped, Timestamped, Base):
 
 
 class MetricMapping(TenantScoped, Timestamped, Base):
-    """What a device calls a metric, and how its figures become values of that metric."""
+    """The name of a metric in messages of devices, and how its values are converted."""
 
     __tablename__ = "metric_mappings"
 
@@ -48,5 +50,5 @@ class MetricMapping(TenantScoped, Timestamped, Base):
         Index(None, "tenant_id", "metric_name"),
         not_empty("raw_metric"),
         CheckConstraint("multiplier <> 0", name="multiplier"),
-        {"comment": "Names of metrics as devices send them, and the metrics that they mean."},
+        {"comment": "Metric names in messages of devices, and the metrics that they stand for."},
     )

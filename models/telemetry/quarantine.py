@@ -1,4 +1,4 @@
-"""Messages that could not be accepted, and how many by minute and reason."""
+"""Messages that were rejected, and their number by minute and reason."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models.shared.rollups import tenant_rollup
 
 
 class QuarantineEvent(TenantTimeSeries, Base):
-    """One message as it came, with the reason; nothing that arrived is lost.
+    """A rejected message as received, with the reason, so that no message is lost.
 
-    Those of unknown tenants belong to the platform. No field but the reason is checked: it must
-    take what every other table refused.
+    Messages of unknown tenants belong to the platform. Only the reason is checked: this table must
+    accept what every other table rejects.
     """
 
     __tablename__ = "quarantine_events"
@@ -26,22 +26,22 @@ class QuarantineEvent(TenantTimeSeries, Base):
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19,
-        comment="When the broker received it: with id the same at redelivery.",
+        comment="When the broker received it; with id the same on redelivery.",
     )
-    id: Mapped[uuid.UUID] = mapped_column(comment="Made of a hash of the message.")
-    reason: Mapped[str] = mapped_column(comment="A word, e.g. unknown_device.")
-    detail: Mapped[str | None] = mapped_column(comment="What was expected, what was found.")
+    id: Mapped[uuid.UUID] = mapped_column(comment="Derived from a hash of the message.")
+    reason: Mapped[str] = mapped_column(comment="A keyword, e.g. unknown_device.")
+    detail: Mapped[str | None] = mapped_column(comment="What was expected, and what was found.")
     topic: Mapped[str]
-    claimed_tenant: Mapped[str | None] = mapped_column(comment="As the message names it.")
-    device_id: Mapped[str | None] = mapped_column(comment="As the message names it.")
-    site_id: Mapped[str | None] = mapped_column(comment="As the message names it.")
+    claimed_tenant: Mapped[str | None] = mapped_column(comment="As given in the message.")
+    device_id: Mapped[str | None] = mapped_column(comment="As given in the message.")
+    site_id: Mapped[str | None] = mapped_column(comment="As given in the message.")
     msg_type: Mapped[str | None]
     event_ts: Mapped[datetime.datetime | None] = mapped_column(
-        comment="When it was measured, as the device says."
+        comment="When it was measured, according to the device."
     )
-    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="The message, where JSON.")
+    payload: Mapped[dict[str, Any] | None] = mapped_column(comment="The message, if it is JSON.")
     payload_raw: Mapped[bytes | None] = mapped_column(
-        comment="The message, where it is no JSON that can be stored."
+        comment="The message, if it is not JSON that can be stored."
     )
     envelope_version: Mapped[str] = mapped_column(server_default="1")
     ingested_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
@@ -53,7 +53,7 @@ class QuarantineEvent(TenantTimeSeries, Base):
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
         Retention("30 days"),
-        {"schema": TIMESERIES, "comment": "Messages that could not be accepted, as they came."},
+        {"schema": TIMESERIES, "comment": "Rejected messages, as received."},
     )
 
 
@@ -69,5 +69,5 @@ tenant_rollup(
     refresh=Refresh("1 day", "1 minute", "5 minutes"),
     columnstore=Stored("tenant_id, reason", "bucket DESC", "7 days"),
     retention="90 days",
-    comment="Messages that could not be accepted, by minute and reason.",
+    comment="Rejected messages by minute and reason.",
 )

@@ -1,4 +1,4 @@
-"""Values of tags of industrial data sources, and their rollup by hour."""
+"""Samples of tags of industrial data sources, and their hourly rollup."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
 class TagValue(TenantTimeSeries, Base):
-    """One sample of a tag; redelivery finds the same key and changes nothing."""
+    """A sample of a tag. A redelivered sample has the same key, so it changes nothing."""
 
     __tablename__ = "tag_values"
 
     ts: Mapped[datetime.datetime] = mapped_column(
-        sort_order=-19, comment="When it was sampled, as the source says."
+        sort_order=-19, comment="When it was sampled, according to the source."
     )
     tag_id: Mapped[BigInt]
-    connection_id: Mapped[uuid.UUID] = mapped_column(comment="The source it was read from then.")
+    connection_id: Mapped[uuid.UUID] = mapped_column(comment="The data source at the time.")
     quality: Mapped[int | None] = mapped_column(comment="Status code of the driver; 0 is good.")
-    v_num: Mapped[float | None] = mapped_column(comment="The value where it is a number.")
+    v_num: Mapped[float | None] = mapped_column(comment="The value, if it is a number.")
     v_text: Mapped[str | None]
     v_bool: Mapped[bool | None]
     v_json: Mapped[dict[str, Any] | None] = mapped_column(comment="Arrays and structures.")
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "tag_id", "ts"),
-        # None at all is a sample of bad quality.
+        # A sample of bad quality may have no value.
         CheckConstraint("num_nonnulls(v_num, v_text, v_bool, v_json) <= 1", name="one_value"),
         json_value("v_json"),
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id, tag_id", orderby="ts DESC", after="7 days"),
         Retention("30 days"),
-        {"schema": TIMESERIES, "comment": "Samples of tags, a value of one type in a row."},
+        {"schema": TIMESERIES, "comment": "Samples of tags; each row has a value of one type."},
     )
 
 

@@ -25,7 +25,7 @@ _LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 
 
 class AccountError(FleetSchemaError):
-    """An account cannot be made or used; says which and why."""
+    """An account cannot be created or used; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Account:
 
     id: uuid.UUID
     email: str
-    made: bool
-    """False: it was there before."""
+    is_new: bool
+    """Whether it is new."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A one-time token. Only its hash is stored, so this is the only chance to show it."""
+    """A one-time token. Only its hash is stored, so it can be shown only now."""
 
     text: str = field(repr=False)
     expires_at: datetime.datetime
 
 
 def checked_email(text: str) -> str:
-    """The address without white space around it, its domain in lower case.
+    """The address without surrounding white space, its domain in lower case.
 
     Raises:
         AccountError: not an address such as ann@example.com.
@@ -62,18 +62,18 @@ def checked_email(text: str) -> str:
 
 
 def token_hash(token: str) -> str:
-    """What password_reset_tokens.token_hash holds: SHA-256 in lower-case hex.
+    """The value of password_reset_tokens.token_hash: SHA-256 in lower-case hex.
 
-    A random token of 256 bits cannot be guessed, so it needs neither salt nor a slow hash.
+    A random token of 256 bits cannot be guessed, so neither salt nor a slow hash is needed.
     """
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def operator_name() -> str:
-    """Who is at the keyboard, for the audit log, where nobody says it better."""
+    """The user of this machine: the actor in the audit log, if none is given."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user without a name
+    except (KeyError, OSError):  # a container may run as a user ID without a name
         return f"uid {os.getuid()}"
 
 
@@ -88,22 +88,22 @@ _FIND_USER = sa.text("""
 
 
 def ensure_account(connection: Connection, email: str, name: str | None = None) -> Account:
-    """The account of an address, made if it is missing; ``name`` is for a new one.
+    """The account of an address, created if it is missing; ``name`` is for a new one.
 
-    The row stays locked until the transaction ends. The connection acts as fleet_operator.
+    The row stays locked until the transaction ends. The connection must act as fleet_operator.
 
     Raises:
-        AccountError: the account is deactivated or the system's.
+        AccountError: the account is deactivated or that of the system.
     """
-    made = connection.scalar(_INSERT_USER, {"email": email, "name": name})
+    created = connection.scalar(_INSERT_USER, {"email": email, "name": name})
     row = connection.execute(_FIND_USER, {"email": email}).one()
     if row.is_system:
-        raise AccountError(f"{row.email} is the account of the platform itself: nobody signs in")
+        raise AccountError(f"{row.email} is the account of the platform itself: it cannot sign in")
     if not row.is_active:
         raise AccountError(
             f"the account {row.email} is deactivated: set users.is_active to true first"
         )
-    return Account(id=row.id, email=row.email, made=made is not None)
+    return Account(id=row.id, email=row.email, is_new=created is not None)
 
 
 _FORGET_TOKENS = sa.text("""
@@ -117,10 +117,10 @@ _STORE_TOKEN = sa.text("""
 
 
 def issue_token(connection: Connection, user_id: uuid.UUID) -> Token:
-    """A new token for setting the password, valid for an hour; earlier unused ones are void.
+    """A new token for setting the password, valid for an hour; earlier unused ones become void.
 
     It is written as fleet_auth, since operators cannot write tokens; afterwards the connection
-    acts as before.
+    acts as the same role as before.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     before = connection.scalar(sa.text("SELECT current_user"))

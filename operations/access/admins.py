@@ -22,12 +22,12 @@ from operations.access.accounts import (
 
 @dataclass(frozen=True)
 class Admin:
-    """An operator and the token with which he sets his password."""
+    """An operator, and the token for setting their password."""
 
     account: Account
     token: Token
     joined: bool
-    """False: he was an operator before."""
+    """Whether they were no operator before."""
 
 
 _PLATFORM_ROLE = sa.text("""
@@ -53,15 +53,15 @@ _ASSIGN = sa.text("""
 def create(
     engine: Engine, email: str, *, name: str | None = None, actor: str | None = None
 ) -> Admin:
-    """Make an operator of the platform, or give an existing one a new token.
+    """Create an operator of the platform, or issue a new token to an existing one.
 
-    He becomes an owner of the platform tenant. There is no default password: the token, valid
+    They become an owner of the platform tenant. There is no default password: the token, valid
     for an hour and stored as a hash, is the only way in.
 
     Args:
         engine: of the database's owner.
         name: display name, for a new account.
-        actor: who does it, for the audit log; the user of this machine if not said.
+        actor: who does this, for the audit log; by default the user of this machine.
 
     Raises:
         AccountError: no e-mail address, an account that may not sign in, or no platform tenant.
@@ -71,7 +71,7 @@ def create(
         engine,
         actor=actor or operator_name(),
         action="admin.create",
-        reason="make an operator of the platform, or give him a new token",
+        reason="create an operator of the platform, or issue a new token",
         tenant_id=PLATFORM_TENANT_ID,
         write=True,
         resource_type="user",
@@ -83,7 +83,7 @@ def create(
 
 
 def _join_platform(connection: Connection, account: Account) -> bool:
-    """Make the account an owner of the platform tenant; False if he was one."""
+    """Make the account an owner of the platform tenant; False if it was one already."""
     values = {"platform": PLATFORM_TENANT_ID, "user": account.id}
     role = connection.scalar(_PLATFORM_ROLE, values)
     if role is None:
@@ -93,7 +93,7 @@ def _join_platform(connection: Connection, account: Account) -> bool:
         )
     if connection.scalar(_JOIN, values) is None:
         raise AccountError(
-            f"{account.email} is shut out of the platform (tenant_members.status is disabled): "
-            "set it to active first"
+            f"{account.email} is disabled on the platform (tenant_members.status is disabled): "
+            "set the status to active first"
         )
     return connection.scalar(_ASSIGN, {**values, "role": role}) is not None

@@ -1,4 +1,4 @@
-"""Login roles: how programs come in. Each has exactly one of our roles, and a password."""
+"""Login roles of programs. Each has a password and exactly one of the project's roles."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ddl.sql import ident, literal, send
 from models.shared.roles import ROLE_NAMES
 
 PASSWORD_BYTES = 24
-"""192 random bits, 32 letters that need no escaping in a URL."""
+"""192 random bits: 32 characters that need no escaping in a URL."""
 
 TIMEOUTS: dict[str, dict[str, str]] = {
     # Requests of people, who do not wait longer.
     "fleet_app": {"statement": "30s", "lock": "5s", "idle_in_transaction_session": "60s"},
-    # Batches of measurements; a stuck one must not hold up the next for long.
+    # Batches of measurements; a stuck one must not delay the next for long.
     "fleet_ingest": {"statement": "60s", "lock": "5s", "idle_in_transaction_session": "60s"},
     # Single rows by key, in front of every request.
     "fleet_auth": {"statement": "10s", "lock": "2s", "idle_in_transaction_session": "30s"},
@@ -34,41 +34,41 @@ TIMEOUTS: dict[str, dict[str, str]] = {
     # Corrections over all tenants.
     "fleet_operator": {"statement": "30min", "lock": "10s", "idle_in_transaction_session": "5min"},
 }
-"""Role to the values of statement_timeout and so on that its logins start with."""
+"""Role to the statement_timeout, lock_timeout and so on of its logins."""
 
 _LONGEST_NAME = 63  # bytes: PostgreSQL cuts longer names
 _SCRAM = b"scram-sha-256"
 
 
 class LoginError(FleetSchemaError):
-    """A login cannot be made or changed; says which and why."""
+    """A login cannot be created or changed; the text says which and why."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a program needs to come in. Nothing keeps the password."""
+    """What a program needs to log in. The password is kept nowhere."""
 
     name: str
     role: str
     password: str = field(repr=False)
     valid_until: datetime.datetime | None
     connections: int = 0
-    """Sessions that began with an earlier password; they go on until they end."""
+    """Sessions that began with an earlier password; they continue until they end."""
 
     def url(self, address: URL) -> str:
-        """The URL, password included, for whoever reaches the database at ``address``."""
+        """The URL of the database at ``address``, password included."""
         own = address.set(drivername="postgresql", username=self.name, password=self.password)
-        # SQLAlchemy leaves spaces as they are; libpq does not like them.
+        # SQLAlchemy leaves spaces as they are; libpq rejects them.
         return own.render_as_string(hide_password=False).replace(" ", "%20")
 
 
 @dataclass(frozen=True)
 class Login:
-    """A login role that may act as roles of ours."""
+    """A login role that has roles of the project."""
 
     name: str
     roles: tuple[str, ...]
-    """One; more for the owner of the database, and wrong for anybody else."""
+    """One; several for the owner of the database, and by mistake for other logins."""
     valid_until: datetime.datetime | None
     connection_limit: int | None
     connections: int
@@ -104,24 +104,24 @@ def create(
     valid_until: datetime.datetime | None = None,
     connection_limit: int | None = None,
 ) -> Credentials:
-    """Make a login role with ``role``, a generated password and the timeouts of `TIMEOUTS`.
+    """Create a login role with ``role``, a generated password and the timeouts of `TIMEOUTS`.
 
     Args:
-        engine: of a role that may: CREATEROLE, and ADMIN on ``role`` (PostgreSQL 16 and newer).
+        engine: of a role with CREATEROLE and, on PostgreSQL 16 and newer, ADMIN on ``role``.
         role: one of `models.shared.roles.ROLE_NAMES`.
-        valid_until: after that moment the password is refused; None for no end.
-        connection_limit: sessions at a time; None for as many as the server has.
+        valid_until: after this time the password is rejected; None for no end.
+        connection_limit: sessions at the same time; None for as many as the server has.
 
     Raises:
-        LoginError: unknown role, a name that exists or cannot be, a moment that has passed, or
-            a right that is missing.
+        LoginError: the role is unknown, the name exists or is invalid, the time has passed, or
+            a privilege is missing.
     """
     _check(name, role, valid_until, connection_limit)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     with engine.begin() as connection:
         if _find(connection, name) is not None:
             raise LoginError(
-                f"the role {name} exists already: take another name, or give it a new password "
+                f"the role {name} exists already: choose another name, or give it a new password "
                 f"with `python -m operations login rotate {name}`"
             )
         modern = _require_rights(connection, role, f"GRANT {role} TO {{me}} WITH ADMIN OPTION")
@@ -137,18 +137,18 @@ def create(
             f"ALTER ROLE {ident(name)} SET {what}_timeout = {literal(time)}"
             for what, time in TIMEOUTS[role].items()
         ]
-        _send(connection, statements, f"the login {name} cannot be made")
+        _send(connection, statements, f"the login {name} cannot be created")
     return Credentials(name, role, password, valid_until)
 
 
 def rotate(
     engine: Engine, name: str, *, valid_until: datetime.datetime | None = None
 ) -> Credentials:
-    """Give a login a new password; ``valid_until`` is kept if not said. Sessions go on.
+    """Give a login a new password; its ``valid_until`` stays if None. Open sessions continue.
 
     Raises:
-        LoginError: no such login, one that is not of the kind that `create` makes, one that has
-            expired and gets no new end, or a right that is missing.
+        LoginError: no such login, one that `create` would not make, one that has expired and
+            gets no new end, or a privilege is missing.
     """
     _check(name, None, valid_until, None)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
@@ -169,7 +169,7 @@ def rotate(
 
 
 def listed(engine: Engine) -> list[Login]:
-    """Every role that can log in and may act as a role of ours, superusers left out."""
+    """Every role that can log in and has a role of the project, except superusers."""
     query = sa.text(f"{_LOGINS} WHERE r.rolcanlogin AND NOT r.rolsuper ORDER BY r.rolname")
     with engine.connect() as connection:
         rows = connection.execute(query, {"ours": list(ROLE_NAMES)}).all()
@@ -190,7 +190,7 @@ def moment(text: str) -> datetime.datetime:
         found = datetime.datetime.fromisoformat(text.strip())
     except ValueError:
         raise LoginError(
-            f"{text!r} is no moment: expected 2030-12-31 or 2030-12-31T18:00+01:00"
+            f"{text!r} is not a date: expected one such as 2030-12-31 or 2030-12-31T18:00+01:00"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
@@ -201,13 +201,16 @@ def _now() -> datetime.datetime:
 
 def _check(name: str, role: str | None, until: datetime.datetime | None, limit: int | None) -> None:
     if role is not None and role not in ROLE_NAMES:
-        raise LoginError(f"{role!r} is no role of ours: expected one of {', '.join(ROLE_NAMES)}")
+        known = ", ".join(ROLE_NAMES)
+        raise LoginError(f"{role!r} is not a role of the project: expected one of {known}")
     if not name or "\0" in name or len(name.encode()) > _LONGEST_NAME:
-        raise LoginError(f"{name!r} cannot be a name: expected 1 to {_LONGEST_NAME} bytes")
+        raise LoginError(f"{name!r} is not a valid name: expected 1 to {_LONGEST_NAME} bytes")
     if until is not None and until <= _now():
-        raise LoginError(f"valid until {until:%Y-%m-%d %H:%M %Z} has passed: expected a later one")
+        raise LoginError(
+            f"valid until {until:%Y-%m-%d %H:%M %Z}: expected a time that has not passed"
+        )
     if limit is not None and limit < 1:
-        raise LoginError(f"a connection limit of {limit} lets nobody in: expected 1 or more")
+        raise LoginError(f"a connection limit of {limit} allows no session: expected 1 or more")
 
 
 def _find(connection: Connection, name: str) -> Any:
@@ -216,11 +219,11 @@ def _find(connection: Connection, name: str) -> Any:
 
 
 def _our_role(found: Any, name: str) -> str:
-    """The one role of a login that is ours to change."""
+    """The one role of a login that may be changed here."""
     if reason := _not_ours(found):
         raise LoginError(
-            f"{name} is no login that can be rotated here: {reason}; "
-            "`python -m operations login list` shows those that are"
+            f"the password of {name} cannot be rotated here: {reason}; the logins that can: "
+            "`python -m operations login list`"
         )
     role: str = found.roles[0]
     return role
@@ -238,12 +241,12 @@ def _not_ours(found: Any) -> str | None:
     if found.mighty:
         return "it has an attribute such as CREATEROLE or BYPASSRLS"
     if len(found.roles) != 1:
-        return f"expected exactly one of our roles, found {', '.join(found.roles) or 'none'}"
+        return f"expected exactly one role of the project, found {', '.join(found.roles) or 'none'}"
     return None
 
 
-def _require_rights(connection: Connection, administered: str, mend: str) -> bool:
-    """Whether the server is 16 or newer, where ADMIN is needed besides CREATEROLE."""
+def _require_rights(connection: Connection, administered: str, fix: str) -> bool:
+    """Check the rights to change a role; True on PostgreSQL 16 and newer, which need ADMIN."""
     me = connection.execute(_ME, {"role": administered}).one()
     if me.administers is None:
         raise LoginError(
@@ -257,7 +260,7 @@ def _require_rights(connection: Connection, administered: str, mend: str) -> boo
     if not me.rolsuper and me.modern and not me.administers:
         raise LoginError(
             f"the role {me.name} lacks the ADMIN option on {administered}: as a superuser, run "
-            f"{mend.format(me=ident(me.name))}"
+            f"{fix.format(me=ident(me.name))}"
         )
     return bool(me.modern)
 

@@ -28,7 +28,7 @@ def create(
     """Create an operator, or issue a new one-time token to an existing one."""
     with owner_engine() as engine:
         admin = admins.create(engine, email, name=name, actor=actor)
-    account = "Created the account" if admin.account.made else "Found the account"
+    account = "Created the account" if admin.account.is_new else "Found the account"
     member = "now an operator of the platform" if admin.joined else "an operator already"
     write(f"{account} {admin.account.email}, {member}")
     write_token(admin.token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from database.console import Progress
 from operations.console import write
 from operations.maintenance.conversion import convert as convert_database
 from operations.owner import owner_engine
@@ -19,7 +20,7 @@ def convert() -> None:
     to run.
     """
     with owner_engine() as engine:
-        conversion = convert_database(engine, say=write)
+        conversion = convert_database(engine, progress=Progress(write))
     if conversion is None:
         write("Nothing to convert: no operation is pending")
         return

@@ -55,16 +55,18 @@ def _register(engine: Engine, devices: int) -> list[Tenant]:
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
     ) as progress:
-        for number, wanted in enumerate(TENANTS):
+        for number, demo_tenant in enumerate(TENANTS):
             share = (devices + len(TENANTS) - 1 - number) // len(TENANTS)
-            tenant, new = registration.ensure_tenant(engine, wanted)
-            missing = registration.missing_devices(engine, wanted, tenant.tenant_id, share)
-            task = progress.add_task(f"Devices of {wanted.slug}", total=len(missing))
+            tenant, new = registration.ensure_tenant(engine, demo_tenant)
+            missing = registration.missing_devices(engine, demo_tenant, tenant.tenant_id, share)
+            task = progress.add_task(f"Devices of {demo_tenant.slug}", total=len(missing))
             advance = partial(progress.advance, task)
-            added = registration.register(engine, wanted, tenant.tenant_id, missing, advance)
+            added = registration.register(engine, demo_tenant, tenant.tenant_id, missing, advance)
             rows = ", ".join(f"{name} {count:,}" for name, count in added.items())
             state = "created" if new else "was there"
-            write(f"{wanted.slug} {state}; added {rows or 'nothing: all of it is there already'}")
+            write(
+                f"{demo_tenant.slug} {state}; added {rows or 'nothing: all of it is there already'}"
+            )
             tenants.append(tenant)
     return tenants
 
@@ -110,7 +112,7 @@ def _show_attempts(engine: Engine, intruder: Tenant, victim: Tenant) -> None:
         table.add_column(heading, overflow="fold")
     for answer in answers:
         table.add_row(answer.attempt, answer.text, "yes" if answer.rejected else "NO")
-    console.print()
+    write()
     console.print(table, markup=False)
     through = [answer.attempt for answer in answers if not answer.rejected]
     write(

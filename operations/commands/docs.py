@@ -28,9 +28,9 @@ def docs(
     revisions = project_revisions()
     with owner_engine() as engine:
         _require_head(engine, revisions)
-        target = pages.pages(engine, revisions)
+        target = pages.target_pages(engine, revisions)
     if not check:
-        changes = pages.write(FOLDER, target)
+        changes = pages.update(FOLDER, target)
         for line in [*changes, f"{len(target)} pages in docs/schema, {len(changes)} changed"]:
             write(line)
         return
@@ -50,5 +50,5 @@ def _require_head(engine: Engine, revisions: Revisions) -> None:
     if current != revisions.head:
         raise FleetSchemaError(
             f"expected a database at revision {revisions.head}, found {current or 'none'}: pages "
-            "are made from the schema of the database; run: alembic upgrade head"
+            "are generated from the schema of the database; run: alembic upgrade head"
         )

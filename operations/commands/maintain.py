@@ -17,9 +17,11 @@ SHOWN = 40
 
 @app.command()
 def maintain(
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would go; change nothing."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Show what would be deleted; change nothing."
+    ),
 ) -> None:
-    """Delete rows whose retention has passed, of all tenants and of single ones.
+    """Delete rows older than their retention, for all tenants and for single ones; purge.
 
     Also reports jobs of TimescaleDB that do not run as declared; exit code 1 if there are any.
     """

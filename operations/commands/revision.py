@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from operations.console import write
-from operations.documentation.markdown import count
 from operations.revisions import lint as linting
 from operations.revisions.project import project_revisions
+from operations.text import count
 
 app = typer.Typer(help="Release and lint the revision files.", no_args_is_help=True)
 

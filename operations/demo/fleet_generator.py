@@ -1,7 +1,7 @@
 """Readings of made-up fleets that look like real ones, with the defects that real ones have.
 
 Everything follows from the seed, the device and the day, so the same day of the same fleet is
-the same in every run, whatever window it is asked for in.
+the same in every run, whatever the window.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ KINDS: dict[str, tuple[str, ...]] = {
     "tracker": ("latitude", "longitude", "speed", "heading", "fuel_pct", "battery_pct"),
     "meter": ("power_w", "energy_kwh", "supply_voltage", "signal_rssi"),
 }
-"""Kind of device to what it measures, for fleets that are not in any registry."""
+"""Kind of device to its metrics, for fleets that are not in a registry."""
 
 _DAY = 86_400
 
 
 @dataclass(frozen=True)
 class FleetDevice:
-    """A device and what it measures."""
+    """A device and its metrics."""
 
     tenant_id: UUID
     device_id: str
     metrics: tuple[str, ...]
     latitude: float = 0.0
-    """Degrees north and east of where it stands, or about which it moves."""
+    """Position in degrees, or the centre of its movements."""
     longitude: float = 0.0
 
 
 @dataclass(frozen=True)
 class Defects:
-    """Shares of readings that go wrong, of 0 to 1."""
+    """Shares of readings with a defect, from 0 to 1."""
 
     missing: float = 0.01
     outages: float = 0.03
-    """Shares of days on which a device is silent for one to six hours."""
+    """Share of days on which a device is silent for one to six hours."""
     late: float = 0.01
     """Arrive hours later."""
     out_of_order: float = 0.03
-    """Arrive after their successors."""
+    """Arrive after later ones."""
     zero: float = 0.002
-    """Say 0 for every number."""
+    """Report 0 for every metric."""
     duplicate: float = 0.005
-    """Arrive again later."""
+    """Arrive twice."""
     malformed: float = 0.0003
-    """Cannot be accepted."""
+    """Have to be rejected."""
 
 
 def fleet(tenant_id: UUID, devices: int, *, prefix: str = "device") -> list[FleetDevice]:
-    """A fleet with devices of every kind in turn, by the names ``prefix-00001`` and so on."""
+    """Devices of every kind in turn, named ``prefix-00001`` and so on."""
     kinds = list(KINDS.values())
     return [
         FleetDevice(tenant_id, f"{prefix}-{n:05d}", kinds[n % len(kinds)], 50 + n % 7, 8 + n % 11)
@@ -74,7 +74,7 @@ def expected(
     end: datetime.datetime,
     every: datetime.timedelta,
 ) -> int:
-    """Messages of that time without any defect; with the usual ones it is a little less."""
+    """How many messages there are without defects; with the default ones slightly fewer."""
     return len(devices) * math.ceil((end - start) / every)
 
 
@@ -88,11 +88,11 @@ def readings(
     defects: Defects | None = None,
     batch: int = 10_000,
 ) -> Iterator[list[Message]]:
-    """The messages of all devices from ``start`` up to ``end``, in the order they arrive.
+    """The messages of all devices from ``start`` up to ``end``, in order of arrival.
 
     Args:
-        start: with a zone; of whole days in UTC every reading is the same in every run.
-        batch: messages of each list; the last one has fewer.
+        start: with a time zone; whole days in UTC give the same readings in every run.
+        batch: messages per list; the last list has fewer.
     """
     flaws = Defects() if defects is None else defects
     sources = [_Device(device, seed, flaws, every) for device in devices]
@@ -122,7 +122,7 @@ def readings(
 
 
 class _Device:
-    """One device: its lasting character, and the luck of the day."""
+    """One device: constants of its own, and random numbers that begin anew every day."""
 
     def __init__(
         self, device: FleetDevice, seed: int, flaws: Defects, every: datetime.timedelta
@@ -143,13 +143,13 @@ class _Device:
         self.curves = [(name, _CURVES.get(name, _plain)) for name in device.metrics]
 
     def at(self, ts: datetime.datetime) -> Iterator[tuple[datetime.timedelta | None, Message]]:
-        """What the device sends at this moment, with the delay of each message."""
+        """What the device sends at a time, with the delay of each message."""
         now = ts.timestamp()
         if int(now // _DAY) != self.day:
             self._begin(int(now // _DAY))
         luck = self.luck
         values: dict[str, Any] = {name: curve(self, now) for name, curve in self.curves}
-        # One draw decides, so that a share of one defect does not shift those of others.
+        # One random number decides, so that the share of one defect does not change the others.
         drawn = luck.random()
         if self.silent[0] <= now < self.silent[1] or (drawn := drawn - self.flaws.missing) < 0:
             return
@@ -179,7 +179,7 @@ class _Device:
 
 
 def _spoil(message: Message, luck: random.Random) -> None:
-    """Make of the message one that cannot be accepted."""
+    """Make the message one that has to be rejected."""
     match luck.randrange(5):
         case 0:
             message.metrics = None

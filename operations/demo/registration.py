@@ -1,7 +1,7 @@
-"""The demonstration: two tenants with thousands of devices, made as a tenant makes them.
+"""The two tenants of the demonstration and their devices, registered as a tenant registers them.
 
-It is never part of a revision. It knows its tenants by a note in tenants.metadata and touches
-no other, even one with the same slug.
+They are never part of a revision. A note in tenants.metadata marks the tenants, and no other
+tenant is touched, even one with the same slug.
 """
 
 from __future__ import annotations
@@ -36,88 +36,88 @@ from operations.tenants.deletion import Deleted, Step, delete_tenant
 from operations.tenants.tenant import Tenant, find_tenant
 
 BATCH = 500
-"""Devices per transaction; a run that is killed loses one batch and the next run goes on."""
+"""Devices per transaction; a run that is killed loses one batch, and the next run continues."""
 METRICS_PER_DEVICE = 6
 _NOTE = "demo"
 
 
 class DemoError(FleetSchemaError):
-    """The demonstration cannot be made; says why."""
+    """The demonstration cannot be created or removed; the text says why."""
 
 
-def ensure_tenant(engine: Engine, wanted: DemoTenant) -> tuple[Tenant, bool]:
-    """The tenant, and whether it was made just now.
+def ensure_tenant(engine: Engine, demo_tenant: DemoTenant) -> tuple[Tenant, bool]:
+    """The tenant, and whether it is new.
 
     Raises:
-        DemoError: the slug belongs to somebody else's tenant, or to one that is being deleted.
+        DemoError: the slug belongs to another tenant, or to one that is being deleted.
     """
-    found = find(engine, wanted)
+    found = find(engine, demo_tenant)
     if found is not None and found.status == "deleted":
         raise DemoError(
-            f"the tenant {wanted.slug} is being deleted: finish that with "
+            f"the tenant {demo_tenant.slug} is being deleted: finish the deletion with "
             "`python -m operations demo --remove`"
         )
     if found is not None:
         return found, False
     create_tenant(
         engine,
-        slug=wanted.slug,
-        name=wanted.name,
-        owner_email=wanted.owner_email,
-        owner_name=wanted.owner_name,
+        slug=demo_tenant.slug,
+        name=demo_tenant.name,
+        owner_email=demo_tenant.owner_email,
+        owner_name=demo_tenant.owner_name,
         metadata={_NOTE: True},
     )
-    made = find(engine, wanted)
+    made = find(engine, demo_tenant)
     assert made is not None
     return made, True
 
 
-def find(engine: Engine, wanted: DemoTenant) -> Tenant | None:
-    """The tenant, if it is there and was made by the demonstration.
+def find(engine: Engine, demo_tenant: DemoTenant) -> Tenant | None:
+    """The tenant, if it exists.
 
     Raises:
-        DemoError: it was not.
+        DemoError: the demonstration did not create it.
     """
-    found = find_tenant(engine, wanted.slug)
+    found = find_tenant(engine, demo_tenant.slug)
     if found is not None and found.metadata.get(_NOTE) is not True:
         raise DemoError(
-            f"the slug {wanted.slug} belongs to a tenant that the demonstration did not make "
-            f"({found.name!r}): nothing of it was touched"
+            f"the slug {demo_tenant.slug} belongs to a tenant that the demonstration did not "
+            f"create ({found.name!r}), which is left alone: give that tenant another slug"
         )
     return found
 
 
 def missing_devices(
-    engine: Engine, wanted: DemoTenant, tenant_id: uuid.UUID, count: int
+    engine: Engine, demo_tenant: DemoTenant, tenant_id: uuid.UUID, count: int
 ) -> list[int]:
-    """The numbers, of 1 to ``count``, of the devices that are not registered yet."""
+    """The numbers from 1 to ``count`` of the devices that are not registered yet."""
     query = sa.select(table("device_registry").c.device_id)
     with tenant_transaction(engine, tenant_id) as connection:
         there = set(connection.scalars(query))
-    return [number for number in range(1, count + 1) if wanted.device_id(number) not in there]
+    return [number for number in range(1, count + 1) if demo_tenant.device_id(number) not in there]
 
 
 def register(
     engine: Engine,
-    wanted: DemoTenant,
+    demo_tenant: DemoTenant,
     tenant_id: uuid.UUID,
     numbers: list[int],
     on_batch: Callable[[int], None],
 ) -> Counter[str]:
-    """Register these devices with all that belongs to them, as fleet_app bound to the tenant.
+    """Register devices with all that belongs to them, as fleet_app bound to the tenant.
 
-    Each batch of devices is one transaction, after which ``on_batch`` gets their number.
-    Returns table to rows added.
+    Each batch of devices is one transaction, after which ``on_batch`` is called with the number
+    of its devices. Returns table to rows added.
 
     Raises:
         DemoError: the tenant has no device templates.
     """
     added: Counter[str] = Counter()
     with tenant_transaction(engine, tenant_id) as connection:
-        added["sites"] += _insert(connection, "sites", site_rows(wanted, tenant_id))
+        added["sites"] += _insert(connection, "sites", site_rows(demo_tenant, tenant_id))
         for groups in (static_group_rows(tenant_id), dynamic_group_rows(tenant_id)):
             added["device_groups"] += _insert(connection, "device_groups", groups)
-        around = _surroundings(connection, wanted, tenant_id)
+        around = _surroundings(connection, demo_tenant, tenant_id)
     for batch in _batches(numbers):
         with tenant_transaction(engine, tenant_id) as connection:
             for name, rows in device_rows(around, batch).items():
@@ -133,7 +133,7 @@ def _batches(numbers: list[int]) -> Iterator[list[int]]:
 
 
 def _insert(connection: Connection, name: str, rows: list[dict[str, object]]) -> int:
-    """Insert what is not there yet; returns how many rows that was."""
+    """Insert the rows that are missing; returns how many."""
     if not rows:
         return 0
     target = table(name)
@@ -153,8 +153,10 @@ _METRICS = sa.text("""
 """)
 
 
-def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UUID) -> Surroundings:
-    """Read back what the tenant has, by the names that the demonstration gave."""
+def _surroundings(
+    connection: Connection, demo_tenant: DemoTenant, tenant_id: uuid.UUID
+) -> Surroundings:
+    """Read what the tenant has, by the names in `tenant_data`."""
     sites, groups = table("sites").c, table("device_groups").c
     named_sites = connection.execute(sa.select(sites.name, sites.site_id))
     site_ids = {row.name: row.site_id for row in named_sites}
@@ -169,13 +171,13 @@ def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UU
             template.metrics.append(row)
     if not templates:
         raise DemoError(
-            f"the tenant {wanted.slug} has no device templates to make devices from: run "
+            f"the tenant {demo_tenant.slug} has no device templates: run "
             "`python -m operations reference`, then `python -m operations demo --remove`"
         )
     return Surroundings(
-        wanted,
+        demo_tenant,
         tenant_id,
-        [site_ids[name] for name in wanted.sites],
+        [site_ids[name] for name in demo_tenant.sites],
         group_ids,
         list(templates.values()),
         datetime.datetime.now(datetime.UTC),
@@ -183,11 +185,11 @@ def _surroundings(connection: Connection, wanted: DemoTenant, tenant_id: uuid.UU
 
 
 def remove(engine: Engine, on_step: Callable[[Step], None]) -> list[Deleted]:
-    """Delete the tenants of the demonstration that are there, then their owners' accounts."""
+    """Delete the tenants of the demonstration, then their owners' accounts."""
     deleted = []
-    for wanted in TENANTS:
-        if find(engine, wanted) is not None:
-            deleted.append(delete_tenant(engine, wanted.slug, on_step=on_step))
+    for demo_tenant in TENANTS:
+        if find(engine, demo_tenant) is not None:
+            deleted.append(delete_tenant(engine, demo_tenant.slug, on_step=on_step))
     if _demo_accounts(engine):
         _remove_accounts(engine)
     return deleted
@@ -211,7 +213,7 @@ def _remove_accounts(engine: Engine) -> None:
         engine,
         actor=operator_name(),
         action="demo.remove",
-        reason="remove the accounts that the demonstration made",
+        reason="remove the accounts of the demonstration",
         write=True,
         resource_type="user",
     ) as connection:

@@ -1,4 +1,4 @@
-"""A week of telemetry for the tenants of the demonstration, and what becomes of it."""
+"""Telemetry for the tenants of the demonstration, and how it is stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = "timeseries.telemetry"
 
 @dataclass(frozen=True)
 class Window:
-    """Whole days in UTC, up to today's midnight, so a second run finds everything there."""
+    """Whole days in UTC that end today at midnight, so a second run adds nothing."""
 
     start: datetime.datetime
     end: datetime.datetime
@@ -50,7 +50,7 @@ _DEVICES = sa.text("""
 
 
 def fleet(engine: Engine, tenant: Tenant, count: int) -> list[FleetDevice]:
-    """The first devices of the tenant that are in use, and what their sensors measure."""
+    """The first ``count`` devices of the tenant that are in use, and what they measure."""
     with tenant_transaction(engine, tenant.tenant_id) as connection:
         return [
             FleetDevice(
@@ -71,7 +71,7 @@ def stream(
     window: Window,
     on_batch: Callable[[int], None],
 ) -> Ingested:
-    """Send the readings of the window through the ingest; ``on_batch`` gets each batch's size."""
+    """Ingest the readings of the window; ``on_batch`` is called with the size of each batch."""
     stored = duplicates = quarantined = 0
     for batch in fleet_generator.readings(
         devices, window.start, window.end, every=EVERY, batch=BATCH
@@ -105,18 +105,18 @@ _COMPRESS = sa.text(
 
 
 def edition(engine: Engine) -> Edition:
-    """What the database offers."""
+    """The edition of the database."""
     with engine.connect() as connection:
         return detect(connection)
 
 
 def refresh(engine: Engine, window: Window) -> list[str]:
-    """Bring the rollups of telemetry up to date over the window; returns their names.
+    """Refresh the rollups of telemetry over the window; returns their names.
 
-    For Community only: elsewhere they are views, which are never out of date.
+    Community edition only: elsewhere rollups are views, which are never out of date.
     """
     around = {"start": window.start, "end": window.end + datetime.timedelta(days=1)}
-    # Refreshing commits on its own, so it cannot run inside a transaction.
+    # A refresh commits by itself, so it cannot run inside a transaction.
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         names = list(connection.scalars(_ROLLUPS, {"table": TABLE}))
         for name in names:
@@ -128,21 +128,22 @@ def refresh(engine: Engine, window: Window) -> list[str]:
 def compress(engine: Engine, window: Window) -> int:
     """Move the chunks of the window into the columnstore; returns how many. Community only.
 
-    The policy would do it when they are a week old.
+    The columnstore policy would do so when they are a week old.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         chunks = list(connection.scalars(_CHUNKS, _range(window)))
         for chunk in chunks:
-            # One by one: each is locked for as long as it takes.
+            # One by one, so that only one chunk is locked at a time.
             connection.execute(_COMPRESS, {"chunk": chunk})
     return len(chunks)
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes of the chunks of a window with indexes, of all tenants together."""
+    """Size of the chunks of a window in bytes, of all tenants together, indexes included."""
 
     before: int
+    """As rows."""
     after: int | None
     """In the columnstore; None where there is none."""
 
@@ -166,7 +167,7 @@ _IN_ROWS = {
 
 
 def storage(engine: Engine, window: Window) -> Storage:
-    """What the telemetry takes; without a columnstore that of the whole table."""
+    """The size of the telemetry of a window; without a columnstore that of the whole table."""
     with engine.connect() as connection:
         found = detect(connection)
         if found.has_policies:
@@ -180,7 +181,7 @@ def storage(engine: Engine, window: Window) -> Storage:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a tenant sees of its telemetry, by its views."""
+    """What a tenant sees of its telemetry through its views."""
 
     points: int
     devices: int
@@ -205,7 +206,7 @@ _LATEST = sa.text("""
 
 
 def seen_by_tenant(engine: Engine, tenant: Tenant, window: Window) -> Sight:
-    """Count as fleet_app bound to the tenant; no query names the tenant."""
+    """Read as fleet_app bound to the tenant; no query names the tenant."""
     since = window.end - datetime.timedelta(days=1)
     with tenant_transaction(engine, tenant.tenant_id) as connection:
         counts = connection.execute(_COUNTED).one()

@@ -1,4 +1,4 @@
-"""The rows of the demonstration: made up, but the same every time."""
+"""The rows of the demonstration: made up, but the same in every run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = dict[str, list[dict[str, Any]]]
 """Table to the rows for it; the tables in an order that foreign keys allow."""
 
 GATEWAY_SPAN = 25
-"""Every so many devices one is a gateway, and the others speak through it."""
+"""One device in so many is a gateway, through which the others connect."""
 
 _FIRST_DAY = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
 _STATUSES = {
@@ -46,11 +46,11 @@ class DemoTenant:
     name: str
     owner_name: str
     sites: dict[str, tuple[float, float]]
-    """Name to degrees north and east."""
+    """Name to latitude and longitude in degrees."""
 
     @property
     def owner_email(self) -> str:
-        """An address that nobody can have: RFC 2606 keeps .example for texts like this."""
+        """An address that cannot exist: RFC 2606 reserves .example for this."""
         return f"owner@{self.slug}.example"
 
     def device_id(self, number: int) -> str:
@@ -88,12 +88,12 @@ STATIC_GROUPS = ("Gateways", "Firmware pilot", "Night shift")
 DYNAMIC_GROUPS: dict[str, dict[str, Any]] = {
     "Critical and active": {"status": "active", "tags": ["critical"]},
 }
-"""Name to what its members have."""
+"""Name to the conditions for its members."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A device template of the tenant, with the numbers that its devices measure."""
+    """A device template of the tenant, with its numeric metrics."""
 
     id: uuid.UUID
     category: str
@@ -106,7 +106,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a tenant has before its devices come."""
+    """What a tenant has before its devices are registered."""
 
     tenant: DemoTenant
     tenant_id: uuid.UUID
@@ -117,12 +117,12 @@ class Surroundings:
 
 
 def table(name: str) -> Table:
-    """The table that the models declare."""
+    """The table of this name in schema public, as declared by the models."""
     return Base.metadata.tables[name]
 
 
 def site_rows(tenant: DemoTenant, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Rows for sites."""
+    """Rows of sites."""
     return [
         {"tenant_id": tenant_id, "name": name, "latitude": north, "longitude": east}
         for name, (north, east) in tenant.sites.items()
@@ -130,12 +130,12 @@ def site_rows(tenant: DemoTenant, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
 
 
 def static_group_rows(tenant_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Rows for device_groups that list their members."""
+    """Rows of device_groups whose members are listed."""
     return [{"tenant_id": tenant_id, "name": name} for name in STATIC_GROUPS]
 
 
 def dynamic_group_rows(tenant_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Rows for device_groups that find their members."""
+    """Rows of device_groups whose members follow from a filter."""
     return [
         {"tenant_id": tenant_id, "name": name, "kind": "dynamic", "query_filter": query_filter}
         for name, query_filter in DYNAMIC_GROUPS.items()
@@ -143,7 +143,7 @@ def dynamic_group_rows(tenant_id: uuid.UUID) -> list[dict[str, Any]]:
 
 
 def device_rows(around: Surroundings, numbers: list[int]) -> Rows:
-    """Rows for the devices with these numbers and for all that belongs to them."""
+    """Rows of the devices with these numbers and of all that belongs to them."""
     rows: Rows = {
         name: []
         for name in (
@@ -188,7 +188,7 @@ class _Device:
         deployed = _FIRST_DAY + datetime.timedelta(days=self.random.randrange(300))
         gone = deployed + datetime.timedelta(days=30) if self.status == "decommissioned" else None
         parent = None if self.is_gateway else self.around.tenant.device_id(self.gateway_number)
-        # All devices of a gateway stand where it stands.
+        # All devices of a gateway are at its site.
         site = self.around.sites[self.gateway_number // GATEWAY_SPAN % len(self.around.sites)]
         return {
             **self.key,

@@ -75,7 +75,7 @@ def seen_by_operator(engine: Engine) -> tuple[Sequence[Row[Any]], Row[Any]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server made of one attempt."""
+    """The server's answer to one attempt."""
 
     attempt: str
     text: str

@@ -9,18 +9,18 @@ from operations.documentation.facts import Facts, ForeignKey
 from operations.documentation.readable_sql import type_name
 
 NOT_DRAWN = {("public", "tenants"), ("public", "users")}
-"""Nearly every table refers to them: their lines would hide all others."""
+"""Nearly every table refers to these; their lines would hide all others."""
 
 MOST_BOXES = 12
 
 WIDE = 3
-"""Tables side by side below one; with more the text gets small, so they go one below the other."""
+"""Tables side by side below one; with more the text gets small, so they are placed in a column."""
 
 
 def diagram(facts: Facts, tables: list[Key]) -> str:
-    """Tables with their key columns, and as bare boxes the others that they refer to.
+    """Tables with their key columns, and the other tables that they refer to as empty boxes.
 
-    Nothing where no line would be drawn: boxes alone say no more than the text.
+    Empty where no line would be drawn: boxes alone add nothing to the text.
     """
     drawn = [key for key in facts.foreign_keys if key.table in tables and _is_drawn(key, tables)]
     outside = [key.target for key in drawn if key.target not in tables]
@@ -40,7 +40,7 @@ def diagram(facts: Facts, tables: list[Key]) -> str:
 
 
 def _widest(drawn: list[ForeignKey], boxes: list[Key]) -> int:
-    """The most tables that hang on one, or that one hangs on."""
+    """The largest number of tables that refer to one, or that one refers to."""
     pairs = {(key.target, key.table) for key in drawn if key.target in boxes}
     ends = [[pair[place] for pair in pairs if pair[0] != pair[1]] for place in (0, 1)]
     return max((side.count(key) for side in ends for key in side), default=0)

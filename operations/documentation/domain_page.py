@@ -5,11 +5,12 @@ from __future__ import annotations
 from operations.documentation import diagram, entries
 from operations.documentation.facts import Facts
 from operations.documentation.grouping import Section, sections
-from operations.documentation.markdown import count, link, page, prose, table
+from operations.documentation.markdown import link, page, prose, table
+from operations.text import count
 
 READING = (
     "Diagrams show keys only. `tenant_id`, which leads every key of a tenant table, and references "
-    "to `tenants` and `users` are left out; a box without columns stands elsewhere on these pages."
+    "to `tenants` and `users` are left out; a box without columns is described elsewhere."
 )
 
 
@@ -55,7 +56,7 @@ def _contents(facts: Facts, domain: str, listed: list[Section]) -> str:
 
 
 def _section(facts: Facts, section: Section, name: str, number: str) -> str:
-    # A number, since a heading must not be called like a table: links would lead to it.
+    # With a number, since links to a table would lead to a heading of the same name.
     parts = [f"## {number}{section.title}"] if number else []
     if number:
         parts += [" ".join(facts.docstring(module) for module in section.modules)]

@@ -1,4 +1,4 @@
-"""What a page says about one table, hypertable, rollup or view."""
+"""The entry of a table, hypertable, rollup or view on a page."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from operations.documentation.markdown import code, link, prose, table
 from operations.documentation.readable_sql import expression, type_name
 
 SCOPES = {
-    "tenant": "rows of one tenant each",
+    "tenant": "each row belongs to a tenant",
     "global": "global, read by every tenant",
-    "private": "global, only for the roles named",
+    "private": "global, only for named roles",
 }
 
 MANY = 20
-"""Tables that refer to one; more are counted, not named."""
+"""Tables that refer to one; if there are more, only their number is given."""
 
 
 def of_table(facts: Facts, key: Key, page: str) -> str:
-    """The section about a table; ``page`` is the one that it stands on."""
+    """The entry of a table; ``page`` is the file name of its page."""
     state = facts.catalog.of("table")[key]
     where = f"{facts.modules[key].replace('.', '/')}"
     facing = [SCOPES[facts.scope(key)], link("access", "isolation.md", facts.domains[key])]
@@ -40,16 +40,16 @@ def of_table(facts: Facts, key: Key, page: str) -> str:
 
 
 def of_rollup(facts: Facts, key: Key) -> str:
-    """The section about a rollup."""
+    """The entry of a rollup."""
     state = facts.catalog.of("rollup")[key]
     parts = [f"### {key[1]}", prose(state.comment), hypertables.of_rollup(facts, key)]
     return "\n\n".join(part for part in parts if part)
 
 
 def of_view(facts: Facts, key: Key) -> str:
-    """The section about a view that is no tenant view."""
+    """The entry of a view that is not a tenant view."""
     state = facts.catalog.of("view")[key]
-    rights = "whoever asks" if state.security_invoker else "its owner"
+    rights = "the role that queries it" if state.security_invoker else "its owner"
     reads = ", ".join(code(source[1]) for source in sorted(facts.sources(key)))
     option = f", with {state.check_option} check option" if state.check_option else ""
     columns = ", ".join(
@@ -105,7 +105,7 @@ def _rules(facts: Facts, key: Key, page: str) -> str:
 
 
 def _inside(definition: str) -> str:
-    """The columns of a key, with what follows them (NULLS NOT DISTINCT, DEFERRABLE)."""
+    """The columns of a key and its options (NULLS NOT DISTINCT, DEFERRABLE)."""
     match = re.fullmatch(r"(?:PRIMARY KEY|UNIQUE)([^(]*)\(([^)]*)\)(.*)", definition)
     assert match is not None, definition
     return f"{match[2]}{(match[1].rstrip() + match[3]).lower()}"

@@ -1,4 +1,4 @@
-"""What a database says about itself, joined with what the models say about their tables."""
+"""The catalog of a database, joined with what the models know about their tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
 
 BOOKKEEPING = {
     "alembic_version": "Alembic's own: the revision that the database is at.",
-    "schema_history": "One row per revision applied or taken back: when, by whom, how long, from "
-    "which file; written by the migration runner, and kept by `downgrade base`.",
+    "schema_history": "One row per revision applied or reverted: when, by which login, how long it "
+    "took, from which file; written by the migration runner, and kept by `downgrade base`.",
     "timeseries_ledger": "On a server without TimescaleDB Community: hypertables, policies and "
-    "rollups that wait for it. Not there where nothing waits.",
+    "rollups that are pending. It exists only while something is.",
 }
-"""Tables of the tools. They belong to the owner, and no role of the project touches them."""
+"""Tables of the tools. They belong to the owner; no role of the project may use them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ForeignKey:
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        """Without tenant_id, unless that is all there is."""
+        """The columns without tenant_id, unless that is the only one."""
         return tuple(name for name in self.columns if name != "tenant_id") or self.columns
 
 
@@ -70,12 +70,12 @@ def _names(text: str) -> tuple[str, ...]:
 
 @dataclass
 class Facts:
-    """Everything that the pages tell; relations are named by (schema, name)."""
+    """All facts from which pages are generated; relations are identified by (schema, name)."""
 
     catalog: Catalog
     view_columns: dict[Key, list[Column]] = field(default_factory=dict)
 
-    # --- of the models ---
+    # --- from the models ---
 
     @cached_property
     def modules(self) -> dict[Key, str]:
@@ -104,26 +104,26 @@ class Facts:
 
     @cached_property
     def order(self) -> dict[Key, int]:
-        """Table to its place, behind the tables that it refers to."""
+        """Table to its position, after the tables that it refers to."""
         listed = models.metadata.sorted_tables
         return {(t.schema or DEFAULT_SCHEMA, t.name): place for place, t in enumerate(listed)}
 
     @staticmethod
     def docstring(module: str) -> str:
-        """What a module says of itself, first paragraph."""
+        """The first paragraph of a module's docstring."""
         text = sys.modules[module].__doc__ or ""
         return " ".join(text.strip().split("\n\n")[0].split())
 
-    # --- of the catalog ---
+    # --- from the catalog ---
 
     @cached_property
     def tables(self) -> list[Key]:
-        """The tables of the models that exist."""
+        """The tables of the models that exist in the database."""
         return sorted(key for key in self.catalog.of("table") if key in self.modules)
 
     @cached_property
-    def strangers(self) -> list[Key]:
-        """Tables that neither the models nor the tools know."""
+    def undeclared(self) -> list[Key]:
+        """Tables that neither the models nor the tools declare."""
         known = self.modules.keys() | {(DEFAULT_SCHEMA, name) for name in BOOKKEEPING}
         return sorted(self.catalog.of("table").keys() - known)
 
@@ -139,7 +139,7 @@ class Facts:
         return self._columns.get(table, [])
 
     def constraints(self, table: Key, kind: str) -> list[ConstraintState]:
-        """Those whose definition starts with ``kind``, by name."""
+        """The constraints of a table whose definition starts with ``kind``, by name."""
         return [
             state
             for key, state in sorted(self.catalog.of("constraint").items())
@@ -153,7 +153,7 @@ class Facts:
 
     @cached_property
     def foreign_keys(self) -> list[ForeignKey]:
-        """All of them, by table and name."""
+        """All foreign keys, by table and name."""
         found = []
         for key, state in sorted(self.catalog.of("constraint").items()):
             match = _REFERENCE.match(state.definition)
@@ -171,7 +171,7 @@ class Facts:
         return [key for key in self.foreign_keys if key.table == table]
 
     def referring(self, table: Key) -> list[Key]:
-        """Other tables that refer to it."""
+        """The other tables that refer to a table."""
         found = {key.table for key in self.foreign_keys if key.target == table}
         return sorted(found - {table})
 
@@ -181,7 +181,7 @@ class Facts:
         return [state for key, state in states if key[:2] == relation]
 
     def sources(self, relation: Key) -> list[Key]:
-        """The tables, rollups and views that a view or rollup reads, as they are mentioned."""
+        """The tables, rollups and views that a view or rollup reads, in order of appearance."""
         state = self.catalog.of("rollup").get(relation) or self.catalog.of("view")[relation]
         known = {
             *self.catalog.of("table"),
@@ -192,7 +192,7 @@ class Facts:
         return [pair for pair in dict.fromkeys(mentioned) if pair in known]
 
     def rollups_of(self, table: Key) -> list[Key]:
-        """The rollups over a hypertable, and those over them."""
+        """The rollups of a hypertable, and their rollups."""
         found: list[Key] = []
         for key in sorted(self.catalog.of("rollup")):
             if table in self.sources(key):
@@ -205,13 +205,13 @@ class Facts:
         return view if relation[0] == TIMESERIES and view in self.catalog.of("view") else None
 
     def own_views(self, tables: Iterable[Key]) -> list[Key]:
-        """Views, other than tenant views, that read one of ``tables`` first."""
-        wanted = set(tables)
+        """Views, other than tenant views, whose first source is one of ``tables``."""
+        selected = set(tables)
         views = [key for key in sorted(self.catalog.of("view")) if not self.is_tenant_view(key)]
-        return [key for key in views if next(iter(self.sources(key)), None) in wanted]
+        return [key for key in views if next(iter(self.sources(key)), None) in selected]
 
     def is_tenant_view(self, view: Key) -> bool:
-        """True for a view of the same name as what it shows."""
+        """Whether a view shows the hypertable or rollup of the same name."""
         behind = (TIMESERIES, view[1])
         return behind in self.catalog.of("table") or behind in self.catalog.of("rollup")
 
@@ -239,7 +239,7 @@ SELECT n.nspname AS schema, c.relname AS view, a.attname AS name,
 
 
 def read(connection: Connection) -> Facts:
-    """Read the catalog; the names in expressions come out qualified."""
+    """Read the catalog with an empty search_path, so that names in expressions are qualified."""
     connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
     facts = Facts(catalog.read(connection, SCHEMAS))
     for row in connection.execute(_VIEW_COLUMNS, {"schemas": list(SCHEMAS)}):

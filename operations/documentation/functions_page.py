@@ -1,4 +1,4 @@
-"""Functions that services call, and functions that triggers call."""
+"""The page about functions: those that services call, and those that triggers call."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 from ddl.function import FunctionState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link, page, prose
-from operations.documentation.readable_sql import enumeration, expression, type_name
+from operations.documentation.readable_sql import expression, type_name
+from operations.text import enumeration
 
 _INTRODUCTION = (
-    "A function runs with the rights of whoever calls it, unless it says otherwise here. One "
-    "without a fixed `search_path` was bound to what it names when it was created."
+    "A function runs with the rights of its caller, unless noted otherwise. The names in a "
+    "function without a fixed `search_path` were resolved when it was created."
 )
 
 
@@ -22,9 +23,9 @@ def functions_page(facts: Facts) -> str:
     fired = [state for state in functions if state.returns == "trigger"]
     parts = [
         _INTRODUCTION,
-        "## To call",
+        "## Called by services",
         *(_described(state, _callers(facts, state)) for state in called),
-        "## Of triggers",
+        "## Called by triggers",
         *(_described(state, _tables(facts, state)) for state in fired),
     ]
     return page("Functions", parts)
@@ -43,12 +44,12 @@ def _described(state: FunctionState, who: str) -> str:
 def _callers(facts: Facts, state: FunctionState) -> str:
     held = facts.grants((state.schema, state.on))
     if not held:
-        return "Executed by its owner only."
-    return f"Executed by {enumeration([code(role) for role in sorted(held)])}."
+        return "May be called by its owner only."
+    return f"May be called by {enumeration([code(role) for role in sorted(held)])}."
 
 
 def _tables(facts: Facts, state: FunctionState) -> str:
-    """Where it fires; on very many tables only how many."""
+    """The tables with a trigger that calls it; if there are many, only how many."""
     on = sorted(
         {
             (trigger.schema, trigger.table)

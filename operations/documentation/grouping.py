@@ -1,4 +1,4 @@
-"""The sections of a domain: the files of its models, small ones joined to what they belong to."""
+"""The sections of a domain: the modules of its models, small ones joined to related ones."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from ddl.base import Key
 from operations.documentation.facts import Facts
-from operations.documentation.readable_sql import enumeration
+from operations.text import enumeration
 
 LARGEST = 8
 """Tables in one diagram; with more, lines cross and text gets small."""
 
 SMALL = 3
-"""Sections with fewer tables look for a neighbour."""
+"""Sections with fewer tables are joined to a related one."""
 
 JOINED = 6
-"""Tables that sections may have together when they join."""
+"""The most tables of a joined section."""
 
 
 @dataclass
@@ -27,13 +27,13 @@ class Section:
 
     @property
     def title(self) -> str:
-        """The names of the modules' files in words."""
+        """The names of the modules, as words."""
         names = list(dict.fromkeys(name.split(".")[-1].replace("_", " ") for name in self.modules))
         return enumeration(names).capitalize()
 
 
 def sections(facts: Facts, domain: str) -> list[Section]:
-    """The tables of ``domain`` in sections of at most LARGEST, what others hang on first."""
+    """The tables of ``domain`` in sections of at most LARGEST, those with most dependents first."""
     found: dict[str, Section] = {}
     for table in sorted(facts.tables, key=lambda key: facts.order[key]):
         module = facts.modules[table]
@@ -52,20 +52,20 @@ def _rank(facts: Facts, table: Key) -> tuple[int, int]:
 
 
 def _joined(facts: Facts, listed: list[Section]) -> list[Section]:
-    """Each small section goes to the neighbour that it has most references to or from."""
+    """Join each small section to the one with which it shares most references."""
     settled: list[Section] = []
     while waiting := [s for s in listed if len(s.tables) < SMALL and s not in settled]:
         smallest = min(waiting, key=lambda section: (len(section.tables), section.modules))
-        neighbours = [
+        related = [
             (weight, -len(other.tables), other.modules, other)
             for other in listed
             if other is not smallest and len(other.tables) + len(smallest.tables) <= JOINED
             if (weight := _references(facts, smallest, other))
         ]
-        if not neighbours:
+        if not related:
             settled.append(smallest)
             continue
-        other = max(neighbours, key=lambda entry: entry[:3])[3]
+        other = max(related, key=lambda entry: entry[:3])[3]
         listed = [section for section in listed if section not in (smallest, other)]
         listed.append(
             Section([*other.modules, *smallest.modules], [*other.tables, *smallest.tables])
@@ -83,7 +83,7 @@ def _references(facts: Facts, one: Section, other: Section) -> int:
 
 
 def _parted(facts: Facts, section: Section) -> list[Section]:
-    """Parts of equal size where it is too large, each with the modules of its own tables."""
+    """A section that is too large in parts of equal size, each with the modules of its tables."""
     if len(section.tables) <= LARGEST:
         return [section]
     parts = -(-len(section.tables) // LARGEST)

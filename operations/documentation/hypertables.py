@@ -1,7 +1,6 @@
-"""Time series: chunks, columnstore, retention, rollups and the views of tenants.
+"""Hypertables and rollups: chunks, policies, sources, and the views of tenants.
 
-The words are the same on every edition: what a server cannot do is in its ledger, and read from
-there.
+The text is the same on every edition: operations that are pending are read as if done.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import re
 from ddl.base import Key
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link
-from operations.documentation.readable_sql import enumeration, interval, type_name
+from operations.documentation.readable_sql import interval, type_name
+from operations.text import enumeration
 
 _BUCKET = re.compile(r"\b(?:time_bucket|date_bin)\('([^']*)'::interval, (?:\w+\.)*(\w+)")
 
 
 def of_hypertable(facts: Facts, key: Key) -> str:
-    """What holds for a hypertable, as a list; nothing for an ordinary table."""
+    """A list of facts about a hypertable; empty for an ordinary table."""
     state = facts.catalog.of("hypertable").get(key)
     if state is None:
         return ""
@@ -32,7 +32,7 @@ def of_hypertable(facts: Facts, key: Key) -> str:
 
 
 def of_rollup(facts: Facts, key: Key) -> str:
-    """What holds for a rollup, as a list."""
+    """A list of facts about a rollup."""
     state = facts.catalog.of("rollup")[key]
     match = _BUCKET.search(state.definition)
     source = facts.sources(key)[0][1]
@@ -72,7 +72,7 @@ def _spaced(text: str) -> str:
 
 
 def _reached(facts: Facts, key: Key) -> list[str]:
-    """The view of tenants before it, and what they may do there."""
+    """The tenant view, and what tenants may do through it."""
     view = facts.tenant_view(key)
     if view is None:
         return ["**Tenants** do not reach it."]

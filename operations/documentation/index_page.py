@@ -1,4 +1,4 @@
-"""The page that leads to all others."""
+"""The index page, with links to all others."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections import Counter
 
 from operations.documentation.domain_page import counted
 from operations.documentation.facts import BOOKKEEPING, Facts
-from operations.documentation.markdown import code, count, page, prose, table
+from operations.documentation.markdown import code, page, prose, table
+from operations.text import count
 
 _REST = """\
-- [Isolation inventory](isolation.md): every table and view with the rows that each role reaches.
+- [Isolation inventory](isolation.md): the rows of every table and view that each role reaches.
 - [Functions](functions.md): what services call, and what triggers do.
-- [Revisions](revisions.md): how the schema came to be, one line each."""
+- [Revisions](revisions.md): what each revision makes, one line each."""
 
 
 def index_page(facts: Facts) -> str:
@@ -31,14 +32,14 @@ def index_page(facts: Facts) -> str:
         table(("Domain", "Has", "About"), rows),
         _REST,
         "## Bookkeeping",
-        "Tables of the tools, which no model declares:",
+        "Tables of the tools, which the models do not declare:",
         table(("Table", "Holds"), kept),
     ]
-    if facts.strangers:
-        names = [".".join(key) for key in facts.strangers]
-        comments = [prose(facts.catalog.of("table")[key].comment) for key in facts.strangers]
+    if facts.undeclared:
+        names = [".".join(key) for key in facts.undeclared]
+        comments = [prose(facts.catalog.of("table")[key].comment) for key in facts.undeclared]
         found = [(code(name), text) for name, text in zip(names, comments, strict=True)]
-        parts += ["## Unknown to the models", table(("Table", "Holds"), found)]
+        parts += ["## Not declared by the models", table(("Table", "Holds"), found)]
     return page("The schema", parts)
 
 

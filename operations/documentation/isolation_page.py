@@ -1,4 +1,4 @@
-"""The isolation inventory: which rows each role sees of which table, and what it may do there."""
+"""The isolation inventory: which rows of each table a role reaches, and with which privileges."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ _STANDARD = {
 _LEGEND = """\
 Read from the grants and policies of the database. In the tables below **S**, **I**, **U** and **D**
 are SELECT, INSERT, UPDATE and DELETE; a letter with a star (`U*`) is a privilege on
-[some columns](#some-columns-only) only. Before them stands which rows a role reaches:
+[some columns](#some-columns-only) only. Before them is which rows a role reaches:
 
-- **own**: those of the tenant of its transaction, by row security (`tenant_id = (SELECT
+- **own**: those of the tenant of its transaction, by row-level security (`tenant_id = (SELECT
   current_tenant())`) or by the condition of a tenant view;
-- **all**: those of every tenant, or of a table that belongs to no tenant;
-- **as its tables**: a view with the rights of whoever asks shows what its tables show him;
-- **some**: those that a [policy of its own](#further-policies) names.
+- **all**: those of every tenant, or of a table whose rows belong to no tenant;
+- **as its tables**: a view with the rights of the role that queries it shows what this role
+  reaches in its tables;
+- **some**: those that a [further policy](#further-policies) allows.
 
-An empty cell is no privilege at all. The owner of the tables is bound by row security, too."""
+An empty cell is no privilege at all. Row-level security applies to the owner of the tables, too."""
 
 
 def isolation_page(facts: Facts) -> str:
@@ -44,12 +45,12 @@ def isolation_page(facts: Facts) -> str:
     parts = [_LEGEND, _roles()]
     for domain in sorted(set(facts.domains.values())):
         parts += [f"## {domain.capitalize()}", _access(facts, domain)]
-    if facts.strangers:
-        parts += ["## Unknown to the models", _listed(facts, facts.strangers)]
+    if facts.undeclared:
+        parts += ["## Not declared by the models", _listed(facts, facts.undeclared)]
     names = ", ".join(code(name) for name in BOOKKEEPING)
     parts += [
         "## Bookkeeping",
-        f"{names}: the owner's alone. No role of the project has a privilege on them.",
+        f"{names} belong to the owner. No role of the project has a privilege on them.",
         "## Standard policies",
         _standard(facts),
         "## Further policies",
@@ -92,11 +93,11 @@ def _scope(facts: Facts, key: Key) -> str:
     if key in facts.catalog.of("view"):
         return "tenant view" if facts.is_tenant_view(key) else "view"
     scope = facts.scope(key)
-    return f"{scope} series" if key in facts.catalog.of("hypertable") else scope
+    return f"{scope} hypertable" if key in facts.catalog.of("hypertable") else scope
 
 
 def _cell(facts: Facts, key: Key, role: str) -> str:
-    """``own S I U*``; privileges that reach the same rows together."""
+    """``own S I U*``: privileges on the same rows together."""
     found: dict[str, list[str]] = {}
     held = facts.grants(key).get(role, {})
     for privilege, letter in _LETTERS.items():
@@ -107,7 +108,7 @@ def _cell(facts: Facts, key: Key, role: str) -> str:
 
 
 def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
-    """Which rows: by the policies of the role for this command, else by what the relation is."""
+    """Which rows: by the policies of the role for this command, else by the kind of relation."""
     if key in facts.catalog.of("view"):
         state = facts.catalog.of("view")[key]
         text = expression(state.definition).replace(f"{key[1]}.", "")
@@ -141,7 +142,7 @@ def _standard(facts: Facts) -> str:
     head = ("Policy", "Role", "Command", "Rows", "Rows written", "Tables")
     secured = facts.catalog.of("row security").values()
     forced = sum(state.enable and state.force for state in secured)
-    text = f"Row security is on and forced for {forced} tables."
+    text = f"Row-level security is enabled and forced for {forced} tables."
     return f"{text}\n\n{table(head, rows)}"
 
 
@@ -173,15 +174,15 @@ def _further(facts: Facts) -> str:
         if not _is_standard(state)
     ]
     text = (
-        "Beside the standard ones. A restrictive policy narrows what the others of the same role "
-        "allow; all others widen it."
+        "A restrictive policy narrows what the other policies of the same role allow; all others "
+        "widen it."
     )
     found = table(("Table", "Policy", "Role", "Command", "Rows", "Rows written"), rows)
     return f"{text}\n\n{found}" if rows else "None."
 
 
 def _columns(facts: Facts) -> str:
-    """Grants on columns: the columns that are left out, where those are fewer."""
+    """Grants on columns: those that are left out, if they are fewer."""
     rows = []
     for key in sorted(facts.catalog.of("grant")):
         every = [column.name for column in facts.columns(key)] or [

@@ -1,12 +1,12 @@
-"""Markdown as GitHub shows it: tables that nothing inside can break, links that lead somewhere."""
+"""Markdown for GitHub: tables, whatever the text of their cells, and links to headings."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-GENERATED = "<!-- Written by `make docs` from the catalog of a migrated database: not by hand. -->"
-"""The first line of every page: what may be overwritten, and removed when it is of no use."""
+GENERATED = "<!-- Written by `make docs` from the catalog of a migrated database; do not edit. -->"
+"""The first line of every page: such files may be overwritten, and removed when obsolete."""
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -15,7 +15,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, or nothing where there are no rows; columns that are empty throughout go."""
+    """A table without columns that are empty in every row; empty where there are no rows."""
     listed = [list(row) for row in rows]
     if not listed:
         return ""
@@ -26,12 +26,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text in a table: one line, and no bar that would end the cell."""
+    """Text in a table: one line, with bars escaped."""
     return re.sub(r"\s+", " ", text).strip().replace("|", r"\|")
 
 
 def code(text: str) -> str:
-    """Text between as many backquotes as it takes."""
+    """Text between as many backquotes as necessary."""
     if not text:
         return ""
     ticks = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
@@ -40,26 +40,16 @@ def code(text: str) -> str:
 
 
 def prose(text: str | None) -> str:
-    """A comment of the database: what GitHub would take for formatting is shown as it is."""
+    """A comment of the database, with characters escaped that GitHub would take for formatting."""
     escaped = re.sub(r"(?<!\w)([*_<])|([*_<])(?!\w)", lambda m: "\\" + m[0], text or "")
     return escaped.replace("[", r"\[")
 
 
 def anchor(heading: str) -> str:
-    """What GitHub makes of a heading for links."""
+    """The anchor that GitHub gives to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def link(text: str, page: str, heading: str) -> str:
-    """A link to a heading of a page; of this page where ``page`` is empty."""
+    """A link to a heading of a page, or of this page if ``page`` is empty."""
     return f"[{text}]({page}#{anchor(heading)})"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 table``, ``2 tables``."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """Of the words used here."""
-    return {"policy": "policies", "index": "indexes", "refresh": "refreshes"}.get(noun, f"{noun}s")

@@ -1,4 +1,4 @@
-"""All pages of ``docs/schema``: made, compared with the files, written."""
+"""All pages of ``docs/schema``: generated, compared with the files, written."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from operations.documentation.markdown import GENERATED
 from operations.documentation.revisions_page import revisions_page
 
 
-def pages(engine: Engine, revisions: Revisions) -> dict[str, str]:
-    """File name to text, for the database behind ``engine``."""
+def target_pages(engine: Engine, revisions: Revisions) -> dict[str, str]:
+    """File name to text, for the database of ``engine``."""
     with engine.connect() as connection:
         facts = reading.read(connection)
     found = {
@@ -31,37 +31,37 @@ def pages(engine: Engine, revisions: Revisions) -> dict[str, str]:
     return found
 
 
-def stale(folder: Path, wanted: dict[str, str]) -> list[str]:
-    """What is wrong with the files of ``folder``: a line per page, ``missing docs/x.md``."""
+def stale(folder: Path, target: dict[str, str]) -> list[str]:
+    """How the files of ``folder`` differ: a line per page, such as ``missing device.md``."""
     found = []
-    for name, text in sorted(wanted.items()):
+    for name, text in sorted(target.items()):
         path = folder / name
         if not path.exists():
             found.append(f"missing {name}")
         elif path.read_text(encoding="utf-8") != text:
             found.append(f"stale {name}")
-    return found + [f"of no use {path.name}" for path in _superfluous(folder, wanted)]
+    return found + [f"obsolete {path.name}" for path in _obsolete(folder, target)]
 
 
-def write(folder: Path, wanted: dict[str, str]) -> list[str]:
-    """Bring ``folder`` to ``wanted``; returns what was done, a line per page that changed."""
+def update(folder: Path, target: dict[str, str]) -> list[str]:
+    """Write the pages that differ, remove obsolete ones; returns a line per page that changed."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for name, text in sorted(wanted.items()):
+    for name, text in sorted(target.items()):
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             found.append(f"wrote {name}")
-    for path in _superfluous(folder, wanted):
+    for path in _obsolete(folder, target):
         path.unlink()
         found.append(f"removed {path.name}")
     return found
 
 
-def _superfluous(folder: Path, wanted: dict[str, str]) -> list[Path]:
-    """Pages that were generated once; what somebody wrote himself stays."""
+def _obsolete(folder: Path, target: dict[str, str]) -> list[Path]:
+    """Generated pages that are no longer in ``target``; pages written by hand stay."""
     return [
         path
         for path in sorted(folder.glob("*.md"))
-        if path.name not in wanted and path.read_text(encoding="utf-8").startswith(GENERATED)
+        if path.name not in target and path.read_text(encoding="utf-8").startswith(GENERATED)
     ]

@@ -1,4 +1,4 @@
-"""SQL as the server spells it, made short enough to read."""
+"""SQL in the server's spelling, shortened for readers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _MARK = re.compile(r"\x00(\d+)\x00")
-_QUIET = (
+_SHORTENED = (
     (r"\bpublic\.", ""),
-    # Casts that say what the column's type says already.
+    # Casts to the type of the column.
     (r"(\x00\d+\x00)::(?:text|jsonb|regconfig|uuid\[\]|text\[\])(?![\w\[])", r"\1"),
     (r"\((-?[\d.]+)\)::(?:double precision|numeric|bigint)", r"\1"),
-    # A sub-select that makes one call per statement.
+    # A subquery that makes the server call the function once per statement.
     (r"\( SELECT (\w+\(\)) AS \w+\)", r"(SELECT \1)"),
     (r"= ANY \(ARRAY\[([^\[\]]*)\]\)", r"IN (\1)"),
     (r"<> ALL \(ARRAY\[([^\[\]]*)\]\)", r"NOT IN (\1)"),
@@ -20,7 +20,7 @@ _BETWEEN_CONDITIONS = re.compile(r"(?:^|\(|\bAND|\bOR|\bWHEN|\bTHEN|\bELSE) ?$")
 
 
 def expression(text: str) -> str:
-    """A condition or default without the casts and parentheses that add nothing."""
+    """A condition or default without redundant casts and parentheses."""
     literals: list[str] = []
 
     def kept(match: re.Match[str]) -> str:
@@ -29,20 +29,20 @@ def expression(text: str) -> str:
 
     found = _LITERAL.sub(kept, text)
     found = re.sub(r"\s+", " ", found).strip()
-    # A negative number comes as a quoted one with a cast.
+    # The server writes a negative number in quotes with a cast.
     found = re.sub(
         r"\(?\x00(\d+)\x00::integer\)?(?:::double precision|::numeric|::bigint)?",
         lambda match: literals[int(match[1])].strip("'"),
         found,
     )
-    for pattern, replacement in _QUIET:
+    for pattern, replacement in _SHORTENED:
         found = re.sub(pattern, replacement, found)
     found = _without_parentheses(found)
     return _MARK.sub(lambda match: literals[int(match[1])], found).strip()
 
 
 def _without_parentheses(text: str) -> str:
-    """Drop the pairs around the whole, and around comparisons between AND and OR."""
+    """Drop parentheses around the whole, and around comparisons between AND and OR."""
     before = None
     while before != text:
         before = text
@@ -60,7 +60,7 @@ def _without_parentheses(text: str) -> str:
 
 
 def _pairs(text: str) -> list[tuple[int, int]]:
-    """Positions of parentheses that belong together, outer ones first."""
+    """Positions of matching parentheses, outer ones first."""
     opened: list[int] = []
     found = []
     for position, character in enumerate(text):
@@ -93,20 +93,15 @@ def _called(text: str, start: int) -> bool:
 
 
 def type_name(text: str) -> str:
-    """A type in as few words as PostgreSQL understands."""
+    """The shortest name of a type that PostgreSQL understands."""
     return text.replace("timestamp with time zone", "timestamptz").replace("public.", "")
 
 
 def interval(text: str) -> str:
-    """``01:00:00`` as ``1 hour``; what is in words already stays."""
+    """``01:00:00`` as ``1 hour``; other spellings stay."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+)", text)
     if match is None:
         return text
     parts = zip((int(part) for part in match.groups()), ("hour", "minute", "second"), strict=True)
     found = [f"{number} {unit}{'s' * (number != 1)}" for number, unit in parts if number]
     return " ".join(found) or "0 seconds"
-
-
-def enumeration(names: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

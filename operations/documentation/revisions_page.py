@@ -1,4 +1,4 @@
-"""The list of revisions: number, title, and what each makes, read from its file."""
+"""The page about revisions: number, title, and what each makes, read from its file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ast
 from collections import Counter
 
 from database.migration.revisions import Revisions
-from operations.documentation.markdown import code, count, page, table
-from operations.documentation.readable_sql import enumeration
+from operations.documentation.markdown import code, page, table
+from operations.text import count, enumeration
 
 # Operations named one by one, by the noun under which they are listed.
 _NAMED = {
@@ -30,7 +30,7 @@ _COLUMNS = {
     "alter_column": "changed column",
     "alter_column_type": "changed column",
 }
-# The rest is counted; what always comes with a table is not even that.
+# The others are counted, except those that always come with a table.
 _IMPLIED = {"set_row_security", "grant", "create_columnstore", "create_retention", "f"}
 _COUNTED = {
     "create_policy": "policy",
@@ -50,14 +50,14 @@ def revisions_page(revisions: Revisions) -> str:
         title = (ast.get_docstring(tree) or "").split("\n")[0].strip().rstrip(".")
         rows.append((f"{code(revision)}", title, _made(tree)))
     intro = (
-        "In the order in which they are applied. What was applied to a database, when and by "
-        "whom, is in its table `schema_history`."
+        "In the order in which they are applied. The table `schema_history` of a database records "
+        "what was applied to it, when and by which login."
     )
     return page("Revisions", [intro, table(("Revision", "Title", "Makes"), rows)])
 
 
 def _made(tree: ast.Module) -> str:
-    """What upgrade() does, in words."""
+    """What upgrade() makes, in words."""
     named: dict[str, list[str]] = {}
     counted: Counter[str] = Counter()
     for verb, arguments in _calls(tree):

@@ -1,14 +1,13 @@
-"""A database that gains TimescaleDB later: what its revisions had to leave out is made up for.
+"""Converting a database that was built without TimescaleDB, once its server has it.
 
-Models and database are compared as if the ledger did not exist, and the difference is carried
-out: tables become hypertables with their rows, views become rollups. It is no revision, for it
-fits one installation only; schema_history has a row about it.
+Models and database are compared as if no operation were pending, and the difference is carried
+out: tables become hypertables with their rows, views become rollups. This is no revision, since
+it depends on the installation; schema_history has a row about it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 import ddl
 import models
+from database.console import Progress
 from database.errors import FleetSchemaError, server_message
 from database.migration import history, preparation
 from database.migration.checks import edition_of
@@ -34,41 +34,39 @@ from ddl.rollup import RollupOperation
 from ddl.sql import literal, send
 from operations.revisions.project import project_revisions
 
+SILENT = Progress(lambda _: None)
+
 
 class ConversionError(FleetSchemaError):
-    """TimescaleDB cannot be adopted; says why. Nothing was changed, unless it says so."""
+    """The database cannot be converted; the text says why, and what was changed, if anything."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What an adoption did."""
+    """What a conversion did."""
 
     edition: Edition
     done: list[str]
-    """Each operation as a person would name it, in order: "create_hypertable timeseries.x"."""
+    """Each operation in order: "create_hypertable hypertable timeseries.x"."""
     filled: list[str]
     """The rollups that were filled with the history of the raw data."""
     left: int
-    """Rows that stay in the ledger, since they need a better edition still."""
+    """Operations that stay pending, since they need another edition."""
 
 
-def _silent(text: str) -> None:
-    """Say nothing."""
+def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None:
+    """Create the extension and carry out the pending operations; None if there are none.
 
-
-def convert(engine: Engine, *, say: Callable[[str], None] = _silent) -> Conversion | None:
-    """Create the extension and whatever the ledger holds back; None if it holds nothing back.
-
-    All of it is one transaction; the rollups are filled after it, one by one. Stopped there, a
-    second run goes on. Tables that become hypertables are locked meanwhile, and written anew.
+    This is one transaction; the rollups are filled after it, one by one, and a run that was
+    interrupted then continues. Tables that become hypertables are locked and rewritten.
 
     Args:
         engine: of the database's owner.
-        say: takes a line of progress.
+        progress: prints a line per operation and rollup.
 
     Raises:
         ConversionError: the server has no TimescaleDB or too small an edition, the database is not
-            at the head or differs from the models, or the server refused a statement.
+            at the head or differs from the models, or the server rejected a statement.
     """
     revisions = project_revisions()
     settings = Settings()
@@ -77,26 +75,26 @@ def convert(engine: Engine, *, say: Callable[[str], None] = _silent) -> Conversi
         connection.commit()
         with preparation.exclusive(connection, settings):
             with connection.begin():
-                waiting = ledger.entries(connection)
-                if not waiting:
+                pending = ledger.entries(connection)
+                if not pending:
                     return None
-                edition = _check(connection, revisions, waiting)
+                edition = _check(connection, revisions, pending)
             done: list[str] = []
-            if any(kind != ledger.FILL for kind, _ in waiting):
-                done, edition = _replay_once(connection, revisions, edition, say)
-            filled = _fill(connection, say)
+            if any(kind != ledger.FILL for kind, _ in pending):
+                done, edition = _replay_once(connection, revisions, edition, progress)
+            filled = _fill(connection, progress)
             with connection.begin():
                 left = len(ledger.entries(connection))
     return Conversion(edition, done, filled, left)
 
 
-def _check(connection: Connection, revisions: Revisions, waiting: list[tuple[str, str]]) -> Edition:
-    """The edition that the server offers, if something can be done with it."""
+def _check(connection: Connection, revisions: Revisions, pending: list[tuple[str, str]]) -> Edition:
+    """The edition that the server offers, if it allows a pending operation."""
     offered = editions.available(connection)
     if not ledger.adoptable(connection, offered):
         raise ConversionError(
-            f"the ledger holds {len(waiting)} entries, but this server offers no more than "
-            f"edition {offered}: install TimescaleDB, add it to shared_preload_libraries "
+            f"{len(pending)} operations are pending, but this server offers no more than edition "
+            f"{offered}: install TimescaleDB, add it to shared_preload_libraries "
             "(Community edition: timescaledb.license = 'timescale'), restart the server, and run "
             "the command again"
         )
@@ -111,33 +109,33 @@ def _check(connection: Connection, revisions: Revisions, waiting: list[tuple[str
     if found := _differences(connection, built):
         listed = ", ".join(map(_named, found[:5])) + (" and more" if len(found) > 5 else "")
         raise ConversionError(
-            f"the database differs from the models before anything is adopted ({listed}); "
-            f"bring it to them in edition {built} first, for this command would undo that unseen"
+            f"the database differs from the models before the conversion ({listed}), which this "
+            f"command would change unseen: resolve the differences in edition {built} first"
         )
     return offered
 
 
 def _replay_once(
-    connection: Connection, revisions: Revisions, offered: Edition, say: Callable[[str], None]
+    connection: Connection, revisions: Revisions, offered: Edition, progress: Progress
 ) -> tuple[list[str], Edition]:
     try:
         with connection.begin():
-            return _replay(connection, revisions, offered, say)
+            return _replay(connection, revisions, offered, progress)
     except DBAPIError as error:
         raise ConversionError(
-            f"the server refused a statement: {server_message(error)}; nothing was changed: "
+            f"the server rejected a statement: {server_message(error)}; nothing was changed: "
             "fix the cause and run the command again"
         ) from error
 
 
 def _replay(
-    connection: Connection, revisions: Revisions, offered: Edition, say: Callable[[str], None]
+    connection: Connection, revisions: Revisions, offered: Edition, progress: Progress
 ) -> tuple[list[str], Edition]:
-    """The one transaction."""
+    """Create the extension, carry out the difference, and check that none is left."""
     begin = time.monotonic()
     if editions.detect(connection) is Edition.POSTGRESQL:
         send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
-        say(f"Created extension timescaledb ({offered})")
+        progress.line(f"Created extension timescaledb ({offered})")
     edition = editions.detect(connection)
     ledger.forget(connection, edition)
     built = edition_of(connection)
@@ -145,13 +143,13 @@ def _replay(
     operations = _differences(connection, built)
     for operation in operations:
         Operations(context).invoke(operation)
-        say(f"  + {_named(operation)}")
+        progress.line(f"  + {_named(operation)}")
     for operation in operations:
         if isinstance(operation, RollupOperation) and operation.after is not None:
             ledger.note_fill(connection, operation.after.key)
     if left := _differences(connection, built):
         raise ConversionError(
-            f"after the adoption the database would still differ from the models "
+            f"after the conversion the database would still differ from the models "
             f"({', '.join(map(_named, left[:5]))}); nothing was changed"
         )
     for statement in history.renewal():
@@ -163,16 +161,16 @@ def _replay(
     return [_named(operation) for operation in operations], edition
 
 
-def _fill(connection: Connection, say: Callable[[str], None]) -> list[str]:
-    """Store in each new rollup what the view before it computed from all raw data.
+def _fill(connection: Connection, progress: Progress) -> list[str]:
+    """Fill each new rollup from all raw data, as the view before it was computed.
 
-    Its policy would only ever look at the last days, and hide the rest.
+    Its refresh policy would only cover the last days, and the rest would be missing.
     """
     with connection.begin():
-        waiting = [name for kind, name in ledger.entries(connection) if kind == ledger.FILL]
+        pending = [name for kind, name in ledger.entries(connection) if kind == ledger.FILL]
     filled = []
-    for relation in _sources_first(connection, waiting):
-        say(f"  . filling {relation}")
+    for relation in _sources_first(connection, pending):
+        progress.note(f"filling {relation}")
         try:
             _refresh(connection, relation)
         except DBAPIError as error:
@@ -187,14 +185,14 @@ def _fill(connection: Connection, say: Callable[[str], None]) -> list[str]:
 
 
 def _sources_first(connection: Connection, relations: list[str]) -> list[str]:
-    """A rollup of another rollup was made after it."""
+    """In order of creation: a rollup of another rollup was created after it."""
     query = sa.text("SELECT CAST(:relation AS regclass)::oid")
     with connection.begin():
         return sorted(relations, key=lambda one: connection.scalar(query, {"relation": one}))
 
 
 def _refresh(connection: Connection, relation: str) -> None:
-    """Outside of a transaction, as TimescaleDB wants it; its own job may be at it as well."""
+    """Outside a transaction, as TimescaleDB requires; the refresh policy may be running."""
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.autocommit = True
@@ -219,7 +217,7 @@ def _context(connection: Connection, edition: str) -> MigrationContext:
 
 
 def _differences(connection: Connection, edition: str) -> list[MigrateOperation]:
-    """What would bring the database to the models, in order."""
+    """The operations that would bring the database to the models, in order."""
     context = _context(connection, edition)
     script = produce_migrations(context, models.metadata)
     ddl.process_revision_directives(context, None, [script])

@@ -1,4 +1,4 @@
-"""The jobs by which TimescaleDB keeps retention, columnstores and rollups: do they all run?"""
+"""Whether the jobs of TimescaleDB's policies (retention, columnstore, refresh) all run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ddl.sql import qualified
 from ddl.timeseries import TimeSeriesState, noted
 
 OVERDUE = "1 day"
-"""How late a job may start: there may be a queue, and a server that was down."""
+"""How late a job may start: jobs queue up, and the server may have been down."""
 
 _KINDS: dict[str, tuple[Any, Any, str]] = {
     "retention": (retention, RetentionOperation, "policy_retention"),
@@ -32,14 +32,14 @@ _JOBS = sa.text("""
     SELECT j.job_id, j.proc_name, coalesce(a.view_schema, j.hypertable_schema) AS schema,
            coalesce(a.view_name, j.hypertable_name) AS name, s.last_run_status AS status,
            to_char(s.last_run_started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS started,
-           -- A job that runs right now has no next start: it is infinitely long ago.
+           -- A job that is running has the next start -infinity.
            s.next_start > '-infinity'
                AND s.next_start < now() - CAST(:overdue AS interval) AS overdue,
            s.last_successful_finish < now() - CAST(:overdue AS interval)
                AND (SELECT min(e.start_time) FROM timescaledb_information.job_errors e
                      WHERE e.job_id = j.job_id) < now() - CAST(:overdue AS interval) AS starved,
            (SELECT e.err_message FROM timescaledb_information.job_errors e
-             WHERE e.job_id = j.job_id ORDER BY e.start_time DESC LIMIT 1) AS said
+             WHERE e.job_id = j.job_id ORDER BY e.start_time DESC LIMIT 1) AS message
       FROM timescaledb_information.jobs j
       LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
       LEFT JOIN timescaledb_information.continuous_aggregates a
@@ -51,19 +51,19 @@ _JOBS = sa.text("""
 
 @dataclass(frozen=True)
 class JobProblem:
-    """A declared job that does not do its work."""
+    """A declared job that does not run as declared."""
 
     kind: str
     """retention, columnstore or refresh."""
     relation: Key
     text: str
-    """What was expected and found, and the command that mends it."""
+    """What was expected and found, and the command that fixes it."""
 
 
 def problems(connection: Connection) -> list[JobProblem]:
     """Every declared job that is missing, different, paused, overdue or failed.
 
-    None where TimescaleDB runs no jobs, and none of those that the ledger holds.
+    None where TimescaleDB runs no jobs, and none for operations that are pending.
     """
     if detect(connection) != COMMUNITY:
         return []
@@ -76,20 +76,20 @@ def problems(connection: Connection) -> list[JobProblem]:
     for kind, (reader, operation, procedure) in _KINDS.items():
         declared = Declared.on(models.metadata).of(kind)
         states = reader.reflect(connection, schemas)
-        actual = {state.key: state for state in states if state.kind == kind}
-        ledger = {(row["schema"], row["name"]) for row in noted(connection, kind, schemas)}
-        for key in sorted(declared.keys() - ledger):
+        current = {state.key: state for state in states if state.kind == kind}
+        pending = {(row["schema"], row["name"]) for row in noted(connection, kind, schemas)}
+        for key in sorted(declared.keys() - pending):
             if kind == "columnstore" and declared[key].after is None:
                 continue
-            wanted = normal(connection, declared[key])
+            target = normal(connection, declared[key])
             job = running.get((procedure, key))
-            for text in _complaints(wanted, actual.get(key), job, operation):
+            for text in _complaints(target, current.get(key), job, operation):
                 found.append(JobProblem(kind, key, f"{kind} of {qualified(*key)}: {text}"))
     return found
 
 
 def normal(connection: Connection, state: TimeSeriesState) -> Any:
-    """The state with its intervals as the server spells them."""
+    """The state with its intervals in the server's spelling."""
     query = sa.text("SELECT CAST(CAST(:given AS text) AS interval)::text")
     changed = {
         field: connection.scalar(query, {"given": getattr(state, field)})
@@ -99,39 +99,39 @@ def normal(connection: Connection, state: TimeSeriesState) -> Any:
     return dataclasses.replace(state, **changed)
 
 
-def _complaints(wanted: Any, actual: Any, job: Any, operation: Any) -> Iterator[str]:
-    if actual is None or job is None:
-        yield f"expected a job, found none; as the owner: {_mend(operation(None, wanted))}"
+def _complaints(target: Any, current: Any, job: Any, operation: Any) -> Iterator[str]:
+    if current is None or job is None:
+        yield f"expected a job, found none; as the owner: {_fix(operation(None, target))}"
         return
     differing = [
-        f"{field} expected {getattr(wanted, field)}, found {getattr(actual, field)}"
-        for field in wanted.intervals
-        if getattr(wanted, field) != getattr(actual, field)
+        f"{field} expected {getattr(target, field)}, found {getattr(current, field)}"
+        for field in target.intervals
+        if getattr(target, field) != getattr(current, field)
     ]
     if differing:
-        mend = _mend(operation(actual, wanted))
-        yield f"job {job.job_id}: {', '.join(differing)}; as the owner: {mend}"
-    if wanted.scheduled and not actual.scheduled:
-        mend = f"SELECT alter_job({job.job_id}, scheduled => true)"
-        yield f"job {job.job_id} is paused; as the owner: {mend}"
+        fix = _fix(operation(current, target))
+        yield f"job {job.job_id}: {', '.join(differing)}; as the owner: {fix}"
+    if target.scheduled and not current.scheduled:
+        fix = f"SELECT alter_job({job.job_id}, scheduled => true)"
+        yield f"job {job.job_id} is paused; as the owner: {fix}"
     elif job.status == "Failed" and (job.starved or not _lacked_worker(job)):
-        reason = " ".join((job.said or "no reason was kept").split())[:300]
+        reason = " ".join((job.message or "no reason was recorded").split())[:300]
         yield (
-            f"job {job.job_id} failed at {job.started} UTC: {reason}; mend the "
+            f"job {job.job_id} failed at {job.started} UTC: {reason}; fix the "
             f"cause, then, as the owner: CALL run_job({job.job_id})"
         )
     elif job.overdue:
         yield (
-            f"job {job.job_id} has not started for more than {OVERDUE}: let the server have "
+            f"job {job.job_id} has not started for more than {OVERDUE}: give the server more "
             "workers (timescaledb.max_background_workers, max_worker_processes), then, as a "
             "superuser: SELECT _timescaledb_functions.start_background_workers()"
         )
 
 
 def _lacked_worker(job: Any) -> bool:
-    """All workers were busy, as when many jobs are made at once; the server tries again soon."""
-    return (job.said or "").startswith("failed to start job")
+    """Whether all workers were busy; the server soon tries again."""
+    return (job.message or "").startswith("failed to start job")
 
 
-def _mend(operation: Any) -> str:
+def _fix(operation: Any) -> str:
     return "; ".join(operation.native())

@@ -1,4 +1,4 @@
-"""Rows of ordinary tables that nobody needs any more: queues, caches, counters, trails."""
+"""Rows of ordinary tables that are no longer needed: queues, caches, counters, logs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ BATCH = 10_000
 """Rows of one transaction."""
 
 PURGED: dict[str, tuple[str, str]] = {
-    "rate_limits": ("window_start < now() - interval '1 day'", "windows that are over"),
+    "rate_limits": ("window_start < now() - interval '1 day'", "windows that have ended"),
     "jobs": ("finished_at < now() - interval '30 days'", "finished 30 days ago"),
     "export_jobs": ("expires_at < now() - interval '1 day'", "expired"),
-    "report_runs": ("completed_at < now() - interval '400 days'", "made 400 days ago"),
+    "report_runs": ("completed_at < now() - interval '400 days'", "completed 400 days ago"),
     "notification_jobs": (
         "status IN ('completed', 'failed') AND updated_at < now() - interval '90 days'",
         "ended 90 days ago",
     ),
     "dead_letter_messages": ("created_at < now() - interval '90 days'", "90 days old"),
-    "eip_tag_cache": ("cached_at < now() - interval '1 day'", "found out a day ago"),
+    "eip_tag_cache": ("cached_at < now() - interval '1 day'", "cached a day ago"),
     "eip_device_cache": ("last_seen_at < now() - interval '90 days'", "not seen for 90 days"),
     "dependency_suggestions": (
         "status = 'pending' AND expires_at < now()",
@@ -36,11 +36,11 @@ PURGED: dict[str, tuple[str, str]] = {
     "stripe_events": ("processed_at < now() - interval '400 days'", "processed 400 days ago"),
     "maintenance_log": ("completed_at < now() - interval '400 days'", "400 days old"),
 }
-"""Relation to the condition of a row that goes, and the reason for people."""
+"""Table to the condition of the rows to delete, and the reason as text."""
 
 
 def count(engine: Engine, relation: str) -> int:
-    """How many rows would go."""
+    """How many rows a purge would delete."""
     condition, _ = PURGED[relation]
     with acting_as(engine, OPERATOR) as connection:
         query = sa.text(f"SELECT count(*) FROM public.{relation} WHERE {condition}")
@@ -48,8 +48,8 @@ def count(engine: Engine, relation: str) -> int:
     return found
 
 
-def purge(engine: Engine, relation: str) -> Iterator[int]:
-    """Delete them, as fleet_operator; yields the rows of each transaction after its commit."""
+def delete(engine: Engine, relation: str) -> Iterator[int]:
+    """Delete the rows as fleet_operator; yields how many after each commit."""
     condition, _ = PURGED[relation]
     old = f"SELECT ctid FROM public.{relation} WHERE {condition} LIMIT {BATCH}"
     statement = sa.text(f"DELETE FROM public.{relation} WHERE ctid = ANY (ARRAY({old}))")
@@ -61,7 +61,7 @@ def purge(engine: Engine, relation: str) -> Iterator[int]:
 
 
 def log(connection: Connection, rows: int, problems: list[str]) -> None:
-    """A row of maintenance_log about a run that is over; acts as fleet_operator."""
+    """Record a finished run in maintenance_log; the connection acts as fleet_operator."""
     connection.execute(
         sa.text("""
             INSERT INTO public.maintenance_log

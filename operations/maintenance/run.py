@@ -1,8 +1,8 @@
-"""Retention carried out: what TimescaleDB does not do itself, and a look at what it does.
+"""A maintenance run: retention that no job of TimescaleDB enforces, purges, a check of the jobs.
 
-Whatever is missing, unreadable or contradictory means that rows are kept: a mistake in a setting
-must never shorten history. Rollups are never refreshed here: over a range whose raw data is gone
-that would erase the history of every tenant.
+If anything is missing, unreadable or contradictory, rows are kept: a mistake in a setting must
+never shorten history. Rollups are never refreshed here: over a range whose raw data is gone, a
+refresh would erase the history of every tenant.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ddl.edition import COMMUNITY, detect
 from ddl.timeseries import noted
 from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
-from operations.lock import alone
+from operations.lock import exclusive_run
 from operations.maintenance import policy_jobs, purge, time_series
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
 
 LOCK_TIMEOUT = "5s"
-"""How long somebody else may keep a chunk; it is left for the next run then."""
+"""How long to wait for a chunk that another session locks; then it is left for the next run."""
 
 
 class MaintenanceError(FleetSchemaError):
-    """Maintenance cannot begin; says why."""
+    """Maintenance cannot start; the text says why."""
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Rows that went or, in a dry run, would go."""
+    """Rows that were deleted or, in a dry run, would be."""
 
     relation: str
     tenant_id: uuid.UUID | None
-    """None: of whomever, in a relation without tenants."""
+    """None for a table without tenants."""
     rows: int
     transactions: int
     why: str
@@ -53,45 +53,45 @@ class Removal:
 
 @dataclass
 class Report:
-    """What one run did, or would do."""
+    """What a run did or, in a dry run, would do."""
 
     edition: str
     dry_run: bool
     removals: list[Removal] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """Each names what was expected and found, and what mends it; rows were kept then."""
+    """Each names what was expected, what was found, and the fix; the rows were kept."""
     slugs: dict[uuid.UUID, str] = field(default_factory=dict)
 
 
-Progress = Callable[[Removal], None]
+OnRemoval = Callable[[Removal], None]
 
 
 def silent(removal: Removal) -> None:
-    """Say nothing of the progress."""
+    """Report no progress."""
 
 
-def maintain(engine: Engine, *, dry_run: bool = False, on_removal: Progress = silent) -> Report:
-    """Carry out the retention of every hypertable and rollup, then that of single tenants.
+def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = silent) -> Report:
+    """Enforce the retention of every hypertable and rollup, then that of single tenants; purge.
 
-    Every chunk (without TimescaleDB: every batch) is a transaction of its own, so a run that is
-    stopped has done whole ones, and the next goes on. Where TimescaleDB has jobs for the
-    retention of everybody, they are only looked after.
+    Every chunk (without TimescaleDB: every batch) is a transaction of its own, so the next run
+    continues where one was interrupted. Where jobs of TimescaleDB enforce the retention that
+    applies to every tenant, they are only checked.
 
     Args:
-        engine: of the database's owner, who alone may delete from hypertables: they can have no
-            row security, so no role of ours is granted it.
-        dry_run: count what would go and change nothing.
-        on_removal: called after each relation and tenant from which rows went.
+        engine: of the database's owner, the only role that may delete from hypertables: they
+            cannot have row-level security, so no role of the project has that privilege.
+        dry_run: count what would be deleted, and change nothing.
+        on_removal: called after each relation and tenant with rows to delete.
 
     Raises:
-        MaintenanceError: another run is at it, or the database has no such tables yet.
+        MaintenanceError: another run is active, or the database has no such tables yet.
     """
-    busy = MaintenanceError("another maintenance runs on this database: wait for that one")
-    with engine.connect() as connection, alone(connection, "maintain", busy):
+    busy = MaintenanceError("another maintenance run is active on this database: wait for it")
+    with engine.connect() as connection, exclusive_run(connection, "maintain", busy):
         with connection.begin():
             run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
-            run.look_around()
-        run.retain_for_everybody()
+            run.inspect()
+        run.retain_for_all()
         run.retain_for_tenants()
         run.purge()
         run.log()
@@ -102,7 +102,7 @@ class _Run:
     """The work of one run."""
 
     def __init__(
-        self, engine: Engine, connection: Connection, report: Report, on_removal: Progress
+        self, engine: Engine, connection: Connection, report: Report, on_removal: OnRemoval
     ) -> None:
         self.engine = engine
         self.connection = connection
@@ -110,12 +110,12 @@ class _Run:
         self.on_removal = on_removal
         self.series: dict[str, TimeSeries] = {}
         self.unrefreshed: set[str] = set()
-        """Rollups whose refresh does not run: what they did not store yet is only in raw data."""
+        """Rollups whose refresh policy does not run: they may not have stored the raw data yet."""
         self.retentions: dict[str, str] = {}
-        """Relation to the age that is for this program to enforce."""
+        """Relation to the age from which rows are to be deleted here."""
 
-    def look_around(self) -> None:
-        """Read what there is, and find what contradicts the models."""
+    def inspect(self) -> None:
+        """Read the hypertables and rollups, and find what contradicts the models."""
         self.connection.execute(sa.text("SET LOCAL search_path = public"))
         self.series = {one.table: one for one in time_series.all_time_series(self.connection)}
         if not self.series:
@@ -127,10 +127,10 @@ class _Run:
             self.report.problems.append(problem.text)
             if problem.kind == "refresh":
                 self.unrefreshed.add(problem.relation[1])
-        self._read_ledger()
+        self._read_pending_retention()
 
-    def _read_ledger(self) -> None:
-        """The retention that no job enforces; only where database and models say the same."""
+    def _read_pending_retention(self) -> None:
+        """Find the retention that no job enforces, and on which database and models agree."""
         declared = Declared.on(models.metadata).of("retention")
         listed = noted(self.connection, "retention", ["public", TIMESERIES])
         found = {row["name"]: row for row in listed if row["schema"] == TIMESERIES}
@@ -140,10 +140,10 @@ class _Run:
             row = found.get(name)
             if row is None:
                 if target is not None and self.report.edition != COMMUNITY:
-                    self._keep(f"{one.name}: expected a retention of {target}, found none noted")
+                    self._keep(f"{one.name}: expected a retention of {target}, found none pending")
             elif row["drop_after"] != target:
-                said = f"expected {target or 'none'}, found {row['drop_after']}"
-                self._keep(f"retention of {one.name}: {said}")
+                difference = f"expected {target or 'none'}, found {row['drop_after']}"
+                self._keep(f"retention of {one.name}: {difference}")
             elif row["scheduled"] and one.time_column is not None:
                 self.retentions[name] = target
 
@@ -153,10 +153,10 @@ class _Run:
             "upgrade head, then: alembic check"
         )
 
-    # --- for everybody ---
+    # --- for all tenants ---
 
-    def retain_for_everybody(self) -> None:
-        """Where no job of TimescaleDB does it."""
+    def retain_for_all(self) -> None:
+        """Enforce the retention that no job of TimescaleDB enforces."""
         for name, age in self.retentions.items():
             one = self.series[name]
             why = f"older than {age}"
@@ -173,7 +173,7 @@ class _Run:
                     self._delete_older(one, before, why)
 
     def _drop_chunks(self, one: TimeSeries, before: datetime.datetime, why: str) -> None:
-        """One chunk a transaction: each takes its locks only for a moment."""
+        """A chunk per transaction, so that each holds its locks only briefly."""
         with self.connection.begin():
             chunks = time_series.old_chunks(self.connection, one, before)
         rows: dict[uuid.UUID | None, int] = {}
@@ -200,7 +200,7 @@ class _Run:
     # --- for single tenants ---
 
     def retain_for_tenants(self) -> None:
-        """Shorter retention, as data_retention_policies says; a row that is odd means keep."""
+        """Enforce data_retention_policies; an invalid row is reported, and its rows are kept."""
         limits = bounds(models.metadata)
         for policy in self._policies():
             one = self.series.get(policy.relation)
@@ -214,13 +214,13 @@ class _Run:
                     "the row of data_retention_policies"
                 )
                 continue
-            if one is None:  # a rollup that is a view goes with its raw data
+            if one is None:  # a rollup that is a plain view has no rows of its own
                 continue
-            waiting = self.unrefreshed & rollups_over(models.metadata, policy.relation)
-            if waiting:
+            outdated = self.unrefreshed & rollups_over(models.metadata, policy.relation)
+            if outdated:
                 self.report.problems.append(
-                    f"{who}: its rows are kept until {', '.join(sorted(waiting))} is refreshed "
-                    "again, which may not have stored them yet"
+                    f"{who}: its rows are kept, since {', '.join(sorted(outdated))} may not have "
+                    "stored them yet: fix the refresh policy first"
                 )
                 continue
             with self._kept_on_error(f"{who}"):
@@ -228,7 +228,7 @@ class _Run:
                 self._empty(one, policy.tenant_id, before, f"policy of {days} days")
 
     def _policies(self) -> Sequence[Row[Any]]:
-        """As an operator: forced row security hides every row from the owner."""
+        """As an operator: forced row-level security hides every row from the owner."""
         try:
             with acting_as(self.engine, OPERATOR) as connection:
                 tenants = connection.execute(sa.text("SELECT tenant_id, slug FROM public.tenants"))
@@ -244,19 +244,19 @@ class _Run:
     # --- ordinary tables ---
 
     def purge(self) -> None:
-        """Queues, caches and trails, which would grow for ever."""
+        """Delete from tables that would grow forever."""
         for relation, (_, why) in purge.PURGED.items():
             with self._kept_on_error(relation):
                 rows, transactions = 0, 0
                 if self.report.dry_run:
                     rows = purge.count(self.engine, relation)
                 else:
-                    for number in purge.purge(self.engine, relation):
+                    for number in purge.delete(self.engine, relation):
                         rows, transactions = rows + number, transactions + 1
                 self._removed(Removal(relation, None, rows, transactions, why))
 
     def log(self) -> None:
-        """What operators look at later; a dry run did nothing."""
+        """Record the run in maintenance_log, unless it was a dry run."""
         if not self.report.dry_run:
             rows = sum(removal.rows for removal in self.report.removals)
             with (
@@ -276,7 +276,7 @@ class _Run:
                 with self.connection.begin():
                     for part in time_series.parts(self.connection, one, tenant_id, before):
                         rows, transactions = rows + part.rows, transactions + 1
-                # What goes for everybody is counted once.
+                # Rows that the retention for all tenants would delete are not counted again.
                 rows -= sum(
                     removal.rows
                     for removal in self.report.removals
@@ -288,7 +288,7 @@ class _Run:
                 ):
                     rows, transactions = rows + number, transactions + 1
         finally:
-            # What was committed is said, also where the next transaction failed.
+            # What was committed is reported even if the next transaction failed.
             self._removed(Removal(one.name, tenant_id, rows, transactions, why))
 
     def _removed(self, removal: Removal) -> None:
@@ -305,14 +305,14 @@ class _Run:
 
     @contextmanager
     def _kept_on_error(self, what: str) -> Iterator[None]:
-        """A chunk that is busy, or any refusal, is one more problem; the run goes on."""
+        """Report an error of the server, such as a lock timeout, as a problem, and continue."""
         try:
             yield
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
             self.report.problems.append(
-                f"{what}: {server_message(error)}; what is left is kept: run the command again"
+                f"{what}: {server_message(error)}; the remaining rows are kept: run it again"
             )
 
 

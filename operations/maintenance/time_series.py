@@ -1,8 +1,8 @@
-"""Hypertables and rollups as maintenance and tenant deletion see them, whatever the edition.
+"""Hypertables and rollups on every edition: what is in them, and how rows are deleted.
 
-Their rows are deleted by plain equality on ``tenant_id``, a chunk and a transaction at a time.
-``tenant_id`` leads ``segmentby``, so TimescaleDB removes whole compressed batches of that one
-tenant. Through a view or with a sub-select it would decompress the batches of every tenant.
+Rows are deleted by plain equality on ``tenant_id``, a chunk and a transaction at a time.
+``tenant_id`` comes first in ``segmentby``, so TimescaleDB removes whole compressed batches of that
+tenant. Through a view or with a subquery it would decompress the batches of every tenant.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ddl.sql import DEFAULT_SCHEMA, ident, literal, qualified
 from models.shared.base import TIMESERIES
 
 BATCH = 10_000
-"""Rows of one transaction where there are no chunks."""
+"""Rows per transaction in a table without chunks."""
 
 
 @dataclass(frozen=True)
 class TimeSeries:
-    """A hypertable or rollup in schema timeseries, or the plain table that stands for one."""
+    """A hypertable or rollup in schema timeseries, or a plain table that takes the place of one."""
 
     table: str
     storage: str
-    """The table that holds the rows, for statements; of a rollup its materialization hypertable."""
+    """The table that holds the rows, for statements: of a rollup its materialized hypertable."""
     time_column: str | None
-    """None for a table of somebody else, which says nothing of the time."""
+    """None for a table that the models do not declare."""
     chunked: bool
     rollup: bool
     of_tenants: bool
@@ -40,20 +40,20 @@ class TimeSeries:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """For messages."""
         return qualified(TIMESERIES, self.table)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one tenant that go in one transaction or, where there are no chunks, in several."""
+    """Rows of one tenant in one chunk, or in a table without chunks."""
 
     rows: int
     chunk: str | None = None
-    """For statements."""
+    """Qualified name, for statements; None in a table without chunks."""
     begins: str | None = None
-    """The range of the chunk, as the server writes it: a device may send a year that Python has
-    no date for."""
+    """The range of the chunk as the server writes it: a device may send a year that Python's
+    datetime does not have."""
     ends: str | None = None
 
 
@@ -93,9 +93,9 @@ _CHUNKS = sa.text("""
 
 
 def all_time_series(connection: Connection) -> list[TimeSeries]:
-    """Every hypertable, then every rollup, by name; the raw data is emptied before its rollups.
+    """Every hypertable, then every rollup, by name: raw data is deleted before its rollups.
 
-    A rollup that is a mere view (no TimescaleDB Community) is none: it goes with the raw data.
+    Where a rollup is a plain view (without TimescaleDB Community) it is left out.
     """
     found = []
     if detect(connection) != POSTGRESQL:
@@ -123,7 +123,7 @@ def parts(
     tenant_id: uuid.UUID,
     before: datetime.datetime | None = None,
 ) -> list[Part]:
-    """What a tenant has in a series, by chunk, oldest first.
+    """The rows of a tenant by chunk, oldest first.
 
     Args:
         before: only chunks that end by then; in a plain table, only rows older than that.
@@ -156,10 +156,10 @@ def empty(
     lock_timeout: str,
     before: datetime.datetime | None = None,
 ) -> Iterator[int]:
-    """Delete what :func:`parts` lists; yields the rows of each transaction after its commit.
+    """Delete what :func:`parts` lists; yields the number of rows after each commit.
 
-    The connection is the owner's and in no transaction. The rows of a chunk are counted before
-    they go: the server does not count those of batches that it removes whole.
+    The connection is the owner's, outside a transaction. The rows of a chunk are counted before
+    they are deleted: the server does not count those of batches that it removes whole.
     """
     with connection.begin():
         found = parts(connection, series, tenant_id, before)
@@ -182,7 +182,7 @@ def empty(
 def delete_older(
     connection: Connection, series: TimeSeries, before: datetime.datetime, lock_timeout: str
 ) -> Iterator[int]:
-    """Delete rows of a plain table without tenants; yields the rows of each transaction."""
+    """Delete rows of a plain table without tenants; yields the number after each commit."""
     old = f"SELECT ctid FROM {series.storage} WHERE {ident(series.time_column or '')} < :before"
     statement = f"DELETE FROM {series.storage} WHERE ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
     rows = BATCH
@@ -194,7 +194,7 @@ def delete_older(
 
 
 def count_older(connection: Connection, series: TimeSeries, before: datetime.datetime) -> int:
-    """How many rows of a plain table are older."""
+    """How many rows of a plain table are older than ``before``."""
     time = ident(series.time_column or "")
     query = sa.text(f"SELECT count(*) FROM {series.storage} WHERE {time} < :before")
     rows: int = connection.execute(query, {"before": before}).scalar_one()
@@ -202,7 +202,7 @@ def count_older(connection: Connection, series: TimeSeries, before: datetime.dat
 
 
 def tenants_in(connection: Connection, series: TimeSeries) -> list[uuid.UUID]:
-    """The tenants with rows in a plain table, known or not, by hops through its primary key."""
+    """The tenants, existing or not, with rows in a plain table, by skipping through its key."""
     query = f"""
         WITH RECURSIVE hop AS (
             (SELECT tenant_id FROM {series.storage} ORDER BY tenant_id LIMIT 1)
@@ -216,7 +216,7 @@ def tenants_in(connection: Connection, series: TimeSeries) -> list[uuid.UUID]:
 
 
 def old_chunks(connection: Connection, series: TimeSeries, before: datetime.datetime) -> list[Part]:
-    """The chunks of a hypertable that end by ``before``, oldest first; their rows uncounted."""
+    """The chunks of a hypertable that end by ``before``, oldest first; rows are not counted."""
     chunks = connection.execute(_CHUNKS, {"storage": series.storage, "before": before})
     return [Part(0, row.chunk, row.begins, row.ends) for row in chunks]
 
@@ -224,7 +224,7 @@ def old_chunks(connection: Connection, series: TimeSeries, before: datetime.date
 def count_chunk(
     connection: Connection, series: TimeSeries, chunk: Part
 ) -> dict[uuid.UUID | None, int]:
-    """The rows of one chunk by tenant; by None where there are no tenants."""
+    """Tenant to the number of rows in one chunk; None stands for a table without tenants."""
     column = "tenant_id" if series.of_tenants else "NULL::uuid"
     found = connection.exec_driver_sql(
         f"SELECT {column} AS tenant, count(*) AS rows FROM {chunk.chunk} GROUP BY 1"
@@ -233,7 +233,7 @@ def count_chunk(
 
 
 def drop_chunk(connection: Connection, series: TimeSeries, chunk: Part, lock_timeout: str) -> None:
-    """Drop one chunk, whoever's rows it has."""
+    """Drop one chunk with the rows of all tenants."""
     _set_limits(connection, lock_timeout)
     begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
     connection.exec_driver_sql(
@@ -249,8 +249,8 @@ def _of_tenants(connection: Connection, storage: str) -> bool:
 def _set_limits(connection: Connection, lock_timeout: str, *, decompress: bool = False) -> None:
     settings = {"lock_timeout": lock_timeout, "statement_timeout": "0"}
     if decompress:
-        # Batches are removed whole only where nothing hangs on single rows (a trigger would);
-        # else the rows of this one tenant are decompressed, which this setting would stop.
+        # Batches are removed whole unless something depends on single rows, such as a trigger;
+        # then the rows of this tenant are decompressed, which this setting would prevent.
         settings["timescaledb.max_tuples_decompressed_per_dml_transaction"] = "0"
     for name, value in settings.items():
         connection.execute(
@@ -261,12 +261,12 @@ def _set_limits(connection: Connection, lock_timeout: str, *, decompress: bool =
 def _delete_chunk(
     connection: Connection, series: TimeSeries, tenant_id: uuid.UUID, part: Part
 ) -> int:
-    """From the chunk itself: through the hypertable, DELETE would lock every chunk there is.
+    """Delete from the chunk itself: through the hypertable, DELETE would lock every chunk.
 
-    The range is said as well, in case the chunk was merged with another meanwhile.
+    The range is given as well, in case the chunk has been merged with another.
     """
     found = connection.scalar(sa.text("SELECT to_regclass(:chunk)"), {"chunk": part.chunk})
-    if found is None:  # dropped meanwhile by the retention for everybody
+    if found is None:  # dropped meanwhile by the retention policy
         return 0
     which = f"tenant_id = %(tenant)s AND {_within(series, part)}"
     values = {"tenant": tenant_id}
@@ -277,7 +277,7 @@ def _delete_chunk(
 
 
 def _within(series: TimeSeries, chunk: Part) -> str:
-    """In literals, so that whole compressed batches are seen to lie within."""
+    """With literals, so that the server sees that whole compressed batches are within."""
     time = ident(series.time_column or "")
     begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
     return f"{time} >= {begins} AND {time} < {ends}"

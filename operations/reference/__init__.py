@@ -1,16 +1,16 @@
-"""Reference data: what every database holds before anybody has entered anything.
+"""Reference data: the rows that every database has from the beginning.
 
-The facts stand in one module per subject, as plain data. `apply` makes a database agree with
-them, as often as one likes and after any revision; revisions hold no data. The rules:
+Each module has the rows of one subject as plain data. `apply` makes a database agree with them;
+it may run any number of times and after any revision. Revisions contain no data. The rules:
 
-- The reference wins over what was changed by hand: names, descriptions, limits, features, what
-  a built-in role permits, the parts of a built-in device template.
-- Some columns only new rows get, for they are the operators' afterwards: prices, whether a
-  tier or plan is sold, ids at Stripe, the platform's name, the settings that tenants start with.
-- Rows that the reference does not know are left alone: an operator's own tier, say.
-  `retired.py` is for those that it once had.
-- Tenants get a copy of what is built in once. What they changed is not overwritten, what they
-  deleted does not come back, and what a built-in role loses here their copy keeps.
+- The reference data replaces changes made by hand: names, descriptions, limits, features, the
+  permissions of a built-in role, the parts of a built-in device template.
+- Some columns are set in new rows only, since operators change them afterwards: prices, whether
+  a tier or plan is sold, Stripe IDs, the platform's name, the initial settings of tenants.
+- Other rows are left alone, such as an operator's own tier. `retired.py` lists rows that the
+  reference data no longer has.
+- Tenants get a copy of the built-in rows once. What they changed is not overwritten, what they
+  deleted is not restored, and what a built-in role loses here, their copy keeps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from database.migration import preparation
 from database.roles import missing as missing_roles
 from database.settings import Settings
 from database.tenancy import OPERATOR
-from operations.reference.catalogue import write
+from operations.reference.catalogue import write_catalogues
 from operations.reference.rows import ReferenceDataError
 from operations.reference.synchronization import as_operator, sync
 
@@ -37,18 +37,18 @@ __all__ = ["Applied", "ReferenceDataError", "apply"]
 
 @dataclass(frozen=True)
 class Applied:
-    """What happened to one subject."""
+    """What was changed for one subject."""
 
     name: str
     changed: int
-    """Rows inserted, changed or deleted; 0 when all was as it should be."""
+    """Rows inserted, changed or deleted; 0 if all were as they should be."""
 
 
 def apply(engine: Engine) -> list[Applied]:
-    """Make the database agree with the reference, its privileges included.
+    """Make the database agree with the reference data and with the privileges it should have.
 
-    The catalogues are one transaction: all of them or nothing. The copies of each tenant are
-    another. Runs at the same time, and upgrades, come one after the other.
+    The catalogues are one transaction, the copies of each tenant another. Other runs and
+    upgrades at the same time wait for this one.
 
     Args:
         engine: of the database's owner, reaching the server directly.
@@ -57,15 +57,15 @@ def apply(engine: Engine) -> list[Applied]:
         One entry per subject, changed or not.
 
     Raises:
-        ReferenceDataError: the database is not at a revision that has the tables, the role cannot
-            be taken, or a tenant could not be served.
+        ReferenceDataError: the revision of the database lacks a table, the engine's role may not
+            act as fleet_operator, or a tenant did not get its copies.
         database.privileges.PrivilegeError: a privilege of the database is not in force.
         database.migration.preparation.PreparationError: a pooler, or another run that does not end.
     """
     settings = Settings()
     with engine.connect() as connection:
         preparation.use(connection, settings)
-        # The settings of this session are not for the next user of a pool.
+        # The settings of this session must not reach the next user of a pool.
         connection.detach()
         connection.commit()
         with preparation.exclusive(connection, settings):
@@ -84,22 +84,22 @@ def _apply_catalogues(connection: Connection) -> list[Applied]:
         )
     connection.commit()
     with as_operator(connection):
-        # What follows the catalogues needs it; its absence would be noticed too late.
+        # The last step needs it; that it is missing would be noticed too late.
         connection.execute(sa.text("SELECT CAST('public.sync_tenant(uuid)' AS regprocedure)"))
-        changed = write(connection)
-    # Only now it is certain that the database is one of ours and not an empty one.
+        changed = write_catalogues(connection)
+    # Only now is it certain that this is a database of the project and not an empty one.
     with connection.begin():
-        mended = len(privileges.problems(connection))
-        if mended:
+        fixed = len(privileges.problems(connection))
+        if fixed:
             privileges.apply(connection)
     return [
         *(Applied(name, count) for name, count in changed.items()),
-        Applied("privileges and settings of the database", mended),
+        Applied("privileges and settings of the database", fixed),
     ]
 
 
 def _explained(connection: Connection, error: DBAPIError) -> Exception:
-    """The error in words that say what to do, where that is known."""
+    """The error as a message that says what to do, where that is known."""
     reason = server_message(error, brief=True)
     if error.connection_invalidated:
         return error
@@ -113,12 +113,12 @@ def _explained(connection: Connection, error: DBAPIError) -> Exception:
         )
     if is_forbidden(error) and "role" in reason:
         return ReferenceDataError(
-            f"{where[1]} cannot act as {OPERATOR} in database {where[0]} ({reason}): run it as "
-            "the owner that applies the revisions"
+            f"{where[1]} cannot act as {OPERATOR} in database {where[0]} ({reason}): run the "
+            "command as the owner, who applies the revisions"
         )
     if is_busy(error):
         return ReferenceDataError(
             f"another session holds what the reference data needs ({reason}); nothing was "
-            "changed: run it again"
+            "changed: run the command again"
         )
     return error

@@ -1,4 +1,4 @@
-"""The facts of this package, written to the database in an order that foreign keys allow."""
+"""The rows of this package, written to the database in an order that foreign keys allow."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from operations.reference.plans import PLANS
 from operations.reference.platform import SETTINGS, SYSTEM_SETTINGS, SYSTEM_USER, TENANT
 from operations.reference.retired import RETIRED
 from operations.reference.roles import ROLE_TEMPLATE_PERMISSIONS, ROLE_TEMPLATES
-from operations.reference.rows import delete, put, take_others
+from operations.reference.rows import delete, delete_others, put
 from operations.reference.templates import TEMPLATES
 from operations.reference.tiers import TIERS
 from operations.reference.units import UNITS
 
 TABLES = Base.metadata.tables
 
-# A price belongs to the ids of the prices at Stripe, which only the database knows: corrected
-# here alone, it would differ from what customers are charged.
+# A price belongs to price IDs at Stripe, which only the database has: changed here alone, it
+# would differ from what customers are charged.
 _PRICES = ("monthly_price_cents", "annual_price_cents")
 
 
-def write(connection: Connection) -> Counter[str]:
-    """Put everything there; returns table to rows inserted, changed or deleted.
+def write_catalogues(connection: Connection) -> Counter[str]:
+    """Write all rows; returns table to the number of rows inserted, changed or deleted.
 
     The connection acts as fleet_operator, in a transaction.
 
     Raises:
-        ReferenceDataError: rows are not there although they were written.
+        ReferenceDataError: rows are missing although they were written.
     """
     changed: Counter[str] = Counter()
     changed["permissions"] += put(connection, TABLES["permissions"], PERMISSIONS)
@@ -58,12 +58,12 @@ def write(connection: Connection) -> Counter[str]:
 
 
 def _write_roles(connection: Connection, changed: Counter[str]) -> None:
-    """The roles and exactly what they permit, as far as this code knows the actions."""
+    """The roles and exactly their permissions, among the actions that this code knows."""
     roles, permitted = TABLES["role_templates"], TABLES["role_template_permissions"]
     changed[roles.name] += put(connection, roles, ROLE_TEMPLATES)
     changed[permitted.name] += put(connection, permitted, ROLE_TEMPLATE_PERMISSIONS)
     known = [*ACTIONS, *RETIRED["permissions"]]
-    changed[permitted.name] += take_others(
+    changed[permitted.name] += delete_others(
         connection,
         permitted,
         ROLE_TEMPLATE_PERMISSIONS,
@@ -86,7 +86,7 @@ def _write_platform(connection: Connection, changed: Counter[str]) -> None:
 
 
 def _write_collection(connection: Connection, changed: Counter[str]) -> None:
-    """Polling rates, and the System connection with its tags."""
+    """Poll groups, and the System connection with its tags."""
     connections, tags, units = (
         TABLES[name] for name in ("connections", "tag_metadata", "units_of_measure")
     )
@@ -109,21 +109,21 @@ def _write_templates(connection: Connection, changed: Counter[str]) -> None:
         [{"tenant_id": PLATFORM_TENANT_ID} | template.row for template in TEMPLATES],
         key=["tenant_id", "slug"],
     )
-    ours = sa.select(templates.c.slug, templates.c.id).where(
+    built_in = sa.select(templates.c.slug, templates.c.id).where(
         templates.c.tenant_id == PLATFORM_TENANT_ID
     )
-    ids = {row.slug: row.id for row in connection.execute(ours)}
+    ids = {row.slug: row.id for row in connection.execute(built_in)}
     known = [ids[template.row["slug"]] for template in TEMPLATES]
     for name, rows in _parts(ids).items():
         changed[name] += put(connection, TABLES[name], rows)
         among = (TABLES[name].c.tenant_id == PLATFORM_TENANT_ID) & TABLES[name].c.template_id.in_(
             known
         )
-        changed[name] += take_others(connection, TABLES[name], rows, among=among)
+        changed[name] += delete_others(connection, TABLES[name], rows, among=among)
 
 
 def _parts(ids: dict[str, uuid.UUID]) -> dict[str, list[dict[str, Any]]]:
-    """Table to the rows for it; ``ids`` are those of the templates, by slug."""
+    """Table to its rows; ``ids`` maps the slugs of the templates to their IDs."""
     parts: dict[str, list[dict[str, Any]]] = {
         "template_metrics": [],
         "template_commands": [],
@@ -149,13 +149,13 @@ def _parts(ids: dict[str, uuid.UUID]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _retire(connection: Connection, table: Table, names: Sequence[str]) -> int:
-    """No longer sold, where a table can say so; else deleted unless something refers to it."""
+    """Stop selling where the table has is_active; else delete what nothing refers to."""
     column = {"device_templates": "slug", "units_of_measure": "name"}.get(table.name)
     named = table.c[column] if column else next(iter(table.primary_key))
     which: ColumnElement[bool] = named.in_(names)
     if "tenant_id" in table.c:
         which = which & (table.c.tenant_id == PLATFORM_TENANT_ID)
     if "is_active" in table.c:
-        stop = sa.update(table).where(which, table.c.is_active).values(is_active=False)
-        return connection.execute(stop).rowcount
+        deactivate = sa.update(table).where(which, table.c.is_active).values(is_active=False)
+        return connection.execute(deactivate).rowcount
     return delete(connection, table, which)

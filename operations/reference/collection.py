@@ -1,4 +1,4 @@
-"""Industrial data collection: the polling rates, and the platform as a source of data itself."""
+"""Industrial data collection: poll groups, and the platform itself as a data source."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ POLL_GROUPS: list[dict[str, Any]] = [
             ("Very Fast", 100, "Fast control loops"),
             ("Fast", 250, "Control loops"),
             ("Normal", 500, "Process values that people watch"),
-            ("Standard", 1000, "What a tag has unless something else is chosen"),
+            ("Standard", 1000, "The default of tags"),
             ("Slow", 2000, "Temperatures and levels"),
             ("Very Slow", 5000, "Values that hardly change"),
             ("Diagnostic", 10000, "Counters and states of the equipment"),
             ("Minute", 60000, "Totals and energy"),
-            ("Custom", 30000, "Half a minute, for what fits nowhere else"),
+            ("Custom", 30000, "Half a minute, for anything else"),
         ),
         start=1,
     )
@@ -36,7 +36,7 @@ SYSTEM_CONNECTION: dict[str, Any] = {
     "type": "system",
     "is_system_connection": True,
 }
-"""Row of connections: the platform's own figures, collected like those of any source."""
+"""Row of connections: figures of the platform itself, collected like those of any source."""
 
 _TAGS: dict[str, tuple[str, str | None]] = {
     "cpu_load1": ("Load average of one minute", None),
@@ -51,7 +51,7 @@ _TAGS: dict[str, tuple[str, str | None]] = {
     "process_uptime_s": ("Seconds since the collector started", "second"),
     "ingest_rows_per_s": ("Rows stored in a second", None),
     "ingest_queue_length": ("Messages that wait to be stored", None),
-    "quarantined_per_minute": ("Messages that could not be accepted", None),
+    "quarantined_per_minute": ("Messages that were rejected", None),
     "active_connections": ("Sources that are connected", None),
     "active_tags": ("Tags that are being read", None),
     "database_size_bytes": ("Size of the database", None),

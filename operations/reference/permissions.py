@@ -1,7 +1,7 @@
-"""The catalogue of permissions: everything that a role may allow.
+"""The catalogue of permissions: every action that a role may allow.
 
 An action is ``feature.verb``. The four common verbs are the four flags of user_permissions, whose
-``feature`` is the first part: can_update on ``connectivity.tags`` speaks of
+``feature`` is the first part: can_update on ``connectivity.tags`` stands for
 ``connectivity.tags.update``.
 """
 
@@ -34,7 +34,7 @@ An action is ``feature.verb``. The four common verbs are the four flags of user_
 #   mqtt                                   connectivity.mqtt
 #   permissions                            roles, and users.permissions for single members
 #   configuration                          settings, where writing is .update alone
-#   diagnostics, diagnostic.*, logs        diagnostics.*.read: nobody writes them
+#   diagnostics, diagnostic.*, logs        diagnostics.*.read: they are read only
 #   flows                                  nothing: not part of this schema
 #
 # From service monitoring (scopes of API keys):
@@ -52,7 +52,7 @@ _CRUD = {"create": "Create", "read": "See", "update": "Change", "delete": "Delet
 class _Feature(NamedTuple):
     name: str
     noun: str
-    """What the common verbs are about, for the descriptions."""
+    """The object of the common verbs, for the descriptions."""
     common: str = "create read update delete"
     more: dict[str, str] = {}  # noqa: RUF012 (never changed)
     """Further verb to its description."""

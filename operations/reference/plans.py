@@ -1,4 +1,4 @@
-"""The device plans: what one device may use, and for how much."""
+"""The device plans: what a device may use, and the price."""
 
 from __future__ import annotations
 

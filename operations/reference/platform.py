@@ -1,4 +1,4 @@
-"""The platform itself: tenant zero, the account it acts in, and the settings tenants start with."""
+"""The platform itself: its tenant, its account, and the initial settings of tenants."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TENANT: dict[str, Any] = {
 
 SYSTEM_USER: dict[str, Any] = {
     "id": SYSTEM_USER_ID,
-    # RFC 2606: no mail can ever reach .invalid, so nobody can take the account over by mail.
+    # RFC 2606: no mail can ever reach .invalid, so the account cannot be taken over by mail.
     "email": "system@platform.invalid",
     "display_name": "System",
     "is_system": True,
 }
 """Row of users."""
 
-# A tenant may change its settings, so nothing that protects the platform from a tenant is here
-# (message rates, sizes): that follows from its tier and the plans of its devices.
+# A tenant may change its settings, so limits that protect the platform from a tenant (message
+# rates, sizes) are not here: they follow from its tier and the plans of its devices.
 _SETTINGS: dict[str, Any] = {
     "display.timezone": "UTC",
     "ingest.store_rejected": True,
@@ -33,13 +33,13 @@ _SETTINGS: dict[str, Any] = {
     "monitoring.notify_recovery": True,
 }
 
-# What protects the platform, and what all services agree on.
+# Limits that protect the platform, and settings that all services share.
 _SYSTEM_SETTINGS: dict[str, tuple[Any, str]] = {
     "ingest.max_payload_bytes": (16384, "Longer messages are quarantined."),
     "ingest.rate_limit_burst": (50, "Messages that a device may send at once."),
-    "ingest.rate_limit_per_second": (10, "Messages of a device per second, for long."),
-    "mqtt.require_auth": (True, "The broker lets nobody in without a credential."),
-    "sessions.retention_days": (60, "Ended sessions are kept so long."),
+    "ingest.rate_limit_per_second": (10, "Messages per second that a device may send on average."),
+    "mqtt.require_auth": (True, "The broker rejects clients without credentials."),
+    "sessions.retention_days": (60, "How long ended sessions are kept."),
 }
 
 SYSTEM_SETTINGS: list[dict[str, Any]] = [

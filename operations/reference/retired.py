@@ -1,7 +1,7 @@
-"""What earlier releases brought and this one does not any more.
+"""Reference data of earlier releases that this one does not have any more.
 
-Taking a row out of the reference leaves it in every database: rows that this code does not know
-may be an operator's own, or of a newer release that was rolled back. Name it here as well, and
+A row that is removed from the reference data stays in every database: rows that this code does
+not know may be an operator's own, or of a newer release that was rolled back. Named here as well,
 it is no longer sold (tiers, plans), or deleted once nothing refers to it (everything else).
 """
 

@@ -1,4 +1,4 @@
-"""The built-in roles, each with what it permits; every tenant gets a copy of them.
+"""The built-in roles and their permissions; every tenant gets a copy.
 
 ``Viewer`` of the fleet system and ``viewer`` of the other two are one role, viewer, which reads
 and nothing else. The fleet system's other five are spelled in lower case like the rest.
@@ -16,11 +16,11 @@ class _Role(NamedTuple):
     name: str
     description: str
     grants: str
-    """Actions, with * for any characters; ``!`` before a pattern takes away what it matches."""
+    """Actions, with * for any characters; ``!`` before a pattern removes what it matches."""
     scope: str = "org"
 
 
-# What tells more about people and machines than daily work needs.
+# Everything except details about people and machines that daily work does not need.
 _VIEWER = "*.read !audit.read !api_keys.read !users.permissions.read !diagnostics.*"
 
 _ROLES = (
@@ -85,7 +85,7 @@ _ROLES = (
 
 
 def granted(patterns: str) -> frozenset[str]:
-    """The actions that a list of patterns, read from left to right, leaves.
+    """The actions that a list of patterns grants, applied from left to right.
 
     Raises:
         ValueError: a pattern matches no action.

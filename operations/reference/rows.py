@@ -1,6 +1,6 @@
-"""Rows made to be as the reference says: put there, corrected, taken away. Each says how many.
+"""Rows inserted, corrected and deleted so that a table agrees with the reference data.
 
-All of it acts as fleet_operator inside a transaction of the caller.
+Every function acts as fleet_operator inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PARTS = frozenset(
         "template_slot_compat",
     }
 )
-"""Tables whose rows go with the row that they are part of."""
+"""Tables whose rows are deleted with the row that they are part of."""
 
 
 class ReferenceDataError(FleetSchemaError):
-    """The reference data cannot be applied, or not to every tenant; says what and why."""
+    """The reference data cannot be applied, or not to every tenant; the text says why."""
 
 
 def put(
@@ -40,17 +40,17 @@ def put(
 ) -> int:
     """Insert the rows that are missing and correct those that differ.
 
-    Columns that the rows do not name are left alone, and a row that is right is not written.
+    Columns that the rows do not name are left alone, and a row that is correct is not written.
 
     Args:
-        key: the unique columns that a row is found by; the primary key if not said.
-        once: columns that only a new row gets; afterwards they are the operators'.
+        key: the unique columns that identify a row; by default the primary key.
+        once: columns that are set in new rows only; operators change them afterwards.
 
     Returns:
         The number of rows inserted or changed.
 
     Raises:
-        ReferenceDataError: some of the rows are not there afterwards.
+        ReferenceDataError: some of the rows are missing afterwards.
     """
     keys = list(key) or [column.name for column in table.primary_key]
     # None would be the JSON value null where the column is jsonb.
@@ -69,37 +69,38 @@ def put(
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
     changed = connection.execute(statement.returning(sa.literal(1))).all()
-    wanted = [tuple(row[name] for name in keys) for row in rows]
-    found = connection.scalar(sa.select(sa.func.count()).where(_is_one_of(table, keys, wanted)))
+    keys_of_rows = [tuple(row[name] for name in keys) for row in rows]
+    is_listed = _is_one_of(table, keys, keys_of_rows)
+    found = connection.scalar(sa.select(sa.func.count()).where(is_listed))
     if found != len(rows):
         raise ReferenceDataError(
-            f"table {table.name}: expected {len(rows)} rows of the reference, found {found}: "
-            "row security hides or a trigger drops the others; look for drift with: alembic check"
+            f"table {table.name}: expected {len(rows)} rows of the reference data, found "
+            f"{found}: row-level security hides or a trigger drops the others; run: alembic check"
         )
     return len(changed)
 
 
-def take_others(
+def delete_others(
     connection: Connection,
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     *,
     among: ColumnElement[bool],
 ) -> int:
-    """Delete the rows ``among`` which the reference has none like, unless something refers to one.
+    """Delete the rows ``among`` that are not in ``rows``, except those that others refer to.
 
     Returns:
         The number of rows deleted.
     """
     keys = [column.name for column in table.primary_key]
-    wanted = [tuple(row[name] for name in keys) for row in rows]
-    return delete(connection, table, among & ~_is_one_of(table, keys, wanted))
+    keys_of_rows = [tuple(row[name] for name in keys) for row in rows]
+    return delete(connection, table, among & ~_is_one_of(table, keys, keys_of_rows))
 
 
 def delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
     """Delete rows with their parts, but none that anything else refers to; returns how many.
 
-    The foreign keys do not say it all: some would take the rows of tenants along.
+    Some foreign keys would delete rows of tenants as well, so this does not rely on them.
     """
     referred = [
         sa.exists().where(*(element.parent == element.column for element in constraint.elements))
@@ -113,6 +114,6 @@ def delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> 
 
 
 def _is_one_of(
-    table: Table, keys: Sequence[str], wanted: Sequence[tuple[Any, ...]]
+    table: Table, keys: Sequence[str], values: Sequence[tuple[Any, ...]]
 ) -> ColumnElement[bool]:
-    return sa.tuple_(*(table.c[name] for name in keys)).in_(wanted)
+    return sa.tuple_(*(table.c[name] for name in keys)).in_(values)

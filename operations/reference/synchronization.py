@@ -1,4 +1,4 @@
-"""What is built in, copied into every tenant that does not have it yet."""
+"""Built-in rows, copied into every tenant that does not have them yet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from database.tenancy import OPERATOR
 from operations.reference.rows import ReferenceDataError
 
 LOCK_TIMEOUT = "30s"
-"""How long to wait for a row that another session changes; nobody queues behind such a wait."""
+"""How long to wait for a row that another session locks."""
 
 _SHOWN = 5
 
-# A suspended tenant is served too: it must be complete when it comes back. One that is being
-# deleted gets nothing, and the lock keeps it from being marked so until this is committed.
+# A suspended tenant gets its copies too, so that it is complete when it returns. A tenant that is
+# being deleted gets none, and the lock prevents it from being marked before this is committed.
 _TENANTS = sa.text("SELECT tenant_id, slug FROM public.tenants WHERE status <> 'deleted'")
 _LOCK = sa.text("""
     SELECT FROM public.tenants WHERE tenant_id = :tenant AND status <> 'deleted'
@@ -31,16 +31,16 @@ _SYNC = sa.text("SELECT public.sync_tenant(:tenant)")
 
 @dataclass(frozen=True)
 class Synced:
-    """What was copied."""
+    """What a synchronization copied."""
 
     rows: int
     tenants: int
-    """Those that got any of the rows."""
+    """How many tenants got any of the rows."""
 
 
 @contextmanager
 def as_operator(connection: Connection) -> Iterator[None]:
-    """A transaction in which the owner, whom forced row security blinds, is fleet_operator."""
+    """A transaction in which the owner, who sees no rows of tenants, acts as fleet_operator."""
     with connection.begin():
         connection.execute(
             sa.text(
@@ -54,7 +54,7 @@ def as_operator(connection: Connection) -> Iterator[None]:
 def sync(connection: Connection) -> Synced:
     """Call sync_tenant() for every tenant, each in a transaction of its own.
 
-    One that fails does not keep the others from theirs.
+    A failure for one tenant does not affect the others.
 
     Raises:
         ReferenceDataError: names the first few tenants that failed, and says how many did.
@@ -81,8 +81,8 @@ def sync(connection: Connection) -> Synced:
     if failed:
         more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise ReferenceDataError(
-            f"{len(failed)} of {len(tenants)} tenants did not get what is built in: "
-            f"{', '.join(failed[:_SHOWN])}{more}; the others did: mend the cause and run: "
+            f"{len(failed)} of {len(tenants)} tenants did not get the built-in rows: "
+            f"{', '.join(failed[:_SHOWN])}{more}; the others did: fix the cause and run: "
             "python -m operations reference"
         )
     return Synced(rows, served)

@@ -1,6 +1,6 @@
 """The device templates of the platform tenant, which sync_tenant() copies into every tenant.
 
-Units are symbols of the catalogue of units.
+Units are given by their symbols.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 
 class Template(NamedTuple):
-    """A device template and its parts, each a row without its key to the template."""
+    """A device template and its parts: rows without the columns that refer to the template."""
 
     row: dict[str, Any]
     metrics: list[dict[str, Any]]
     commands: list[dict[str, Any]] = []  # noqa: RUF012 (never changed)
     slots: list[dict[str, Any]] = []  # noqa: RUF012 (never changed)
     fits: dict[str, list[str]] = {}  # noqa: RUF012 (never changed)
-    """Slot to the slugs of the modules that fit into it."""
+    """Slot to the slugs of the modules that fit."""
 
 
 def _template(slug: str, name: str, model: str, category: str, description: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ _GATEWAY = Template(
         _command(
             "factory_reset",
             "Reset to factory settings",
-            "Forget every setting made on the gateway; it must be set up anew",
+            "Delete all settings of the gateway, which must then be set up again",
             {"confirm": {"const": True}},
             {},
         ),
@@ -178,7 +178,7 @@ TEMPLATES: list[Template] = [
             "Lifeline GPS Tracker",
             "GPS-300",
             "expansion_module",
-            "Tells where it is and how it moves; radio",
+            "Reports its position and movement; radio",
         ),
         [
             _metric("latitude", "Latitude", "°", -90, 90, 6),

@@ -1,4 +1,4 @@
-"""The account tiers: what a tenant as a whole may use, and for how much."""
+"""The account tiers: what a tenant may use, and the price."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _tier(
         prices: cents a month, cents a year.
         limits: in the order of _LIMITS.
         features: those that are true.
-        support: level, promised availability in %, hours until somebody responds, and whether
-            one person looks after the customer.
+        support: level, promised availability in %, hours until a response, and whether the
+            customer has a dedicated contact.
     """
     level, uptime, hours, dedicated = support
     return {

@@ -1,4 +1,4 @@
-"""The SQL of every revision through squawk, which knows what locks a busy table."""
+"""Checks of every revision: its code, and its SQL by squawk, which knows what locks busy tables."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from database.migration.revisions import Revisions
 # Why each rule is off:
 _EXCLUDED = {
     "prefer-text-field": "alembic_version is Alembic's own and has varchar(32)",
-    "prefer-robust-stmts": "every revision is one transaction: nothing is left half done",
+    "prefer-robust-stmts": "every revision is one transaction: nothing is done by half",
     "require-timeout-settings": "the runner sets lock_timeout for its session",
     "require-lock-timeout": "the runner sets lock_timeout for its session",
-    "require-statement-timeout": "building an index may take its time",
-    "ban-drop-table": "a table that the models do not have any more is meant to go",
+    "require-statement-timeout": "building an index may take long",
+    "ban-drop-table": "a table that the models no longer declare is meant to be dropped",
     "prefer-bigint-over-int": "counts and small numbers are declared as wide as they need",
     "prefer-bigint-over-smallint": "counts and small numbers are declared as wide as they need",
 }
@@ -35,13 +35,13 @@ _FORBIDDEN = {
 
 
 _ACCEPTED = re.compile(r"^ *# accept ([a-z-]+)(?:: *(.*))?$", re.M)
-"""A line of a revision that takes one complaint back, with the reason."""
+"""A line of a revision that accepts one complaint, with the reason."""
 
 
 def lint(revisions: Revisions) -> list[str]:
     """Complaints about the revisions, a line each: file, line, what is wrong.
 
-    A revision may say ``# accept ban-drop-column: nothing reads it since release 7``.
+    A revision may accept one: ``# accept ban-drop-column: nothing reads it since release 7``.
 
     Raises:
         FleetSchemaError: squawk is not installed.
@@ -54,7 +54,7 @@ def lint(revisions: Revisions) -> list[str]:
 
 
 def _without_accepted(path: Path, complaints: list[str]) -> list[str]:
-    """Complaints that the revision does not accept, and acceptances that are wrong themselves."""
+    """Complaints that the revision does not accept, and invalid acceptances."""
     text = path.read_text(encoding="utf-8")
     found = []
     for match in _ACCEPTED.finditer(text):
@@ -64,13 +64,15 @@ def _without_accepted(path: Path, complaints: list[str]) -> list[str]:
         if not reason:
             found.append(f"{where}: accepts {rule} without a reason: # accept {rule}: why")
         elif len(kept) == len(complaints):
-            found.append(f"{where}: accepts {rule}, which nothing here breaks: remove the line")
+            found.append(
+                f"{where}: accepts {rule}, about which there is no complaint: remove the line"
+            )
         complaints = kept
     return complaints + found
 
 
 def _source(path: Path) -> list[str]:
-    """Imports of ours, reads of the database, and a downgrade that does nothing."""
+    """Imports of the project, reads of the database, and a downgrade that does nothing."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = []
     for node in ast.walk(tree):
@@ -81,7 +83,9 @@ def _source(path: Path) -> list[str]:
             if top in _FORBIDDEN:
                 found.append(f"{path.name}:{node.lineno}: imports {top}: {_FORBIDDEN[top]}")
         if isinstance(node, ast.Attribute) and node.attr in ("get_bind", "scalar", "scalars"):
-            found.append(f"{path.name}:{node.lineno}: {node.attr} reads the database: --sql cannot")
+            found.append(
+                f"{path.name}:{node.lineno}: {node.attr} reads the database, which --sql cannot"
+            )
         if isinstance(node, ast.Call) and (why := _never_executed(node)):
             found.append(f"{path.name}:{node.lineno}: {why}")
         if isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _is_empty(node):
@@ -90,7 +94,7 @@ def _source(path: Path) -> list[str]:
 
 
 def _never_executed(call: ast.Call) -> str | None:
-    """Why a statement given to op.execute() has no place in a revision; None if it has."""
+    """Why a statement given to op.execute() does not belong in a revision; None if it does."""
     named = isinstance(call.func, ast.Attribute) and call.func.attr == "execute"
     given = call.args[0] if named and call.args else None
     if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
@@ -99,7 +103,7 @@ def _never_executed(call: ast.Call) -> str | None:
     if word in ("BEGIN", "COMMIT", "ROLLBACK", "START"):
         return f"{word} ends the transaction in which the runner records this revision: remove it"
     if word == "TRUNCATE":
-        return "TRUNCATE empties a table, and no downgrade brings its rows back"
+        return "TRUNCATE deletes all rows of a table, which no downgrade restores"
     return None
 
 
@@ -108,7 +112,7 @@ def _is_empty(function: ast.FunctionDef) -> bool:
 
 
 def _sql(revision: str, path: Path) -> list[str]:
-    """What squawk says of the SQL of one revision."""
+    """Squawk's complaints about the SQL of one revision."""
     program = Path(sysconfig.get_path("scripts")) / "squawk"
     if not program.exists():
         raise FleetSchemaError(f"{program} is missing: run: pip install -e '.[dev]'")
@@ -132,7 +136,7 @@ def _sql(revision: str, path: Path) -> list[str]:
 
 
 def sql_of(revision: str) -> str:
-    """The SQL of one revision, as ``--sql`` writes it."""
+    """The SQL of one revision, as ``alembic upgrade --sql`` writes it."""
     from operations.revisions.project import alembic_config
 
     config = alembic_config()
@@ -144,5 +148,5 @@ def sql_of(revision: str) -> str:
         command.upgrade(config, f"{previous}:{revision}", sql=True)
     finally:
         sys.stderr = stderr
-    # The transaction is the runner's; squawk is told that there is one.
+    # --assume-in-transaction stands for the transaction of the runner.
     return re.sub(r"(?m)^(BEGIN|COMMIT);$", "", buffer.getvalue())

@@ -1,1 +1,1 @@
-"""Tenants: created with everything built in, deleted with all their rows."""
+"""Tenants: created with all built-in data, deleted with all their rows."""

@@ -1,4 +1,4 @@
-"""Tenants: made with all that is built in. How they are deleted stands in tenant_deletion.py."""
+"""Creating tenants with all built-in data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.errors import server_message
 from database.tenancy import operator_transaction
+from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import (
     Account,
     Token,
@@ -31,11 +32,15 @@ class Created:
     slug: str
     owner: Account
     token: Token | None
-    """For setting the owner's password; None for an account that was there before."""
+    """For setting the owner's password; None for an account that existed before."""
     rows: dict[str, int]
-    """Relation to the rows of the tenant in it; those without any are left out."""
+    """Table to the number of the tenant's rows, where any."""
 
 
+_HAS_REFERENCE_DATA = sa.text("""
+    SELECT EXISTS (SELECT FROM public.role_templates WHERE name = 'owner')
+       AND EXISTS (SELECT FROM public.tenants WHERE tenant_id = :platform)
+""").bindparams(platform=PLATFORM_TENANT_ID)
 _PROVISION = sa.text("SELECT public.provision_tenant(:slug, :name, :owner, :tier)")
 
 
@@ -50,26 +55,26 @@ def create_tenant(
     metadata: dict[str, object] | None = None,
     actor: str | None = None,
 ) -> Created:
-    """Make a tenant with its roles, settings and device templates, and its owner if missing.
+    """Create a tenant with its roles, settings and device templates, and its owner if missing.
 
     Args:
         engine: of the database's owner.
         owner_name: display name of the owner, for a new account.
         tier: account_tiers.tier_id; None for no tier.
         metadata: notes of the operators.
-        actor: who does it, for the audit log; the user of this machine if not said.
+        actor: who does this, for the audit log; by default the user of this machine.
 
     Raises:
-        TenantError: the slug is taken or malformed, the tier unknown, or there is no reference
-            data to copy.
-        AccountError: no e-mail address, or an account that may not sign in.
+        TenantError: the slug is taken or malformed, the tier is unknown, or the reference data
+            is missing.
+        AccountError: the address is malformed, or its account may not sign in.
     """
     email = checked_email(owner_email)
     with operator_transaction(
         engine,
         actor=actor or operator_name(),
         action="tenant.create",
-        reason=f"make the tenant {slug}",
+        reason=f"create the tenant {slug}",
         write=True,
         resource_type="tenant",
         resource_id=slug,
@@ -81,20 +86,25 @@ def create_tenant(
             tenant_id = connection.execute(_PROVISION, values).scalar_one()
         except DBAPIError as error:
             raise TenantError(
-                f"the tenant {slug!r} cannot be made: {server_message(error)}"
+                f"the tenant {slug!r} cannot be created: {server_message(error)}"
             ) from error
         if metadata:
             _annotate(connection, tenant_id, metadata)
-        token = issue_token(connection, owner.id) if owner.made else None
+        token = issue_token(connection, owner.id) if owner.is_new else None
         return Created(tenant_id, slug, owner, token, count_rows(connection, tenant_id))
 
 
 def _check_new(connection: Connection, slug: str, tier: str | None) -> None:
-    """What the server would refuse as well, in words that help less."""
+    """Reject what the server would reject as well, with messages that help more."""
+    if not connection.scalar(_HAS_REFERENCE_DATA):
+        raise TenantError(
+            "the reference data is missing (expected a role template owner and the platform "
+            "tenant): run: python -m operations reference"
+        )
     taken = connection.execute(FIND_TENANT, {"slug": slug}).one_or_none()
     if taken is not None and taken.status == "deleted":
         raise TenantError(
-            f"the tenant {slug} is being deleted: finish that with "
+            f"the tenant {slug} is being deleted: finish the deletion with "
             f"`python -m operations tenant delete {slug}`"
         )
     if taken is not None:

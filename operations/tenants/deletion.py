@@ -1,4 +1,4 @@
-"""A tenant deleted with all its rows, relation by relation; a run that is killed can go on."""
+"""Deleting a tenant with all its rows, table by table; a run that was interrupted can continue."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from database.ingest.steps import BATCH_LOCK
 from database.tenancy import OPERATOR, operator_transaction
 from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name
-from operations.lock import alone
+from operations.lock import exclusive_run
 from operations.maintenance import time_series
 from operations.maintenance.time_series import TimeSeries
 from operations.tenants.tenant import Tenant, TenantError, find_tenant
-from operations.tenants.tenant_tables import MEMBERS, Group, deletion_order, tenant_relations
+from operations.tenants.tenant_tables import MEMBERS, Group, deletion_order, read_tenant_tables
 
 LOCK_TIMEOUT = "30s"
-"""How long a row that somebody else holds may stop a deletion; the next run goes on there."""
+"""How long a deletion waits for a row that another session locks; the next run continues there."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,27 @@ class Step:
     number: int
     steps: int
     rows: int | None
-    """None before the transaction; after it, how many rows it deleted."""
+    """None before the transaction; after it, the number of rows that it deleted."""
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """A tenant that is gone."""
+    """A deleted tenant."""
 
     tenant_id: uuid.UUID
     slug: str
     rows: dict[str, int]
-    """Relation to the rows that this run deleted, where any."""
+    """Table to the number of rows that this run deleted, where any."""
     left_over: list[str]
-    """E-mail addresses of its members who are members of no tenant any more."""
+    """E-mail addresses of its members who are not members of any other tenant."""
 
 
 def silent(step: Step) -> None:
-    """Say nothing of the progress."""
+    """Report no progress."""
 
 
 def require_tenant(engine: Engine, slug: str) -> Tenant:
-    """The tenant with a slug, if it can be deleted.
+    """The tenant with a slug, if it may be deleted.
 
     Raises:
         TenantError: there is none, or it is the platform.
@@ -64,7 +64,7 @@ def require_tenant(engine: Engine, slug: str) -> Tenant:
     if tenant is None:
         raise TenantError(f"no tenant has the slug {slug!r} (any more)")
     if tenant.tenant_id == PLATFORM_TENANT_ID:
-        raise TenantError(f"{slug} is the platform itself: it cannot be deleted")
+        raise TenantError(f"{slug} is the platform itself, which cannot be deleted")
     return tenant
 
 
@@ -75,31 +75,31 @@ def delete_tenant(
     actor: str | None = None,
     on_step: Callable[[Step], None] = silent,
 ) -> Deleted:
-    """Delete a tenant with all its rows; run again, it goes on where another run was stopped.
+    """Delete a tenant with all its rows, or continue a deletion that was interrupted.
 
-    First the tenant is marked as deleted, so that nobody signs in any more. Then its rows go,
-    each relation in a transaction of its own, by plain equality on tenant_id; hypertables and
-    rollups by the owner, a chunk at a time. No rollup is refreshed: where raw data is gone, that
-    would erase the history of every tenant. The members and the tenant itself go last and
-    together: until then they tell a new run what it is about. Accounts belong to no tenant;
-    they stay.
+    The tenant is marked as deleted first, so that its members cannot sign in any more. Then its
+    rows are deleted, each table in a transaction of its own, by plain equality on tenant_id;
+    those of hypertables and rollups as the owner, a chunk at a time. No rollup is refreshed:
+    where raw data is gone, a refresh would erase the history of every tenant. The members and the
+    tenant itself go last and together, since a run that continues needs them. Accounts belong to
+    no tenant and stay.
 
     Args:
         engine: of the database's owner.
-        actor: who does it, for the audit log; the user of this machine if not said.
+        actor: who does this, for the audit log; by default the user of this machine.
         on_step: called before and after each transaction.
 
     Raises:
-        TenantError: no such tenant, the platform, a deletion of it that runs elsewhere, a
-            relation that cannot be emptied, or a statement that the server refused.
+        TenantError: no such tenant, the platform, another session deletes it, a table cannot be
+            emptied, or the server rejected a statement.
     """
     tenant = require_tenant(engine, slug)
     busy = TenantError(
-        f"the tenant {tenant.slug} is being deleted by another session: wait for that one; "
-        "should it stop halfway, run the command again"
+        f"the tenant {tenant.slug} is being deleted by another session: wait for it, and run the "
+        "command again if it does not finish"
     )
     what = f"delete tenant {tenant.tenant_id}"
-    with engine.connect() as connection, alone(connection, what, busy):
+    with engine.connect() as connection, exclusive_run(connection, what, busy):
         with connection.begin():
             groups = _order(connection)
             listed = [one for one in time_series.all_time_series(connection) if one.of_tenants]
@@ -108,19 +108,19 @@ def delete_tenant(
 
 
 def _order(connection: Connection) -> list[Group]:
-    relations = tenant_relations(connection)
-    helpless = [one.name for one in relations if not one.deletable and not one.by_owner]
-    if helpless:
+    tables = read_tenant_tables(connection)
+    closed = [table.name for table in tables if not table.deletable and not table.by_owner]
+    if closed:
         raise TenantError(
-            f"{OPERATOR} cannot delete from {', '.join(helpless)} (no grant, or row security "
-            "without a policy for it), so nothing was deleted: add operator_access() to the model"
+            f"{OPERATOR} cannot delete from {', '.join(closed)} (no grant, or row-level security "
+            "without a policy for it); nothing was deleted: add operator_access() to the model"
         )
-    if foreign := [one.name for one in relations if not one.deletable]:
+    if foreign := [table.name for table in tables if not table.deletable]:
         raise TenantError(
-            f"the connected role does not own {', '.join(foreign)}, which only its owner can "
-            "empty, so nothing was deleted: set MIGRATION_DATABASE_URL to the owner's"
+            f"the connected role does not own {', '.join(foreign)}, which only the owner can "
+            "empty; nothing was deleted: set MIGRATION_DATABASE_URL to the owner's URL"
         )
-    return deletion_order([one for one in relations if not one.by_owner])
+    return deletion_order([table for table in tables if not table.by_owner])
 
 
 class _Deletion:
@@ -142,22 +142,22 @@ class _Deletion:
         self.rows: Counter[str] = Counter()
 
     def run(self, listed: list[TimeSeries], groups: list[Group]) -> Deleted:
-        """Mark, empty raw data, rollups, then one group after the other, finish."""
+        """Mark the tenant; empty raw data, rollups, then each group of tables; finish."""
         with self._audited("tenant.delete") as connection:
             self._mark(connection)
         members = [number for number, group in enumerate(groups) if _holds_members(group)]
         single = groups[: members[0]] if members else groups
         steps = 1 + len(listed) + len(single) + 1
-        with self._step("batches on their way", 1, steps):
+        with self._step("batches being ingested", 1, steps):
             self._let_batches_end()
         for number, one in enumerate(listed, start=2):
             with self._step(one.name, number, steps):
-                self._empty_series(one)
+                self._empty_time_series(one)
         for number, group in enumerate(single, start=len(listed) + 2):
             with self._step(_names(group), number, steps), self.connection.begin():
                 self.connection.execute(_ENTER, {"role": OPERATOR, "wait": LOCK_TIMEOUT})
                 self._empty(self.connection, group)
-        last = _names([relation for group in groups[len(single) :] for relation in group])
+        last = _names([table for group in groups[len(single) :] for table in group])
         with (
             self._step(f"{last}, tenants" if last else "tenants", steps, steps),
             self._audited("tenant.delete.finish") as connection,
@@ -189,12 +189,12 @@ class _Deletion:
         except DBAPIError as error:
             raise TenantError(
                 f"deleting {self.tenant.slug} stopped at {names} (step {number} of {steps}): "
-                f"{server_message(error)}; run the command again to go on from there"
+                f"{server_message(error)}; run the command again to continue from there"
             ) from error
         self.on_step(Step(names, number, steps, self.rows.total() - before))
 
     def _mark(self, connection: Connection) -> None:
-        """Committed before the first row goes: from here on there is only one direction."""
+        """Committed before the first row is deleted: from here on there is no way back."""
         self._one_row(
             connection,
             "UPDATE public.tenants SET status = 'deleted',"
@@ -202,13 +202,13 @@ class _Deletion:
         )
 
     def _let_batches_end(self) -> None:
-        """A batch of telemetry that began before the mark may still be on its way in."""
+        """Wait for batches of telemetry that began before the tenant was marked."""
         alone = f"SELECT pg_advisory_xact_lock({BATCH_LOCK.format(':tenant')})"
         with self.connection.begin():
             self.connection.execute(_WAIT, {"wait": LOCK_TIMEOUT})
             self.connection.execute(sa.text(alone), {"tenant": str(self.tenant.tenant_id)})
 
-    def _empty_series(self, one: TimeSeries) -> None:
+    def _empty_time_series(self, one: TimeSeries) -> None:
         """As the owner, on the connection of this run, a transaction per chunk."""
         for rows in time_series.empty(
             self.connection, one, self.tenant.tenant_id, lock_timeout=LOCK_TIMEOUT
@@ -217,35 +217,35 @@ class _Deletion:
                 self.rows[one.name] += rows
 
     def _empty(self, connection: Connection, group: Group) -> None:
-        """Delete the tenant's rows from each relation of the group, in one statement."""
+        """Delete the tenant's rows from each table of the group, in one statement."""
         values = {"tenant": self.tenant.tenant_id}
-        deletions = [f"DELETE FROM {relation.sql} WHERE tenant_id = :tenant" for relation in group]
+        deletions = [f"DELETE FROM {table.sql} WHERE tenant_id = :tenant" for table in group]
         if len(group) == 1:
             counts = [connection.execute(sa.text(deletions[0]), values).rowcount]
         else:
             # Each part sees the state before the statement; NO ACTION keys are checked at its
-            # end, when the whole circle is gone.
+            # end, when the rows of the whole cycle are gone.
             parts = ", ".join(f"d{n} AS ({d} RETURNING 1)" for n, d in enumerate(deletions))
             counted = ", ".join(f"(SELECT count(*) FROM d{n})" for n in range(len(group)))
             statement = sa.text(f"WITH {parts} SELECT {counted}")
             counts = list(connection.execute(statement, values).one())
-        for relation, count in zip(group, counts, strict=True):
+        for table, count in zip(group, counts, strict=True):
             if count:
-                self.rows[relation.name] += count
+                self.rows[table.name] += count
 
     def _finish(
         self, connection: Connection, listed: list[TimeSeries], groups: list[Group]
     ) -> list[str]:
-        """The tenant, its members, and what was written in the meantime; all or nothing."""
-        # Foreign keys need KEY SHARE on this row: from here on nobody inserts for the tenant.
+        """Delete the tenant, its members, and what was written in the meantime; all or nothing."""
+        # Foreign keys need KEY SHARE on this row: from here on no rows are inserted for the tenant.
         connection.execute(
             sa.text("SELECT FROM public.tenants WHERE tenant_id = :tenant FOR UPDATE"),
             {"tenant": self.tenant.tenant_id},
         )
         left_over = list(connection.scalars(_LEFT_OVER, {"tenant": self.tenant.tenant_id}))
-        # Hypertables have no foreign keys: what was ingested or refreshed meanwhile goes now.
+        # Hypertables have no foreign keys: this deletes what was ingested or refreshed meanwhile.
         for one in listed:
-            self._empty_series(one)
+            self._empty_time_series(one)
         for group in groups:
             self._empty(connection, group)
         self._one_row(connection, "DELETE FROM public.tenants WHERE tenant_id = :tenant")
@@ -257,7 +257,7 @@ class _Deletion:
         if (changed := connection.execute(sa.text(statement), values).rowcount) != 1:
             raise TenantError(
                 f"tenants: expected one row of {self.tenant.slug}, found {changed}: it was "
-                f"deleted by somebody else, or {OPERATOR} does not see it"
+                f"deleted by another session, or {OPERATOR} does not see it"
             )
 
 
@@ -276,8 +276,8 @@ _LEFT_OVER = sa.text(f"""
 
 
 def _holds_members(group: Group) -> bool:
-    return any(relation.table == MEMBERS for relation in group)
+    return any(table.table == MEMBERS for table in group)
 
 
 def _names(group: Group) -> str:
-    return ", ".join(relation.name for relation in group)
+    return ", ".join(table.name for table in group)

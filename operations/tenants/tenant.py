@@ -1,4 +1,4 @@
-"""A tenant as the commands find it: by its slug."""
+"""A tenant, found by its slug."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from operations.owner import acting_as
 
 
 class TenantError(FleetSchemaError):
-    """A tenant cannot be made, found or deleted; says which and why."""
+    """A tenant cannot be created, found or deleted; the text says which and why."""
 
 
 @dataclass(frozen=True)

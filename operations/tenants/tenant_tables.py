@@ -1,4 +1,4 @@
-"""The relations that hold rows of tenants, read from the catalog, and the order to empty them."""
+"""The tables that hold rows of tenants, read from the catalog, and the order to empty them."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ MEMBERS = "tenant_members"
 
 
 @dataclass(frozen=True)
-class Relation:
-    """A table of ours with a column tenant_id."""
+class TenantTable:
+    """A table with a column tenant_id in a schema of the models."""
 
     oid: int
     schema: str
     table: str
     children: frozenset[int]
-    """The oids of the tables that refer to it by foreign key; itself left out."""
+    """OIDs of the other tables that refer to it by foreign key."""
     deletable: bool
-    """Whether who has to delete from it may, and sees its rows: see ``by_owner``."""
+    """Whether the role that empties it (see ``by_owner``) may do so, and sees its rows."""
 
     @property
     def by_owner(self) -> bool:
-        """Whether the owner empties it, and not fleet_operator.
+        """Whether the owner empties it, instead of fleet_operator.
 
-        A hypertable can have no row security besides columnstore and rollups, so a grant to
-        delete would reach the history of every tenant; no role is given it. The owner has no
-        policy in his way there, and is let in nowhere else.
+        A hypertable with a columnstore and rollups cannot have row-level security, so a grant to
+        delete would reach the history of every tenant; no role has it. Without policies the
+        owner can delete there, and in no other table.
         """
         return self.schema == TIMESERIES
 
     @property
     def name(self) -> str:
-        """For people: without the schema where it is the default one."""
+        """For messages: without the default schema."""
         return qualified(self.schema, self.table)
 
     @property
     def sql(self) -> str:
-        """For statements, whatever the search_path is."""
+        """For statements, whatever the search_path."""
         return f"{ident(self.schema)}.{ident(self.table)}"
 
 
-Group = list[Relation]
-"""Relations to be emptied in one statement: one, or all those in a circle of foreign keys."""
+Group = list[TenantTable]
+"""Tables to empty in one statement: one, or all those in a cycle of foreign keys."""
 
-_RELATIONS = sa.text("""
+_TENANT_TABLES = sa.text("""
     SELECT c.oid, n.nspname AS schema, c.relname AS "table",
            array(SELECT DISTINCT k.conrelid::bigint FROM pg_constraint k
                   WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid)
@@ -76,42 +76,42 @@ _RELATIONS = sa.text("""
 """)
 
 
-def tenant_relations(connection: Connection) -> list[Relation]:
-    """Every table with a tenant_id in the schemas of the models, but for tenants itself.
+def read_tenant_tables(connection: Connection) -> list[TenantTable]:
+    """Every table with a tenant_id in the schemas of the models, except tenants itself.
 
-    Read from the catalog, so that a table which the models do not know is found as well.
+    Read from the catalog, so that tables that the models do not declare are found as well.
     """
     schemas = {table.schema or DEFAULT_SCHEMA for table in models.metadata.tables.values()}
     values = {"operator": OPERATOR, "timeseries": TIMESERIES, "schemas": sorted(schemas)}
-    rows = connection.execute(_RELATIONS, values)
+    rows = connection.execute(_TENANT_TABLES, values)
     return [
-        Relation(row.oid, row.schema, row.table, frozenset(row.children), row.deletable)
+        TenantTable(row.oid, row.schema, row.table, frozenset(row.children), row.deletable)
         for row in rows
     ]
 
 
-def deletion_order(relations: list[Relation]) -> list[Group]:
-    """Groups of relations, children before what they refer to, tenant_members as late as can be.
+def deletion_order(tables: list[TenantTable]) -> list[Group]:
+    """Groups of tables, each before the tables it refers to, tenant_members as late as possible.
 
-    Where foreign keys run in a circle, nothing can go first: all that is left then is one group.
+    In a cycle of foreign keys no table can go first: the remaining tables are one group then.
     """
-    waiting = {relation.oid: relation for relation in relations}
+    waiting = {table.oid: table for table in tables}
     order: list[Group] = []
     while waiting:
-        free = [relation for relation in waiting.values() if not relation.children & waiting.keys()]
-        free.sort(key=lambda relation: (relation.table == MEMBERS, relation.schema, relation.table))
+        free = [table for table in waiting.values() if not table.children & waiting.keys()]
+        free.sort(key=lambda table: (table.name == MEMBERS, table.schema, table.table))
         group = free[:1] or list(waiting.values())
-        for relation in group:
-            del waiting[relation.oid]
+        for table in group:
+            del waiting[table.oid]
         order.append(group)
     return order
 
 
 def count_rows(connection: Connection, tenant_id: uuid.UUID) -> dict[str, int]:
-    """The rows of a tenant in each relation that has any; needs a role that sees them."""
+    """Table to the number of the tenant's rows, where any; needs a role that sees them."""
     counts = {}
-    for relation in tenant_relations(connection):
-        query = sa.text(f"SELECT count(*) FROM {relation.sql} WHERE tenant_id = :tenant")
+    for table in read_tenant_tables(connection):
+        query = sa.text(f"SELECT count(*) FROM {table.sql} WHERE tenant_id = :tenant")
         if count := connection.scalar(query, {"tenant": tenant_id}):
-            counts[relation.name] = count
+            counts[table.name] = count
     return counts

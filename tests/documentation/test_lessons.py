@@ -26,9 +26,9 @@ def test_every_lesson_says_what_prevents_it() -> None:
             flags=re.MULTILINE | re.DOTALL,
         )
     )
-    wanted = {f"{system}-{n}" for system, last in LESSONS.items() for n in range(1, last + 1)}
-    assert wanted - entries.keys() == set()
-    assert {name for name, said in entries.items() if "*Prevented by*" not in said} == set()
+    expected = {f"{system}-{n}" for system, last in LESSONS.items() for n in range(1, last + 1)}
+    assert expected - entries.keys() == set()
+    assert {name for name, entry in entries.items() if "*Prevented by*" not in entry} == set()
 
 
 def test_tests_that_lessons_name_exist() -> None:

@@ -1,4 +1,4 @@
-"""docs/adding-a-table.md, done word by word in a copy of the project.
+"""docs/adding-a-table.md, followed word by word in a copy of the project.
 
 A block of code after a line that ends in a file name is that file: Python is written, a diff is
 applied, and what stands below alembic/versions is compared with what was generated. The commands
@@ -62,7 +62,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def matches(expected: tuple[str, ...], found: list[str], *, anywhere: bool = False) -> bool:
-    """True where the lines agree; a line `…` stands for any lines, `…` in a line for anything."""
+    """Whether the lines agree; a line `…` stands for any lines, `…` in a line for anything."""
     gap = r"(?:.*\n)*?"
     parts = [
         gap
@@ -81,14 +81,14 @@ def matches(expected: tuple[str, ...], found: list[str], *, anywhere: bool = Fal
 
 
 class Reader:
-    """Somebody who does what a page says, in a copy of the project."""
+    """Follows a page in a copy of the project."""
 
     def __init__(self, project: Path, url: str) -> None:
         self.project = project
         self.environment = environment(url, COLUMNS="200")
 
     def do(self, block: Block) -> None:
-        """One block; fails with the line of the page."""
+        """Follow one block; a failure names the line of the page."""
         where = f"{PAGE.name}:{block.line}"
         if block.language == "console":
             self._run(where, block.lines)
@@ -111,7 +111,7 @@ class Reader:
         return found[0]
 
     def _apply(self, where: str, path: Path, lines: tuple[str, ...]) -> None:
-        """Replace the lines that the diff begins with, which must stand there exactly once."""
+        """Replace the lines before the diff, which must occur exactly once."""
         before = "".join(f"{line[1:]}\n" for line in lines if line[:1] in (" ", "-", ""))
         after = "".join(f"{line[1:]}\n" for line in lines if line[:1] in (" ", "+", ""))
         text = path.read_text(encoding="utf-8")
@@ -133,9 +133,9 @@ class Reader:
                 timeout=120,
                 check=False,
             )
-            said = f"{where}: $ {typed}\n{result.stdout}"
-            assert result.returncode == 0, said
-            assert matches(expected, result.stdout.splitlines()), said
+            context = f"{where}: $ {typed}\n{result.stdout}"
+            assert result.returncode == 0, context
+            assert matches(expected, result.stdout.splitlines()), context
 
 
 @pytest.fixture(params=["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])

@@ -7,11 +7,11 @@ import re
 import models
 from ddl import Declared
 from models.shared.base import OWN_TENANT
-from tests.models.inventory import (
+from tests.support.declared_tables import (
+    HYPERTABLES,
     ROLLUPS,
-    SERIES,
     TABLES,
-    TENANT_SERIES,
+    TENANT_HYPERTABLES,
     TENANT_TABLES,
     assert_none,
 )
@@ -48,12 +48,14 @@ def policies(table: str, role: str) -> list[tuple[str, str | None, str | None, b
 
 
 def test_tenant_tables_are_guarded() -> None:
-    """Row security on and forced; the application by tenant, operators by policy."""
+    """Row-level security enabled and forced, with policies for the application and operators."""
     findings = []
     for name in (table.name for table in TENANT_TABLES):
         security = DECLARED.of("row security").get(("public", name))
         if security is None or not (security.enable and security.force):
-            findings.append(f"{name}: row security is not on and forced")
+            findings.append(
+                f"{name}: row-level security is not enabled and forced; inherit from TenantScoped"
+            )
         if ("all", OWN_TENANT, OWN_TENANT, True) not in policies(name, "fleet_app"):
             findings.append(f"{name}: fleet_app has no policy tenant_isolation")
         if ("all", "true", "true", True) not in policies(name, "fleet_operator"):
@@ -79,11 +81,11 @@ def test_no_further_policy_opens_a_tenant_table_to_the_application() -> None:
     )
 
 
-def test_policies_stand_on_tables_with_row_security() -> None:
+def test_policies_are_on_tables_with_row_level_security() -> None:
     secured = set(DECLARED.of("row security"))
     assert_none(
         [
-            f"{state.table}: policy {state.name} without row security"
+            f"{state.table}: policy {state.name} without row-level security; add RowSecurity()"
             for state in DECLARED.of("policy").values()
             if (state.schema, state.table) not in secured
         ]
@@ -91,7 +93,7 @@ def test_policies_stand_on_tables_with_row_security() -> None:
 
 
 def test_the_application_reads_catalogues_and_nothing_else_that_is_global() -> None:
-    """Private tables are closed to it, but for its own tenant and the names of its members."""
+    """In private tables it sees only its own tenant and the names of its members."""
     findings = []
     for name, scope in models.SCOPES.items():
         if scope == "tenant" or "." in name:
@@ -115,7 +117,7 @@ def test_a_tenant_changes_its_profile_and_nothing_else_of_its_row() -> None:
     assert not kept & set(models.auth.PROFILE_COLUMNS)
 
 
-def test_a_tenant_enlists_nobody_and_buys_nothing_by_itself() -> None:
+def test_a_tenant_cannot_insert_members_or_change_subscriptions() -> None:
     assert not held("tenant_members", "fleet_app", "insert")
     assert held("tenant_members", "fleet_app", "update") == {"status", "is_owner"}
     for privilege in ("insert", "update", "delete"):
@@ -141,7 +143,7 @@ def test_ingest_appends_to_hypertables_and_reads_three_tables() -> None:
     assert readable == {"tenants", "device_registry", "device_api_tokens"}
     for table in TABLES:
         for privilege in ("insert", "update", "delete"):
-            expected = privilege == "insert" and table in SERIES
+            expected = privilege == "insert" and table in HYPERTABLES
             assert bool(held(table.key, "fleet_ingest", privilege)) is expected, table.key
 
 
@@ -166,7 +168,7 @@ def test_grants_go_to_the_declared_roles_only() -> None:
     )
 
 
-def test_whoever_inserts_may_execute_the_defaults() -> None:
+def test_roles_that_insert_can_execute_the_defaults() -> None:
     findings = []
     for table in TABLES:
         defaults = {str(getattr(c.server_default, "arg", "")) for c in table.columns}
@@ -197,12 +199,12 @@ def test_the_context_is_read_in_one_place() -> None:
 
 
 def test_no_function_runs_with_the_rights_of_its_owner() -> None:
-    """Row security is forced, so the owner is blind; who acts across tenants is an operator."""
+    """Row-level security is forced, so the owner sees no rows; operators act across tenants."""
     assert_none([s.title() for s in DECLARED.of("function").values() if s.security_definer])
 
 
-def test_text_bodies_name_tables_with_their_schema() -> None:
-    """Their search_path holds no schema of ours."""
+def test_text_bodies_qualify_tables_with_their_schema() -> None:
+    """Their search_path contains none of our schemas."""
     tables = "|".join(sorted(models.metadata.tables, key=len, reverse=True))
     findings = []
     for state in DECLARED.of("function").values():
@@ -227,9 +229,9 @@ def test_objects_have_comments() -> None:
     )
 
 
-def test_views_read_with_the_rights_of_whoever_asks() -> None:
-    """Tenant views cannot: whoever asks has no right to the hypertable; they filter instead."""
-    behind = {table.name for table in TENANT_SERIES} | {key[1] for key in ROLLUPS}
+def test_views_run_with_the_privileges_of_the_caller() -> None:
+    """Except tenant views: their callers have no grant on the hypertable, so the views filter."""
+    behind = {table.name for table in TENANT_HYPERTABLES} | {key[1] for key in ROLLUPS}
     findings = []
     for state in DECLARED.of("view").values():
         if state.name not in behind and not state.security_invoker:

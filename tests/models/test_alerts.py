@@ -1,27 +1,25 @@
-"""Alerts: one per fingerprint, a life in one direction, a trail, and news for listeners."""
+"""Alerts: one per fingerprint, status transitions, events, change notifications."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.tenancy import tenant_transaction
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     ANN,
     BOB,
     EVE,
     GLOBEX,
     SITE,
+    listener,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
@@ -36,17 +34,7 @@ def raised(engine: Engine, tenant: uuid.UUID = ACME) -> int:
     return found
 
 
-@contextmanager
-def listener(engine: Engine, channel: str) -> Iterator[Any]:
-    """Returns a function that gives the payloads heard since the last call."""
-    with engine.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.exec_driver_sql(f"LISTEN {channel}")
-        driver: Any = connection.connection.driver_connection
-        yield lambda: [heard.payload for heard in driver.notifies(timeout=0.3)]
-
-
-def test_raised_again_it_counts(fleet: Engine) -> None:
+def test_raising_an_alert_again_increments_its_counter(fleet: Engine) -> None:
     first = run(fleet, RAISE)
     again = run(fleet, RAISE.replace("3, 'Pump is hot'", "4, 'Pump is very hot'"))
     less = run(fleet, RAISE.replace("3, 'Pump is hot'", "1, 'Pump is warm'"))
@@ -58,7 +46,7 @@ def test_raised_again_it_counts(fleet: Engine) -> None:
     assert run(fleet, EVENTS) == [("opened", None)]
 
 
-def test_acknowledged_it_still_counts_and_closed_it_begins_anew(fleet: Engine) -> None:
+def test_an_acknowledged_alert_counts_and_a_closed_one_is_opened_anew(fleet: Engine) -> None:
     first = raised(fleet)
     run(fleet, f"UPDATE fleet_alert SET status = 'acknowledged', acknowledged_by = '{ANN}'")
     assert run(fleet, RAISE) == [(first, False, 2)]
@@ -72,7 +60,7 @@ def test_the_same_fingerprint_in_two_tenants_is_two_alerts(fleet: Engine) -> Non
     assert raised(fleet) != raised(fleet, GLOBEX)
     assert run(fleet, "SELECT tenant_id, trigger_count FROM fleet_alert") == [(ACME, 1)]
     other = RAISE.replace("device_id", f"tenant => '{GLOBEX}', device_id")
-    assert refused(fleet, other) == "42501"
+    assert rejected(fleet, other) == "42501"
 
 
 def test_many_sessions_open_exactly_one(fleet: Engine) -> None:
@@ -90,7 +78,7 @@ def test_a_second_session_waits_and_counts(fleet: Engine) -> None:
     assert outcome[0][1:] == (False, 2)
 
 
-def test_moments_follow_the_status_whatever_is_written(fleet: Engine) -> None:
+def test_times_follow_the_status_whatever_is_written(fleet: Engine) -> None:
     raised(fleet)
     long_ago = "acknowledged_at = '2001-01-01', closed_at = '2001-01-01'"
     moments = "SELECT acknowledged_at = updated_at, closed_at = updated_at FROM fleet_alert"
@@ -102,9 +90,9 @@ def test_moments_follow_the_status_whatever_is_written(fleet: Engine) -> None:
 
 
 @pytest.mark.parametrize("column", ["id", "created_at"])
-def test_number_and_beginning_are_not_the_tenants(fleet: Engine, column: str) -> None:
+def test_tenants_cannot_write_id_and_creation_time(fleet: Engine, column: str) -> None:
     raised(fleet)
-    assert refused(fleet, f"UPDATE fleet_alert SET {column} = {column}") == "42501"
+    assert rejected(fleet, f"UPDATE fleet_alert SET {column} = {column}") == "42501"
 
 
 @pytest.mark.parametrize(
@@ -116,24 +104,27 @@ def test_number_and_beginning_are_not_the_tenants(fleet: Engine, column: str) ->
         (["acknowledged", "closed"], "acknowledged"),
     ],
 )
-def test_there_is_no_way_back(fleet: Engine, path: list[str], forbidden: str) -> None:
+def test_status_transitions_only_go_forward(fleet: Engine, path: list[str], forbidden: str) -> None:
     raised(fleet)
     for status in path:
         run(fleet, f"UPDATE fleet_alert SET status = '{status}'")
     change = f"UPDATE fleet_alert SET status = '{forbidden}'"
-    assert refused(fleet, change) == "23514"
-    with operator(fleet) as connection, pytest.raises(sa.exc.IntegrityError, match="cannot become"):
+    assert rejected(fleet, change) == "23514"
+    with (
+        operator(fleet) as connection,
+        pytest.raises(sa.exc.IntegrityError, match="cannot go from"),
+    ):
         connection.execute(sa.text(change))
     assert run(fleet, "SELECT status FROM fleet_alert") == [(path[-1],)]
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "closed"])
-def test_an_alert_begins_open(fleet: Engine, status: str) -> None:
+def test_a_new_alert_is_open(fleet: Engine, status: str) -> None:
     statement = (
         "INSERT INTO fleet_alert (tenant_id, fingerprint, alert_type, severity, summary, status)"
         f" VALUES ('{ACME}', 'f', 't', 1, 's', '{status}')"
     )
-    assert refused(fleet, statement) == "23514"
+    assert rejected(fleet, statement) == "23514"
 
 
 @pytest.mark.parametrize(
@@ -148,14 +139,14 @@ def test_an_alert_begins_open(fleet: Engine, status: str) -> None:
         "next_escalation_at = now()",
     ],
 )
-def test_what_is_closed_stays_as_it_was(fleet: Engine, change: str) -> None:
+def test_a_closed_alert_cannot_be_changed(fleet: Engine, change: str) -> None:
     run(fleet, RAISE.replace("device_id", 'details => \'{"t": 99, "u": null}\', device_id'))
     run(fleet, f"UPDATE fleet_alert SET status = 'closed', closed_by = '{BOB}'")
-    assert refused(fleet, f"UPDATE fleet_alert SET {change}") == "23514"
+    assert rejected(fleet, f"UPDATE fleet_alert SET {change}") == "23514"
     run(fleet, "UPDATE fleet_alert SET status = 'closed'")  # nothing changes: no harm
 
 
-def test_history_outlives_what_it_is_about(fleet: Engine) -> None:
+def test_alerts_outlive_the_objects_they_refer_to(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,
@@ -179,32 +170,32 @@ def test_history_outlives_what_it_is_about(fleet: Engine) -> None:
     assert run(fleet, EVENTS) == [("opened", None), ("acknowledged", None), ("closed", None)]
 
 
-def test_the_application_deletes_no_history(fleet: Engine) -> None:
+def test_the_application_cannot_delete_history(fleet: Engine) -> None:
     raised(fleet)
-    assert refused(fleet, "DELETE FROM fleet_alert") == "42501"
-    assert refused(fleet, "DELETE FROM alert_events") == "42501"
-    assert refused(fleet, "UPDATE alert_events SET note = 'x'") == "42501"
+    assert rejected(fleet, "DELETE FROM fleet_alert") == "42501"
+    assert rejected(fleet, "DELETE FROM alert_events") == "42501"
+    assert rejected(fleet, "UPDATE alert_events SET note = 'x'") == "42501"
 
 
-def test_only_notes_are_written_by_hand(fleet: Engine) -> None:
+def test_only_notes_can_be_inserted(fleet: Engine) -> None:
     alert = raised(fleet)
     forged = (
         "INSERT INTO alert_events (tenant_id, alert_id, event, actor_id)"
         f" VALUES ('{ACME}', {alert}, 'acknowledged', '{ANN}')"
     )
-    assert refused(fleet, forged) == "42501"
+    assert rejected(fleet, forged) == "42501"
     note = (
         "INSERT INTO alert_events (tenant_id, alert_id, actor_id, note)"
         f" VALUES ('{ACME}', {alert}, '{ANN}', 'On my way')"
     )
     run(fleet, note)
-    assert refused(fleet, note.replace("On my way", "")) == "23514"
-    assert refused(fleet, note, GLOBEX) == "42501"
-    assert refused(fleet, note.replace(str(ANN), str(EVE))) == "23503"  # of another tenant
+    assert rejected(fleet, note.replace("On my way", "")) == "23514"
+    assert rejected(fleet, note, GLOBEX) == "42501"
+    assert rejected(fleet, note.replace(str(ANN), str(EVE))) == "23503"  # of another tenant
     assert run(fleet, EVENTS) == [("opened", None), ("note", ANN)]
 
 
-def test_silence_and_escalation_leave_a_trail(fleet: Engine) -> None:
+def test_silencing_and_escalation_are_recorded(fleet: Engine) -> None:
     raised(fleet)
     run(fleet, "UPDATE fleet_alert SET silenced_until = '2100-01-01 00:00Z'")
     run(fleet, "UPDATE fleet_alert SET escalation_level = 2")
@@ -212,7 +203,7 @@ def test_silence_and_escalation_leave_a_trail(fleet: Engine) -> None:
     assert found == [("opened", None), ("silenced", None), ("escalated", "2")]
 
 
-def test_listeners_hear_once_a_statement_and_only_of_news(fleet: Engine) -> None:
+def test_listeners_are_notified_once_per_statement_with_changes(fleet: Engine) -> None:
     with listener(fleet, "fleet_alert") as heard:
         raised(fleet)
         assert heard() == [str(ACME)]
@@ -230,7 +221,7 @@ def test_listeners_hear_once_a_statement_and_only_of_news(fleet: Engine) -> None
         assert sorted(heard()) == [str(ACME), str(GLOBEX)]
 
 
-def test_rules_hold_one_comparison_in_a_row(fleet: Engine) -> None:
+def test_conditions_have_one_comparison_per_row(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,
@@ -251,13 +242,13 @@ def test_rules_hold_one_comparison_in_a_row(fleet: Engine) -> None:
         "3, 't', 'gt', 'NaN', NULL, NULL)",
         "0, 't', 'gt', 80, NULL, NULL)",
     ):
-        assert refused(fleet, insert + wrong) == "23514", wrong
+        assert rejected(fleet, insert + wrong) == "23514", wrong
     silent = "INSERT INTO alert_rules (tenant_id, name, rule_type, for_seconds) VALUES"
-    assert refused(fleet, f"{silent} ('{ACME}', 'n', 'no_telemetry', 0)") == "23514"
+    assert rejected(fleet, f"{silent} ('{ACME}', 'n', 'no_telemetry', 0)") == "23514"
     run(fleet, f"{silent} ('{ACME}', 'n', 'no_telemetry', 300)")
 
 
-def test_a_target_is_one_thing_of_the_same_tenant_and_goes_with_it(fleet: Engine) -> None:
+def test_a_target_is_one_object_of_the_tenant_and_deleted_with_it(fleet: Engine) -> None:
     rule = uuid.uuid4()
     run(
         fleet,
@@ -270,11 +261,11 @@ def test_a_target_is_one_thing_of_the_same_tenant_and_goes_with_it(fleet: Engine
 
     run(fleet, target("device_id", "'pump'"))
     run(fleet, target("device_type", "'pump'"))
-    assert refused(fleet, target("device_id", "'pump'")) == "23505"
-    assert refused(fleet, target("device_id, device_type", "'lamp', 'lamp'")) == "23514"
-    assert refused(fleet, target("device_id", "NULL")) == "23514"
-    assert refused(fleet, target("device_id", "'of globex'")) == "23503"
-    assert refused(fleet, target("sensor_id", f"'{uuid.uuid4()}'")) == "23503"
+    assert rejected(fleet, target("device_id", "'pump'")) == "23505"
+    assert rejected(fleet, target("device_id, device_type", "'lamp', 'lamp'")) == "23514"
+    assert rejected(fleet, target("device_id", "NULL")) == "23514"
+    assert rejected(fleet, target("device_id", "'of globex'")) == "23503"
+    assert rejected(fleet, target("sensor_id", f"'{uuid.uuid4()}'")) == "23503"
     run(fleet, "DELETE FROM device_registry WHERE device_id = 'pump'")
     assert run(fleet, "SELECT device_type, device_id FROM alert_rule_targets") == [("pump", None)]
     assert run(fleet, "SELECT target_all FROM alert_rules") == [(False,)]

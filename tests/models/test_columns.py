@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import INET, JSONB, TSVECTOR
 
 import models
 from ddl import Declared
-from tests.models.inventory import TABLES, assert_none, checks, parts
+from tests.support.declared_tables import TABLES, assert_none, checks, parts
 
 PLAIN_TYPES = (
     BigInteger,
@@ -61,7 +61,7 @@ def test_columns_have_plain_types() -> None:
     assert_none(findings)
 
 
-def test_json_columns_say_their_type() -> None:
+def test_json_columns_check_their_type() -> None:
     assert_none(
         [
             f"{column}: no CHECK on jsonb_typeof({column.name})"
@@ -100,7 +100,7 @@ def test_status_columns_list_their_values() -> None:
     )
 
 
-def test_no_secret_is_kept_in_clear() -> None:
+def test_no_secret_is_stored_in_plain_text() -> None:
     """A hash, a reference to a secret store, a few first characters, or nothing."""
     allowed = re.compile(
         r"_(hash|ref|prefix)$|^(credential_group|device_api_token)_id$"  # references to rows
@@ -116,12 +116,12 @@ def test_no_secret_is_kept_in_clear() -> None:
     )
 
 
-def test_emails_of_accounts_are_unique_without_regard_to_case() -> None:
+def test_emails_of_accounts_are_unique_ignoring_case() -> None:
     index = next(i for i in models.metadata.tables["users"].indexes if i.unique)
     assert parts(index) == ["lower(email)"]
 
 
-def test_rows_that_change_say_when() -> None:
+def test_rows_that_change_have_timestamps() -> None:
     """created_at and updated_at with the one trigger, or no UPDATE at all for the application."""
     declared = Declared.on(models.metadata)
     findings = []

@@ -5,6 +5,7 @@ Every test gathers what breaks its rule over all tables and names each object.
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -13,9 +14,10 @@ from sqlalchemy.exc import ArgumentError
 
 import models
 from models.shared.base import Base, TenantScoped, tenant_access
-from tests.models.inventory import (
+from tests.support.alembic_project import ROOT
+from tests.support.declared_tables import (
     TABLES,
-    TENANT_SERIES,
+    TENANT_HYPERTABLES,
     TENANT_TABLES,
     assert_none,
     foreign_keys,
@@ -44,9 +46,36 @@ def test_every_table_has_a_domain_and_exactly_one_scope() -> None:
     )
 
 
+def test_columns_stand_before_table_args() -> None:
+    """One order in models and docs, so that a reader finds things in the same place."""
+    sources = {str(path): path.read_text() for path in (ROOT / "models").rglob("*.py")}
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        # What stands below alembic/versions is a part of a file.
+        sources |= {
+            f"{page} {number}": block
+            for number, block in enumerate(blocks)
+            if "__tablename__" in block
+        }
+    findings = []
+    for name, source in sources.items():
+        for found in ast.walk(ast.parse(source)):
+            if isinstance(found, ast.ClassDef):
+                lines = {
+                    ast.unparse(
+                        part.targets[0] if isinstance(part, ast.Assign) else part.target
+                    ): part
+                    for part in found.body
+                    if isinstance(part, ast.Assign | ast.AnnAssign)
+                }
+                if "__table_args__" in lines and list(lines)[-1] != "__table_args__":
+                    findings.append(f"{name} {found.name}: move __table_args__ to the end")
+    assert_none(findings)
+
+
 def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
     findings = []
-    for table in [*TENANT_TABLES, *TENANT_SERIES]:
+    for table in [*TENANT_TABLES, *TENANT_HYPERTABLES]:
         columns, key = list(table.columns), list(table.primary_key.columns)
         if columns[0].name != "tenant_id" or columns[0].nullable:
             findings.append(f"{table.name}: first column is {columns[0].name}")
@@ -58,7 +87,7 @@ def test_tenant_id_is_first_in_every_tenant_table_and_its_key() -> None:
 
 
 def test_only_tenant_tables_call_a_column_tenant_id() -> None:
-    """Whatever carries tenant_id is guarded by row security; tenants itself is tested apart."""
+    """A table with tenant_id has row-level security; tenants itself is tested separately."""
     assert_none(
         [
             f"{table.name} has tenant_id but scope {models.SCOPES[table.key]}"
@@ -70,9 +99,9 @@ def test_only_tenant_tables_call_a_column_tenant_id() -> None:
 
 
 def test_unique_keys_lead_with_tenant_id() -> None:
-    """A key over all tenants would tell one tenant what another has."""
+    """A key across tenants would reveal to one tenant what another has."""
     findings, used = [], set()
-    for table in [*TENANT_TABLES, *TENANT_SERIES]:
+    for table in [*TENANT_TABLES, *TENANT_HYPERTABLES]:
         unique = {str(index.name) for index in table.indexes if index.unique}
         unique |= {str(c.name) for c in table.constraints if isinstance(c, UniqueConstraint)}
         for name, columns, _ in keys(table):
@@ -86,7 +115,7 @@ def test_unique_keys_lead_with_tenant_id() -> None:
 
 
 def test_foreign_keys_between_tenant_tables_carry_tenant_id() -> None:
-    """PostgreSQL checks foreign keys without row security."""
+    """PostgreSQL checks foreign keys without row-level security."""
     findings = []
     for table, key in foreign_keys():
         pairs = [(element.parent.name, element.column.name) for element in key.elements]
@@ -112,7 +141,7 @@ def test_foreign_keys_have_the_types_of_what_they_refer_to() -> None:
 
 
 def test_foreign_keys_have_an_index_that_leads_with_their_columns() -> None:
-    """Else deleting one parent reads the whole child table."""
+    """Otherwise deleting a parent row reads the whole child table."""
     findings = []
     for table, key in foreign_keys():
         own = set(key.column_keys)
@@ -184,8 +213,8 @@ def test_names_are_lower_case_unique_and_short() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["__hidden_columns__", "__guarded_columns__"])
-def test_a_withheld_column_that_does_not_exist_is_refused(attribute: str) -> None:
-    """A misspelt name would leave the column open."""
+def test_a_hidden_or_guarded_column_must_exist(attribute: str) -> None:
+    """A misspelled name would leave the column accessible."""
     table = Table("things", MetaData())
     cls = type("Things", (TenantScoped,), {attribute: ("no_such_column",)})
     with pytest.raises(ArgumentError, match="table things has no column no_such_column"):

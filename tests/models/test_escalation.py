@@ -1,4 +1,4 @@
-"""Escalation: levels without gaps, each step given out once, nobody told who need not be."""
+"""Escalation: levels without gaps, each step returned once, no step after a reaction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.tenancy import tenant_transaction
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     GLOBEX,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
@@ -67,7 +67,7 @@ def taken(engine: Engine) -> list[tuple[Any, ...]]:
         return rows(connection, TAKE)
 
 
-def test_from_level_to_level_and_then_no_further(fleet: Engine) -> None:
+def test_an_alert_escalates_level_by_level_up_to_the_last(fleet: Engine) -> None:
     policy(fleet)
     alert = run(fleet, RAISE)[0][0]
     assert taken(fleet) == []
@@ -84,7 +84,7 @@ def test_from_level_to_level_and_then_no_further(fleet: Engine) -> None:
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "closed"])
-def test_nobody_else_is_told_once_somebody_reacts(fleet: Engine, status: str) -> None:
+def test_a_reaction_ends_the_escalation(fleet: Engine, status: str) -> None:
     policy(fleet)
     run(fleet, RAISE)
     run(fleet, f"UPDATE fleet_alert SET status = '{status}'")
@@ -93,7 +93,7 @@ def test_nobody_else_is_told_once_somebody_reacts(fleet: Engine, status: str) ->
     assert taken(fleet) == []
 
 
-def test_silenced_it_waits(fleet: Engine) -> None:
+def test_a_silenced_alert_is_not_escalated(fleet: Engine) -> None:
     policy(fleet)
     run(fleet, RAISE)
     later(fleet, 60)
@@ -118,7 +118,7 @@ def test_the_policy_of_the_rule_comes_before_the_default(fleet: Engine) -> None:
         run(fleet, statement)
     found = run(fleet, "SELECT fingerprint, escalation_policy_id FROM fleet_alert ORDER BY 1")
     assert found == [("f", POLICY), ("ruled", other)]
-    # The policy of the rule has no levels: nobody is ever due.
+    # The policy of the rule has no levels, so nothing is ever due.
     assert run(fleet, "SELECT fingerprint FROM fleet_alert WHERE next_escalation_at IS NULL") == [
         ("ruled",)
     ]
@@ -126,10 +126,10 @@ def test_the_policy_of_the_rule_comes_before_the_default(fleet: Engine) -> None:
         "INSERT INTO escalation_policies (tenant_id, name, is_default)"
         f" VALUES ('{ACME}', 'another default', true)"
     )
-    assert refused(fleet, second) == "23505"
+    assert rejected(fleet, second) == "23505"
 
 
-def test_levels_that_vanish_end_the_escalation(fleet: Engine) -> None:
+def test_deleted_levels_end_the_escalation(fleet: Engine) -> None:
     policy(fleet)
     run(fleet, RAISE)
     later(fleet, 60)
@@ -141,18 +141,18 @@ def test_levels_that_vanish_end_the_escalation(fleet: Engine) -> None:
 
 def test_levels_have_no_gaps(fleet: Engine) -> None:
     policy(fleet, levels=2)
-    assert refused(fleet, level(4)) == "23503"
-    assert refused(fleet, level(0)) == "23514"
-    assert refused(fleet, "DELETE FROM escalation_levels WHERE level = 1") == "23503"
+    assert rejected(fleet, level(4)) == "23503"
+    assert rejected(fleet, level(0)) == "23514"
+    assert rejected(fleet, "DELETE FROM escalation_levels WHERE level = 1") == "23503"
     for number in (3, 4, 5):
         run(fleet, level(number))
-    assert refused(fleet, level(6)) == "23514"
+    assert rejected(fleet, level(6)) == "23514"
     run(fleet, "DELETE FROM escalation_levels WHERE level > 2")
     run(fleet, "DELETE FROM escalation_levels")  # all at once leaves no gap
 
 
 def test_two_sessions_leave_no_gap(fleet: Engine) -> None:
-    """One takes the highest level away while the other puts one on top of it."""
+    """One deletes the highest level while the other inserts one above it."""
     policy(fleet)
     remove = "DELETE FROM escalation_levels WHERE level = 3"
     assert sqlstate(second_of_two(fleet, remove, level(4))) == "23503"
@@ -164,11 +164,11 @@ def test_two_sessions_leave_no_gap(fleet: Engine) -> None:
     assert found == [(1,), (2,), (3,), (4,)]
 
 
-def test_a_level_tells_somebody_and_keeps_him(fleet: Engine) -> None:
+def test_a_level_has_a_channel_that_cannot_be_deleted(fleet: Engine) -> None:
     policy(fleet)
-    nobody = level(4).replace(f"'{CHANNEL}'", "NULL")
-    assert refused(fleet, nobody) == "23502"
-    assert refused(fleet, "DELETE FROM notification_channels") == "23503"
+    without_channel = level(4).replace(f"'{CHANNEL}'", "NULL")
+    assert rejected(fleet, without_channel) == "23502"
+    assert rejected(fleet, "DELETE FROM notification_channels") == "23503"
 
 
 def test_two_workers_share_what_is_due(fleet: Engine) -> None:
@@ -186,7 +186,7 @@ def test_two_workers_share_what_is_due(fleet: Engine) -> None:
     assert taken(fleet) == []
 
 
-def test_the_application_takes_its_own(fleet: Engine) -> None:
+def test_the_application_takes_only_alerts_of_its_tenant(fleet: Engine) -> None:
     policy(fleet)
     policy(fleet, tenant=GLOBEX)
     ours = run(fleet, RAISE)[0][0]

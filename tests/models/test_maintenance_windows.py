@@ -7,7 +7,7 @@ import uuid
 import pytest
 from sqlalchemy import Engine
 
-from tests.models.alerting import ACME, GLOBEX, SITE, refused, run
+from tests.support.acme_and_globex import ACME, GLOBEX, SITE, rejected, run
 
 WINDOW = uuid.UUID(int=0x77)
 WEDNESDAY_NOON = "2024-07-03 12:00Z"
@@ -90,7 +90,7 @@ def test_an_endpoint_by_itself_or_its_project(fleet: Engine) -> None:
 
 
 def test_a_window_without_targets_silences_nothing(fleet: Engine) -> None:
-    """Nor does one whose last target has gone; only target_all says everything."""
+    """Nor does one whose last target was deleted; only target_all covers everything."""
     window(fleet)
     target(fleet, "device_id", "'pump'")
     run(fleet, "DELETE FROM device_registry WHERE device_id = 'pump'")
@@ -132,9 +132,7 @@ def test_it_begins_at_its_start_and_ends_before_its_end(
         ("2024-12-03 21:45Z", True),
     ],
 )
-def test_a_recurring_window_keeps_to_the_clock_of_its_place(
-    fleet: Engine, moment: str, expected: bool
-) -> None:
+def test_a_recurring_window_follows_local_time(fleet: Engine, moment: str, expected: bool) -> None:
     window(
         fleet,
         target_all="true",
@@ -158,7 +156,7 @@ def test_a_recurring_window_keeps_to_the_clock_of_its_place(
         {"recur_weekdays": "'{1}'", "recur_start_minute": "0", "recur_minutes": "1441"},
     ],
 )
-def test_windows_that_make_no_sense_are_refused(fleet: Engine, columns: dict[str, str]) -> None:
+def test_invalid_windows_are_rejected(fleet: Engine, columns: dict[str, str]) -> None:
     names, values = ", ".join(columns), ", ".join(columns.values())
     ends = "" if "ends_at" in columns else ", ends_at"
     value = "" if "ends_at" in columns else ", NULL"
@@ -166,7 +164,7 @@ def test_windows_that_make_no_sense_are_refused(fleet: Engine, columns: dict[str
         f"INSERT INTO alert_maintenance_windows (tenant_id, name, starts_at, {names}{ends})"
         f" VALUES ('{ACME}', 'w', '2024-07-01 00:00Z', {values}{value})"
     )
-    assert refused(fleet, statement) == "23514"
+    assert rejected(fleet, statement) == "23514"
 
 
 def test_a_time_zone_must_exist(fleet: Engine) -> None:
@@ -177,11 +175,11 @@ def test_a_time_zone_must_exist(fleet: Engine) -> None:
         statement = (
             f"INSERT INTO {table} (tenant_id, {columns}, timezone) VALUES ('{ACME}', {values}"
         )
-        assert refused(fleet, f"{statement}, 'Mars/Olympus')") == "22023"
+        assert rejected(fleet, f"{statement}, 'Mars/Olympus')") == "22023"
         run(fleet, f"{statement}, 'Asia/Kathmandu')")
 
 
-def test_nothing_is_raised_under_maintenance(fleet: Engine) -> None:
+def test_no_alert_is_raised_under_maintenance(fleet: Engine) -> None:
     raising = "SELECT times FROM raise_alert('{0}', 't', 3, 's', device_id => '{0}')"
     window(fleet, starts_at="now() - interval '1 hour'", ends_at="now() + interval '1 hour'")
     target(fleet, "site_id", f"'{SITE}'")  # the pump is there; the caller need not know

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from sqlalchemy import Engine
 
-from tests.models.alerting import ACME, GLOBEX, refused, run
+from tests.support.acme_and_globex import ACME, GLOBEX, rejected, run
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def test_topics_of_routes(
 
 
 @pytest.mark.parametrize("pattern", ["", "a/#/b", "a#", "a+/b", "a/b+"])
-def test_topic_filters_that_mean_nothing_are_refused(fleet: Engine, pattern: str) -> None:
+def test_invalid_topic_filters_are_rejected(fleet: Engine, pattern: str) -> None:
     statement = (
         "INSERT INTO message_routes (tenant_id, name, topic_filter, destination_type)"
         f" VALUES ('{ACME}', 'r', :f, 'webhook')"
     )
-    assert refused(fleet, statement, f=pattern) == "23514"
+    assert rejected(fleet, statement, f=pattern) == "23514"
 
 
 def test_dead_letters_outlive_their_route(fleet: Engine) -> None:
@@ -58,10 +58,10 @@ def test_dead_letters_outlive_their_route(fleet: Engine) -> None:
         f" destination_type) VALUES ('{ACME}', '{route}', 't', '[1]', 'webhook')"
     )
     run(fleet, letter)
-    assert refused(fleet, letter.replace("'[1]'", "'null'")) == "23514"
-    assert refused(fleet, letter.replace(str(ACME), str(GLOBEX)), GLOBEX) == "23503"
+    assert rejected(fleet, letter.replace("'[1]'", "'null'")) == "23514"
+    assert rejected(fleet, letter.replace(str(ACME), str(GLOBEX)), GLOBEX) == "23503"
     run(fleet, "DELETE FROM message_routes")
     assert run(fleet, "SELECT route_id, status FROM dead_letter_messages") == [(None, "failed")]
     replayed = "UPDATE dead_letter_messages SET status = 'replayed'"
-    assert refused(fleet, replayed) == "23514"
+    assert rejected(fleet, replayed) == "23514"
     run(fleet, f"{replayed}, replayed_at = now()")

@@ -11,18 +11,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     BOB,
     GLOBEX,
     SITE,
+    listener,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
 )
-from tests.models.test_alerts import listener
 
 MAIL, CHAT = uuid.UUID(int=0xC1), uuid.UUID(int=0xC2)
 RAISE = "SELECT alert_id FROM raise_alert('f/{0}', 'hot', {1}, 's', device_id => '{0}')"
@@ -64,7 +64,7 @@ def taken(engine: Engine, worker: str = "w", wanted: int = 10) -> list[tuple[Any
 def finished(
     engine: Engine, job: uuid.UUID, delivered: bool, worker: str = "w", tenant: uuid.UUID = ACME
 ) -> str | None:
-    error = "NULL" if delivered else "'connection refused'"
+    error = "NULL" if delivered else "'connection rejected'"
     with operator(engine) as connection:
         statement = FINISH.format(job, worker, delivered, tenant, error)
         found: str | None = rows(connection, statement)[0][0]
@@ -115,7 +115,7 @@ def desk(fleet: Engine) -> Iterator[Engine]:
         ),
     ],
 )
-def test_settings_hold_no_secrets(
+def test_settings_cannot_contain_secrets(
     fleet: Engine, table: str, column: str, others: dict[str, str]
 ) -> None:
     statement = (
@@ -123,11 +123,11 @@ def test_settings_hold_no_secrets(
         f" VALUES ('{ACME}', :config, {', '.join(others.values())})"
     )
     for config in SECRETS:
-        assert refused(fleet, statement, config=json.dumps(config)) == "23514", config
+        assert rejected(fleet, statement, config=json.dumps(config)) == "23514", config
     run(fleet, statement, config="{}")
 
 
-def test_settings_may_name_secrets_and_say_everything_else(fleet: Engine) -> None:
+def test_settings_may_refer_to_secrets(fleet: Engine) -> None:
     config = {
         "url": "https://mail.test:8443/hook?a=b:c@d",
         "password_ref": "mail/acme",
@@ -141,7 +141,7 @@ def test_settings_may_name_secrets_and_say_everything_else(fleet: Engine) -> Non
         f" VALUES ('{ACME}', 'n', 'email', :config, 'mail/acme')",
         config=json.dumps(config),
     )
-    assert refused(fleet, channel(uuid.uuid4(), "x").replace("'email'", "'pigeon'")) == "23514"
+    assert rejected(fleet, channel(uuid.uuid4(), "x").replace("'email'", "'pigeon'")) == "23514"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_settings_may_name_secrets_and_say_everything_else(fleet: Engine) -> Non
         ({"is_enabled": "false"}, False),
     ],
 )
-def test_rules_choose(desk: Engine, columns: dict[str, str], matches: bool) -> None:
+def test_rules_select_alerts(desk: Engine, columns: dict[str, str], matches: bool) -> None:
     run(
         desk,
         "INSERT INTO device_tags (tenant_id, device_id, tag, value)"
@@ -173,14 +173,14 @@ def test_rules_choose(desk: Engine, columns: dict[str, str], matches: bool) -> N
     assert routed(desk, raised(desk)) == ([MAIL] if matches else [])
 
 
-def test_a_rule_of_a_site_does_not_match_elsewhere_and_goes_with_it(desk: Engine) -> None:
+def test_a_rule_of_a_site_matches_only_there_and_is_deleted_with_it(desk: Engine) -> None:
     run(desk, rule(site_id=f"'{SITE}'"))
     assert routed(desk, raised(desk, "lamp")) == []
     run(desk, "DELETE FROM sites")
     assert run(desk, "SELECT count(*) FROM notification_routing_rules") == [(0,)]
 
 
-def test_each_channel_hears_once(desk: Engine) -> None:
+def test_each_channel_is_notified_once(desk: Engine) -> None:
     for _ in range(2):
         run(desk, rule(MAIL, deliver_on="'{opened,closed}'"))
     run(desk, rule(CHAT))
@@ -202,14 +202,14 @@ def test_two_sessions_queue_it_once(desk: Engine) -> None:
         "INSERT INTO notification_jobs (tenant_id, channel_id, alert_id, event)"
         f" VALUES ('{ACME}', '{MAIL}', {alert}, 'opened')"
     )
-    assert refused(desk, by_hand) == "23505"
+    assert rejected(desk, by_hand) == "23505"
     run(
         desk,
         by_hand.replace("event)", "event, user_id)").replace("'opened')", f"'opened', '{BOB}')"),
     )
 
 
-def test_what_flaps_is_throttled(desk: Engine) -> None:
+def test_flapping_alerts_are_throttled(desk: Engine) -> None:
     run(desk, rule(throttle_minutes="10"))
     assert routed(desk, raised(desk)) == [MAIL]
     run(desk, "UPDATE fleet_alert SET status = 'closed'")
@@ -223,7 +223,7 @@ def test_what_flaps_is_throttled(desk: Engine) -> None:
     assert routed(desk, flapping) == [MAIL]
 
 
-def test_silence_and_disabled_channels_say_nothing(desk: Engine) -> None:
+def test_silenced_alerts_and_disabled_channels_queue_nothing(desk: Engine) -> None:
     run(desk, rule())
     alert = raised(desk)
     run(desk, "UPDATE fleet_alert SET silenced_until = now() + interval '1 hour'")
@@ -239,7 +239,7 @@ def test_nothing_of_another_tenant_is_routed(desk: Engine) -> None:
     assert routed(desk, alert) == []
     assert routed(desk, alert, tenant=GLOBEX) == []
     across = rule(CHAT, GLOBEX)
-    assert refused(desk, across, GLOBEX) == "23503", "a channel of Acme"
+    assert rejected(desk, across, GLOBEX) == "23503", "a channel of Acme"
 
 
 def queued(engine: Engine, tenant: uuid.UUID = ACME, jobs: int = 1) -> None:
@@ -260,14 +260,14 @@ def test_two_workers_share_the_queue(desk: Engine) -> None:
     assert taken(desk) == []
 
 
-def test_the_application_takes_its_own_jobs(desk: Engine) -> None:
+def test_the_application_takes_only_jobs_of_its_tenant(desk: Engine) -> None:
     queued(desk, ACME)
     queued(desk, GLOBEX)
     assert [tenant for _, tenant, _ in run(desk, TAKE.format("w", 9))] == [ACME]
-    assert refused(desk, FINISH.format(uuid.uuid4(), "w", True, ACME, "NULL")) == "42501"
+    assert rejected(desk, FINISH.format(uuid.uuid4(), "w", True, ACME, "NULL")) == "42501"
 
 
-def test_delivered_it_is_over_and_logged(desk: Engine) -> None:
+def test_a_delivered_job_is_completed_and_logged(desk: Engine) -> None:
     queued(desk)
     ((job, *_),) = taken(desk)
     assert finished(desk, job, True, worker="another") is None
@@ -281,7 +281,7 @@ def test_delivered_it_is_over_and_logged(desk: Engine) -> None:
     assert found == [("completed", True, None)]
 
 
-def test_it_is_tried_again_after_longer_and_longer_and_then_given_up(desk: Engine) -> None:
+def test_delays_between_attempts_grow_until_the_job_fails(desk: Engine) -> None:
     queued(desk)
     wait = "SELECT extract(epoch FROM next_run_at - updated_at)::float FROM notification_jobs"
     for attempt, least in enumerate((30, 60, 120, 240), start=1):
@@ -296,14 +296,14 @@ def test_it_is_tried_again_after_longer_and_longer_and_then_given_up(desk: Engin
     change(desk, "next_run_at = now()")
     assert taken(desk) == []
     found = run(desk, "SELECT status, attempts, last_error FROM notification_jobs")
-    assert found == [("failed", 5, "connection refused")]
+    assert found == [("failed", 5, "connection rejected")]
     assert run(desk, "SELECT count(*) FROM notification_log WHERE NOT success") == [(5,)]
     again = "status = 'pending', attempts = 0, finished_at = NULL, next_run_at = now()"
     run(desk, f"UPDATE notification_jobs SET {again}")
     assert [attempt for *_, attempt in taken(desk)] == [1]
 
 
-def test_a_worker_that_fell_silent_loses_the_job(desk: Engine) -> None:
+def test_a_worker_loses_its_job_when_the_lease_ends(desk: Engine) -> None:
     queued(desk)
     ((job, *_),) = taken(desk, "lost")
     assert taken(desk, "next") == []
@@ -316,7 +316,7 @@ def test_a_worker_that_fell_silent_loses_the_job(desk: Engine) -> None:
     assert found == [("failed", "the worker fell silent")]
 
 
-def test_old_news_is_not_delivered(desk: Engine) -> None:
+def test_expired_jobs_are_not_delivered(desk: Engine) -> None:
     queued(desk)
     run(desk, "UPDATE notification_channels SET is_enabled = false")
     assert taken(desk) == []
@@ -327,18 +327,18 @@ def test_old_news_is_not_delivered(desk: Engine) -> None:
     assert found == [("canceled", "not delivered in time")]
 
 
-def test_jobs_about_nothing_or_two_things_are_refused(desk: Engine) -> None:
+def test_a_job_is_about_exactly_one_object(desk: Engine) -> None:
     alert = raised(desk)
     insert = "INSERT INTO notification_jobs (tenant_id, channel_id, event, alert_id, incident_id)"
     for about in ("NULL, NULL", f"{alert}, '{uuid.uuid4()}'"):
-        assert refused(desk, f"{insert} VALUES ('{ACME}', '{MAIL}', 'opened', {about})") == "23514"
+        assert rejected(desk, f"{insert} VALUES ('{ACME}', '{MAIL}', 'opened', {about})") == "23514"
     change_to = "UPDATE notification_jobs SET status = '{}'"
     queued(desk)
     for status in ("processing", "completed", "sent"):
-        assert refused(desk, change_to.format(status)) == "23514"
+        assert rejected(desk, change_to.format(status)) == "23514"
 
 
-def test_listeners_hear_of_something_to_deliver_and_nothing_else(desk: Engine) -> None:
+def test_listeners_are_notified_of_pending_jobs_only(desk: Engine) -> None:
     run(desk, rule(MAIL))
     run(desk, rule(CHAT))
     alert = raised(desk)
@@ -353,7 +353,7 @@ def test_listeners_hear_of_something_to_deliver_and_nothing_else(desk: Engine) -
         assert heard() == [str(ACME)], "pending again"
 
 
-def test_deleting_a_channel_takes_its_queue_but_not_its_log(desk: Engine) -> None:
+def test_deleting_a_channel_deletes_its_jobs_but_not_its_log(desk: Engine) -> None:
     queued(desk)
     ((job, *_),) = taken(desk)
     finished(desk, job, True)

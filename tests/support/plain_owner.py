@@ -1,4 +1,4 @@
-"""An owner that is no superuser, for a database that a superuser made."""
+"""An owner that is not a superuser, for a database that a superuser created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.engines import engine_of
 
 @contextmanager
 def plain_owner(database: str) -> Iterator[str]:
-    """The URL of a new login that owns the database and everything in it, as the runner wants it.
+    """The URL of a new login that owns the database and everything in it, as the runner requires.
 
     It may SET ROLE to our roles; afterwards it is gone and its things are the superuser's.
     """
@@ -37,7 +37,7 @@ def plain_owner(database: str) -> Iterator[str]:
 
 
 def _handed_over(name: str) -> str:
-    """REASSIGN OWNED cannot take anything from the superuser who made the cluster."""
+    """REASSIGN OWNED cannot take anything from the superuser who created the cluster."""
     return f"""
         DO $$
         DECLARE thing record;

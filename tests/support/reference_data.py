@@ -1,4 +1,4 @@
-"""What the tests of the reference data share: how many rows there are, reading, changing."""
+"""Reference data: the number of its rows, and functions to read and change it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRITTEN = {
     "template_slot_compat": 7,
 }
 COPIED = {"roles": 12, "role_permissions": 806}
-"""Rows of each tenant; those of the platform are made by the same step."""
+"""Rows of each tenant, the platform included."""
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def read(engine: Engine, query: str, **values: Any) -> Any:
 
 
 def changed(engine: Engine) -> dict[str, int]:
-    """Apply, and say what that changed."""
+    """Apply the reference data; returns subject to rows changed."""
     return {entry.name: entry.changed for entry in reference.apply(engine) if entry.changed}
 
 
@@ -70,7 +70,7 @@ def counts(engine: Engine) -> dict[str, int]:
 
 
 def versions(engine: Engine) -> dict[str, Any]:
-    """The identity of each row's current version: any write gives it another."""
+    """The identity of each row's version, which any write changes."""
     with engine.connect() as connection:
         return {
             name: sorted(connection.execute(sa.text(f"SELECT xmin::text, ctid::text FROM {name}")))

@@ -22,17 +22,17 @@ def counts(engine: Engine, tenant_id: uuid.UUID) -> dict[str, int]:
 
 
 def checksums(engine: Engine, tenant_id: uuid.UUID) -> dict[str, str]:
-    """Relation to a checksum over every column of every row of a tenant."""
+    """Table to a checksum over every column of every row of a tenant."""
     with engine.connect() as connection:
         return {
-            relation.name: connection.execute(
+            table.name: connection.execute(
                 sa.text(
                     "SELECT md5(coalesce(string_agg(x::text, ' ' ORDER BY x::text), ''))"
-                    f" FROM {relation.sql} x WHERE tenant_id = :tenant"
+                    f" FROM {table.sql} x WHERE tenant_id = :tenant"
                 ),
                 {"tenant": tenant_id},
             ).scalar_one()
-            for relation in tenant_tables.tenant_relations(connection)
+            for table in tenant_tables.read_tenant_tables(connection)
         }
 
 

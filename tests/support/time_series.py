@@ -1,4 +1,4 @@
-"""What the tests of hypertables share: a migrated database on each edition, tenants, rows."""
+"""Hypertables: a migrated database of each edition, tenants and their rows."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.engines import engine_of
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))
 SLUGS = {ACME: "acme", GLOBEX: "globex", HOOLI: "hooli"}
 RAW = "timeseries.telemetry"
-AS_IT_STANDS = {"no_parameters": True}
-"""% is a letter."""
+RAW_SQL = {"no_parameters": True}
+"""For statements in which % is not a placeholder."""
 
 
 def migrate(url: str) -> None:
@@ -34,7 +34,7 @@ def migrate(url: str) -> None:
 
 
 def _stop_workers(engine: Engine) -> None:
-    """Where the server runs jobs, none of this database's may begin before a test can stop it."""
+    """If the server runs jobs, none of this database may start before a test can stop it."""
     with engine.connect() as connection:
         superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
         if superuser and available(connection) is Edition.COMMUNITY:
@@ -61,7 +61,7 @@ def run_script(url: str, text: str) -> None:
 
 @contextmanager
 def owned(url: str) -> Iterator[str]:
-    """The URL of a login that owns the still empty database and is no superuser."""
+    """The URL of a login that owns the empty database and is not a superuser."""
     name, password = f"owner_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     made = sa.make_url(url)
     with engine_of(url) as engine:
@@ -88,23 +88,23 @@ def owned(url: str) -> Iterator[str]:
 def execute(engine: Engine, *statements: str) -> None:
     with engine.begin() as connection:
         for statement in statements:
-            connection.exec_driver_sql(statement, execution_options=AS_IT_STANDS)
+            connection.exec_driver_sql(statement, execution_options=RAW_SQL)
 
 
 def alone(engine: Engine, *statements: str) -> list[Any]:
-    """Each statement outside of a transaction; the rows of the last one that has any."""
+    """Execute each statement outside a transaction; returns the rows of the last query."""
     rows: list[Any] = []
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         for statement in statements:
-            result = connection.exec_driver_sql(statement, execution_options=AS_IT_STANDS)
+            result = connection.exec_driver_sql(statement, execution_options=RAW_SQL)
             rows = list(result) if result.returns_rows else rows
     return rows
 
 
 def scalar(engine: Engine, query: str) -> Any:
     with engine.connect() as connection:
-        return connection.exec_driver_sql(query, execution_options=AS_IT_STANDS).scalar_one()
+        return connection.exec_driver_sql(query, execution_options=RAW_SQL).scalar_one()
 
 
 def make_tenants(engine: Engine) -> None:
@@ -119,7 +119,7 @@ def make_tenants(engine: Engine) -> None:
 def add_rows(
     engine: Engine, tenant: uuid.UUID, age: str, rows: int = 100, step: str = "1 second"
 ) -> None:
-    """``rows`` messages from ``age`` ago on, never over the end of that day."""
+    """``rows`` messages from ``age`` ago on, within one day."""
     execute(
         engine,
         f"INSERT INTO {RAW} (tenant_id, ts, device_id, seq, metrics)"
@@ -143,7 +143,7 @@ def compress(engine: Engine) -> None:
 
 
 def stop_jobs(engine: Engine) -> None:
-    """So that nothing happens behind a test's back."""
+    """Stop the jobs of the policies, so that they do not interfere with a test."""
     alone(
         engine,
         "SELECT alter_job(job_id, next_start => now() + interval '1 year')"
@@ -162,7 +162,7 @@ def checksum(engine: Engine, relation: str, tenant: uuid.UUID | None = None) -> 
 
 
 def checksums(engine: Engine, tenant: uuid.UUID) -> dict[str, str]:
-    """Of raw data and both rollups."""
+    """Checksums of a tenant's raw data and rollups."""
     names = (RAW, f"{RAW}_hourly", f"{RAW}_daily")
     return {name: checksum(engine, name, tenant) for name in names}
 

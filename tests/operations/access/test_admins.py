@@ -1,4 +1,4 @@
-"""The first operator: one account, a token that only he has, and a line in the audit log."""
+"""The first operator: one account, a token shown only once, and an entry in the audit log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(seeded_database: str) -> Iterator[Rows]:
 
 
 class Rows:
-    """What is in the database, as a superuser sees it."""
+    """Rows as a superuser sees them."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
@@ -50,7 +50,7 @@ class Rows:
 
 def test_the_first_operator(engine: Engine, rows: Rows) -> None:
     made = admins.create(engine, " Ann@EXAMPLE.com", name="Ann", actor="root@host")
-    assert (made.account.email, made.account.made, made.joined) == ("Ann@example.com", True, True)
+    assert (made.account.email, made.account.is_new, made.joined) == ("Ann@example.com", True, True)
     [user] = rows(
         "SELECT id, email, display_name, is_active, is_system FROM users WHERE NOT is_system"
     )
@@ -88,7 +88,11 @@ def test_only_the_hash_of_the_token_is_stored(engine: Engine, rows: Rows) -> Non
 def test_the_same_address_again_gets_a_new_token(engine: Engine, rows: Rows) -> None:
     first = admins.create(engine, "ann@example.com", name="Ann")
     again = admins.create(engine, "ANN@example.com", name="Other")
-    assert (again.account.id, again.account.made, again.joined) == (first.account.id, False, False)
+    assert (again.account.id, again.account.is_new, again.joined) == (
+        first.account.id,
+        False,
+        False,
+    )
     assert rows("SELECT display_name FROM users WHERE NOT is_system") == [("Ann",)]
     assert rows("SELECT count(*) FROM user_roles") == [(1,)]
     hashes = rows("SELECT token_hash FROM password_reset_tokens")
@@ -103,11 +107,11 @@ def test_used_tokens_stay_as_history(engine: Engine, rows: Rows, seeded_database
     assert rows("SELECT count(*), count(used_at) FROM password_reset_tokens") == [(2, 1)]
 
 
-def test_several_at_once_make_one_account(engine: Engine, rows: Rows) -> None:
+def test_concurrent_runs_create_one_account(engine: Engine, rows: Rows) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: admins.create(engine, "ann@example.com"), range(4)))
     assert len({each.account.id for each in made}) == 1
-    assert sorted(each.account.made for each in made) == [False, False, False, True]
+    assert sorted(each.account.is_new for each in made) == [False, False, False, True]
     assert rows("SELECT count(*) FROM password_reset_tokens") == [(1,)]
     assert rows("SELECT count(*) FROM user_roles") == [(1,)]
 
@@ -124,31 +128,31 @@ def test_a_member_without_rights_becomes_an_owner(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("UPDATE users SET is_active = false WHERE NOT is_system", "is deactivated"),
-        ("UPDATE tenant_members SET status = 'disabled'", "is shut out of the platform"),
+        ("UPDATE tenant_members SET status = 'disabled'", "is disabled on the platform"),
     ],
 )
-def test_who_was_shut_out_stays_out(
-    engine: Engine, rows: Rows, seeded_database: str, change: str, said: str
+def test_a_disabled_account_stays_disabled(
+    engine: Engine, rows: Rows, seeded_database: str, change: str, message: str
 ) -> None:
     admins.create(engine, "ann@example.com")
     before = rows("SELECT token_hash FROM password_reset_tokens")
     with engine_of(seeded_database) as superuser, superuser.begin() as connection:
         connection.exec_driver_sql(change)
-    with pytest.raises(AccountError, match=said):
+    with pytest.raises(AccountError, match=message):
         admins.create(engine, "ann@example.com")
     assert rows("SELECT token_hash FROM password_reset_tokens") == before
 
 
-def test_the_system_account_is_no_operator(engine: Engine, rows: Rows) -> None:
+def test_the_system_account_cannot_be_an_operator(engine: Engine, rows: Rows) -> None:
     [(email,)] = rows("SELECT email FROM users WHERE is_system")
     with pytest.raises(AccountError, match="the account of the platform itself"):
         admins.create(engine, str(email))
 
 
-def test_without_reference_data_the_mend_is_named(migrated_database: str) -> None:
+def test_without_reference_data_the_command_is_named(migrated_database: str) -> None:
     with engine_of(migrated_database) as engine:
         with pytest.raises(AccountError, match="run `python -m operations reference`"):
             admins.create(engine, "ann@example.com")
@@ -165,7 +169,7 @@ def test_without_reference_data_the_mend_is_named(migrated_database: str) -> Non
         "a@b.example",
     ],
 )
-def test_addresses(address: str) -> None:
+def test_valid_addresses(address: str) -> None:
     assert checked_email(f" {address}\n") == address
 
 
@@ -188,7 +192,7 @@ def test_addresses(address: str) -> None:
         f"{'a' * 250}@example.com",
     ],
 )
-def test_no_addresses(address: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     with pytest.raises(AccountError, match="is not an e-mail address"):
         checked_email(address)
 

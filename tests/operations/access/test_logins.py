@@ -1,4 +1,4 @@
-"""Login roles: a password that nobody else knows, exactly one role, and nothing more."""
+"""Login roles: a password that is stored nowhere, exactly one role, and nothing more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LATER = datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC)
 
 @pytest.fixture(scope="module", params=["16 and newer", "15"])
 def server(request: pytest.FixtureRequest) -> Iterator[TemporaryServer]:
-    """A cluster of its own, whose roles were made by an owner that is no superuser.
+    """A separate cluster, whose roles were created by an owner that is not a superuser.
 
     Membership has had options of its own since PostgreSQL 16, so both kinds are tried.
     """
@@ -56,7 +56,7 @@ def url_of(server: TemporaryServer, user: str, password: str = "x") -> str:
 
 @pytest.fixture(params=["superuser", "owner"])
 def engine(request: pytest.FixtureRequest, server: TemporaryServer) -> Iterator[Engine]:
-    """The engine that makes logins; those that a test made are dropped after it."""
+    """The engine that creates logins, which are dropped after the test."""
     url = server.url("house") if request.param == "superuser" else url_of(server, OWNER)
     with engine_of(url) as engine:
         yield engine
@@ -171,7 +171,7 @@ def test_neither_the_server_nor_its_log_sees_the_password(engine: Engine) -> Non
     assert second.password not in everything
 
 
-def test_list_tells_what_each_login_is(server: TemporaryServer, engine: Engine) -> None:
+def test_list_describes_each_login(server: TemporaryServer, engine: Engine) -> None:
     made = logins.create(engine, "t one", "fleet_app", valid_until=LATER, connection_limit=7)
     logins.create(engine, "t two", "fleet_auth")
     with logged_in(server, made):
@@ -183,46 +183,56 @@ def test_list_tells_what_each_login_is(server: TemporaryServer, engine: Engine) 
 
 
 @pytest.mark.parametrize(
-    ("name", "role", "options", "said"),
+    ("name", "role", "options", "message"),
     [
-        ("t app", "fleet_ap", {}, "'fleet_ap' is no role of ours: expected one of fleet_app"),
-        ("t app", "postgres", {}, "'postgres' is no role of ours"),
+        (
+            "t app",
+            "fleet_ap",
+            {},
+            "'fleet_ap' is not a role of the project: expected one of fleet_app",
+        ),
+        ("t app", "postgres", {}, "'postgres' is not a role of the project"),
         ("postgres", "fleet_app", {}, "the role postgres exists already"),
         ("fleet_app", "fleet_app", {}, "the role fleet_app exists already"),
-        ("", "fleet_app", {}, "cannot be a name"),
-        ("t " + "ä" * 31, "fleet_app", {}, "cannot be a name"),
-        ("pg_app", "fleet_app", {}, "the login pg_app cannot be made: role name .* is reserved"),
-        ("t app", "fleet_app", {"connection_limit": 0}, "lets nobody in"),
-        ("t app", "fleet_app", {"valid_until": LATER.replace(year=2020)}, "has passed"),
+        ("", "fleet_app", {}, "is not a valid name"),
+        ("t " + "ä" * 31, "fleet_app", {}, "is not a valid name"),
+        ("pg_app", "fleet_app", {}, "the login pg_app cannot be created: role name .* is reserved"),
+        ("t app", "fleet_app", {"connection_limit": 0}, "allows no session"),
+        (
+            "t app",
+            "fleet_app",
+            {"valid_until": LATER.replace(year=2020)},
+            "expected a time that has not passed",
+        ),
     ],
 )
-def test_what_cannot_be_made_is_refused(
-    engine: Engine, name: str, role: str, options: dict[str, object], said: str
+def test_invalid_logins_are_rejected(
+    engine: Engine, name: str, role: str, options: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(LoginError, match=said) as raised:
+    with pytest.raises(LoginError, match=message) as raised:
         logins.create(engine, name, role, **options)
     assert "\n" not in str(raised.value)
     assert [login.name for login in logins.listed(engine)] == [OWNER]
 
 
 @pytest.mark.parametrize(
-    ("definition", "said"),
+    ("definition", "message"),
     [
         (None, "it does not exist"),
         ("SUPERUSER LOGIN IN ROLE fleet_app", "it is a superuser"),
         ("NOLOGIN IN ROLE fleet_app", "it cannot log in"),
         ("LOGIN BYPASSRLS IN ROLE fleet_app", "an attribute such as"),
-        ("LOGIN", "expected exactly one of our roles, found none"),
+        ("LOGIN", "expected exactly one role of the project, found none"),
         ("LOGIN IN ROLE fleet_app, fleet_auth", "found fleet_app, fleet_auth"),
     ],
 )
-def test_only_logins_of_ours_are_rotated(
-    server: TemporaryServer, engine: Engine, definition: str | None, said: str
+def test_only_logins_of_the_project_are_rotated(
+    server: TemporaryServer, engine: Engine, definition: str | None, message: str
 ) -> None:
     if definition:
         with engine_of(server.url("house")) as superuser, superuser.begin() as connection:
             connection.exec_driver_sql(f'CREATE ROLE "t odd" {definition}')
-    with pytest.raises(LoginError, match=said):
+    with pytest.raises(LoginError, match=message):
         logins.rotate(engine, "t odd")
 
 
@@ -241,7 +251,7 @@ def test_a_login_with_a_second_role_through_a_group_is_not_rotated(
         logins.rotate(engine, "t app")
 
 
-def test_a_missing_right_is_named(server: TemporaryServer) -> None:
+def test_a_missing_privilege_is_named(server: TemporaryServer) -> None:
     with engine_of(server.url("house")) as superuser, superuser.begin() as connection:
         modern = connection.dialect.server_version_info >= (16,)
         connection.exec_driver_sql("CREATE ROLE \"t weak\" LOGIN PASSWORD 'x'")
@@ -257,11 +267,11 @@ def test_a_missing_right_is_named(server: TemporaryServer) -> None:
                 logins.rotate(engine, "t app")
         with engine_of(url_of(server, "t half")) as engine:
             if modern:
-                mend = 'GRANT fleet_app TO "t half" WITH ADMIN OPTION'
-                with pytest.raises(LoginError, match=f"lacks the ADMIN option.*{mend}"):
+                fix = 'GRANT fleet_app TO "t half" WITH ADMIN OPTION'
+                with pytest.raises(LoginError, match=f"lacks the ADMIN option.*{fix}"):
                     logins.create(engine, "t new", "fleet_app")
-                mend = 'GRANT "t app" TO "t half" WITH ADMIN OPTION'
-                with pytest.raises(LoginError, match=f"lacks the ADMIN option.*{mend}"):
+                fix = 'GRANT "t app" TO "t half" WITH ADMIN OPTION'
+                with pytest.raises(LoginError, match=f"lacks the ADMIN option.*{fix}"):
                     logins.rotate(engine, "t app")
             else:
                 logins.create(engine, "t new", "fleet_app")
@@ -272,7 +282,7 @@ def test_a_missing_right_is_named(server: TemporaryServer) -> None:
                 connection.exec_driver_sql(f'DROP ROLE IF EXISTS "{name}"')
 
 
-def test_a_server_without_our_roles_says_what_to_run() -> None:
+def test_without_the_roles_the_command_is_named() -> None:
     with (
         TemporaryServer(embedded_programs(18)) as empty,
         engine_of(empty.url("postgres")) as engine,
@@ -289,12 +299,12 @@ def test_a_server_without_our_roles_says_what_to_run() -> None:
         (" 2030-12-31 18:00Z ", datetime.datetime(2030, 12, 31, 18, tzinfo=datetime.UTC)),
     ],
 )
-def test_moments(text: str, moment: datetime.datetime) -> None:
+def test_valid_dates(text: str, moment: datetime.datetime) -> None:
     assert logins.moment(text) == moment
 
 
-def test_no_moment() -> None:
-    with pytest.raises(LoginError, match="'next year' is no moment"):
+def test_an_invalid_date() -> None:
+    with pytest.raises(LoginError, match="'next year' is not a date"):
         logins.moment("next year")
 
 

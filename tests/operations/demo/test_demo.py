@@ -1,4 +1,4 @@
-"""The demonstration: the same every time, made once, and what it shows is what there is."""
+"""The demonstration: created once, the same in every run, and shown correctly."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from models.shared.base import PLATFORM_TENANT_ID
+from operations.cli import main
 from operations.commands import demo as command
 from operations.demo import registration, visibility
 from operations.demo.registration import DemoError
@@ -35,10 +36,10 @@ def run(seeded_database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 def make(engine: Engine, devices: int = DEVICES) -> list[Tenant]:
     made = []
-    for wanted in TENANTS:
-        tenant, _ = registration.ensure_tenant(engine, wanted)
-        numbers = registration.missing_devices(engine, wanted, tenant.tenant_id, devices)
-        registration.register(engine, wanted, tenant.tenant_id, numbers, lambda devices: None)
+    for demo_tenant in TENANTS:
+        tenant, _ = registration.ensure_tenant(engine, demo_tenant)
+        numbers = registration.missing_devices(engine, demo_tenant, tenant.tenant_id, devices)
+        registration.register(engine, demo_tenant, tenant.tenant_id, numbers, lambda devices: None)
         made.append(tenant)
     return made
 
@@ -67,7 +68,7 @@ def everything(engine: Engine) -> dict[str, int]:
 
 
 def registered(engine: Engine) -> str:
-    """A checksum over what does not depend on ids and times that the database gives."""
+    """A checksum over everything except IDs and times that the database generates."""
     return scalar(
         engine,
         """
@@ -85,7 +86,7 @@ def registered(engine: Engine) -> str:
     )
 
 
-def test_the_second_time_adds_nothing(run: Callable[..., Any], engine: Engine) -> None:
+def test_a_second_run_adds_nothing(run: Callable[..., Any], engine: Engine) -> None:
     first = run("--devices", str(2 * DEVICES))
     assert first.exit_code == 0, first.output
     assert f"device_registry {DEVICES}" in first.output
@@ -104,7 +105,7 @@ def test_the_second_time_adds_nothing(run: Callable[..., Any], engine: Engine) -
     assert everything(engine)["device_registry"] == 2 * DEVICES + 1
 
 
-def test_it_is_the_same_every_time(engine: Engine) -> None:
+def test_every_run_creates_the_same_rows(engine: Engine) -> None:
     make(engine)
     first = registered(engine)
     registration.remove(engine, deletion.silent)
@@ -112,27 +113,29 @@ def test_it_is_the_same_every_time(engine: Engine) -> None:
     assert registered(engine) == first
 
 
-def test_a_stopped_run_goes_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     make(engine)
     whole = registered(engine)
     registration.remove(engine, deletion.silent)
 
     monkeypatch.setattr(registration, "BATCH", GATEWAY_SPAN)
-    wanted = TENANTS[0]
-    tenant, _ = registration.ensure_tenant(engine, wanted)
+    demo_tenant = TENANTS[0]
+    tenant, _ = registration.ensure_tenant(engine, demo_tenant)
 
     def stop(devices: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        registration.register(engine, wanted, tenant.tenant_id, list(range(1, DEVICES + 1)), stop)
-    missing = registration.missing_devices(engine, wanted, tenant.tenant_id, DEVICES)
+        registration.register(
+            engine, demo_tenant, tenant.tenant_id, list(range(1, DEVICES + 1)), stop
+        )
+    missing = registration.missing_devices(engine, demo_tenant, tenant.tenant_id, DEVICES)
     assert missing == list(range(GATEWAY_SPAN + 1, DEVICES + 1))
     make(engine)
     assert registered(engine) == whole
 
 
-def test_what_is_shown_is_what_there_is(engine: Engine) -> None:
+def test_the_counts_shown_are_correct(engine: Engine) -> None:
     made = make(engine)
     for tenant in made:
         seen = visibility.seen_by_tenant(engine, tenant)
@@ -154,7 +157,7 @@ def tenants_rows(engine: Engine, tenant: Tenant) -> dict[str, int]:
         return count_rows(connection, tenant.tenant_id)
 
 
-def test_an_operator_sees_all_and_leaves_a_line(engine: Engine) -> None:
+def test_an_operator_sees_all_tenants_and_is_logged(engine: Engine) -> None:
     made = make(engine)
     rows, audit = visibility.seen_by_operator(engine)
     assert [(row.slug, row.devices) for row in rows] == [
@@ -164,24 +167,28 @@ def test_an_operator_sees_all_and_leaves_a_line(engine: Engine) -> None:
     assert (audit.action, audit.login) == ("demo.look", engine.url.username)
 
 
-def test_nobody_gets_through(engine: Engine) -> None:
+def test_every_attempt_is_rejected(engine: Engine) -> None:
     one, other = make(engine)
     for intruder, victim in ((one, other), (other, one)):
         before = visibility.fingerprint(engine, victim)
         answers = {a.attempt: a for a in visibility.attempts(engine, intruder, victim)}
         assert all(answer.rejected for answer in answers.values())
         assert answers["change a device"].text == "UPDATE 0"
-        assert answers["insert a site for them"].text.startswith("ERROR 42501: new row violates")
+        assert answers["insert a site for that tenant"].text.startswith(
+            "ERROR 42501: new row violates"
+        )
         assert answers["add a sensor to their device"].text.startswith("ERROR 23503: ")
         assert visibility.fingerprint(engine, victim) == before
         assert visibility.chosen_tenant(engine, intruder, victim) == DEVICES
 
 
-def test_a_hole_would_be_shown(run: Callable[..., Any], engine: Engine) -> None:
-    """Without its policies the demonstration must say NO, keep nothing, and fail."""
+def test_a_successful_attempt_is_shown(run: Callable[..., Any], engine: Engine) -> None:
+    """Without policies the demonstration must show NO, keep nothing, and fail."""
     make(engine)
     execute(engine, "CREATE POLICY hole ON device_registry TO fleet_app USING (true)")
-    one, other = [tenant for wanted in TENANTS if (tenant := registration.find(engine, wanted))]
+    one, other = [
+        tenant for demo_tenant in TENANTS if (tenant := registration.find(engine, demo_tenant))
+    ]
     before = visibility.fingerprint(engine, one)
     through = {a.attempt for a in visibility.attempts(engine, other, one) if not a.rejected}
     assert {"read a device, naming tenant and id", "change a device"} <= through
@@ -191,7 +198,7 @@ def test_a_hole_would_be_shown(run: Callable[..., Any], engine: Engine) -> None:
     assert "NO" in result.output
 
 
-def test_an_attempt_that_is_itself_mistaken_counts_as_a_hole(engine: Engine) -> None:
+def test_an_attempt_with_another_error_counts_as_successful(engine: Engine) -> None:
     one, other = make(engine)
     execute(engine, "DROP TABLE device_sensors CASCADE")
     failed = [a for a in visibility.attempts(engine, one, other) if not a.rejected]
@@ -208,7 +215,7 @@ def test_as_a_plain_owner(engine: Engine, seeded_database: str) -> None:
         assert len(registration.remove(owner, deletion.silent)) == 2
 
 
-def test_remove_leaves_no_trace(run: Callable[..., Any], engine: Engine) -> None:
+def test_removal_deletes_everything(run: Callable[..., Any], engine: Engine) -> None:
     before = everything(engine)
     run("--devices", "60")
     removed = run("--remove")
@@ -232,20 +239,34 @@ def test_an_interrupted_removal_is_finished_first(engine: Engine) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         registration.remove(engine, stop)
-    with pytest.raises(DemoError, match="finish that with `python -m operations demo --remove`"):
+    with pytest.raises(
+        DemoError, match="finish the deletion with `python -m operations demo --remove`"
+    ):
         registration.ensure_tenant(engine, TENANTS[0])
     assert len(registration.remove(engine, deletion.silent)) == 2
 
 
-def test_somebody_elses_tenant_is_left_alone(engine: Engine) -> None:
+def test_a_tenant_of_the_same_slug_is_left_alone(engine: Engine) -> None:
     slug = TENANTS[0].slug
     theirs = create_tenant(engine, slug=slug, name="Real", owner_email="ann@example.com")
     for touch in (
         lambda: registration.ensure_tenant(engine, TENANTS[0]),
         lambda: registration.remove(engine, deletion.silent),
     ):
-        with pytest.raises(DemoError, match="that the demonstration did not make"):
+        with pytest.raises(DemoError, match="that the demonstration did not create"):
             touch()
     found = find_tenant(engine, slug)
     assert found is not None
     assert tenants_rows(engine, found) == theirs.rows
+
+
+def test_without_reference_data_the_command_is_named(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    monkeypatch.delenv("MIGRATION_DATABASE_URL", raising=False)
+    monkeypatch.setattr("sys.argv", ["operations", "demo"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert "the reference data is missing" in str(exit_.value)
+    assert str(exit_.value).endswith("run: python -m operations reference")

@@ -1,4 +1,4 @@
-"""Made-up fleets: the same every time, with every defect that they promise, and no other."""
+"""Made-up fleets: the same in every run, with exactly the requested defects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_without_defects_every_device_reports_in_order() -> None:
     assert {tuple(m.metrics) for m in messages} == set(KINDS.values())
 
 
-def test_it_is_the_same_every_time_whatever_the_window() -> None:
+def test_the_same_day_is_the_same_in_every_window() -> None:
     week = sent(3)
     assert week == sent(3)
     assert week != sent(3, seed=1)
@@ -55,7 +55,7 @@ def test_it_is_the_same_every_time_whatever_the_window() -> None:
     assert of_second_day(week) == of_second_day(sent(2, first=1))
 
 
-def test_batches_have_the_size_asked_for() -> None:
+def test_batches_have_the_requested_size() -> None:
     sizes = [len(batch) for batch in readings(DEVICES, START, START + DAY, batch=100)]
     assert set(sizes[:-1]) == {100}
     assert 0 < sizes[-1] <= 100
@@ -71,7 +71,7 @@ def test_readings_go_missing(defect: str) -> None:
 
 
 @pytest.mark.parametrize(("defect", "least"), [("late", 3600), ("out_of_order", 900)])
-def test_readings_arrive_after_younger_ones(defect: str, least: int) -> None:
+def test_readings_arrive_out_of_order(defect: str, least: int) -> None:
     messages = only(**{defect: 0.1})
     assert len(set(map(key, messages))) == len(messages) == 3840
     delayed = [(m.received_at - m.ts).total_seconds() for m in messages if m.received_at != m.ts]

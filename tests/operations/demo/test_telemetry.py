@@ -1,4 +1,4 @@
-"""The week of the demonstration: stored once, seen by its tenant, honest about what is skipped."""
+"""The telemetry of the demonstration: stored once, seen by its tenant, on every edition."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def apache(apache_server: DatabaseServer, make_database: Any) -> Iterator[Engine
 
 def tenants_of(engine: Engine) -> list[Tenant]:
     made = []
-    for wanted in TENANTS:
-        tenant, _ = registration.ensure_tenant(engine, wanted)
-        numbers = registration.missing_devices(engine, wanted, tenant.tenant_id, 40)
-        registration.register(engine, wanted, tenant.tenant_id, numbers, lambda devices: None)
+    for demo_tenant in TENANTS:
+        tenant, _ = registration.ensure_tenant(engine, demo_tenant)
+        numbers = registration.missing_devices(engine, demo_tenant, tenant.tenant_id, 40)
+        registration.register(engine, demo_tenant, tenant.tenant_id, numbers, lambda devices: None)
         made.append(tenant)
     return made
 

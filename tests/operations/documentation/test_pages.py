@@ -1,4 +1,4 @@
-"""The pages of docs/schema: what they say, that they render, and that stale ones are found."""
+"""The pages of docs/schema: their contents, their markup, and stale pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from operations.commands.docs import FOLDER, MEND
+from operations.commands.docs import FIX, FOLDER
 from operations.documentation import pages
 from operations.documentation.facts import ForeignKey
 from operations.documentation.grouping import LARGEST, sections
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
-from operations.documentation.readable_sql import enumeration, expression, interval
+from operations.documentation.readable_sql import expression, interval
 from operations.revisions.project import project_revisions
+from operations.text import enumeration
 from tests.support.alembic_project import config_for, copy_project, environment
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
@@ -27,11 +28,11 @@ from tests.support.servers import DatabaseServer
 
 def made_from(url: str) -> dict[str, str]:
     with engine_of(url) as engine:
-        return pages.pages(engine, project_revisions())
+        return pages.target_pages(engine, project_revisions())
 
 
 @pytest.fixture(scope="module")
-def wanted(embedded_server: DatabaseServer, migrated_template: str) -> dict[str, str]:
+def target(embedded_server: DatabaseServer, migrated_template: str) -> dict[str, str]:
     """The pages of a database at head."""
     return made_from(embedded_server.url(migrated_template))
 
@@ -39,22 +40,22 @@ def wanted(embedded_server: DatabaseServer, migrated_template: str) -> dict[str,
 # --- they are true ---
 
 
-def test_the_pages_in_the_project_are_not_stale(wanted: dict[str, str]) -> None:
-    found = pages.stale(FOLDER, wanted)
-    assert not found, "\n".join([*found, f"run: {MEND}"])
+def test_the_pages_in_the_project_are_not_stale(target: dict[str, str]) -> None:
+    found = pages.stale(FOLDER, target)
+    assert not found, "\n".join([*found, f"run: {FIX}"])
 
 
 def test_every_server_gives_the_same_pages(
-    any_server: DatabaseServer, make_database: MakeDatabase, wanted: dict[str, str]
+    any_server: DatabaseServer, make_database: MakeDatabase, target: dict[str, str]
 ) -> None:
-    """Versions and editions spell views, chunks and policies in their own ways."""
+    """Versions and editions differ in how they spell views, chunks and policies."""
     url = make_database(any_server)
     with engine_of(url) as engine:
         command.upgrade(config_for(engine), "head")
     found = made_from(url)
-    assert found.keys() == wanted.keys()
-    for name in wanted:
-        assert found[name] == wanted[name], name
+    assert found.keys() == target.keys()
+    for name in target:
+        assert found[name] == target[name], name
 
 
 # Read apart from the code under test: names that a person would look for.
@@ -84,19 +85,19 @@ UNION SELECT 'schema_history_id_seq'
 
 
 def test_every_name_of_the_catalog_is_on_a_page(
-    embedded_server: DatabaseServer, migrated_template: str, wanted: dict[str, str]
+    embedded_server: DatabaseServer, migrated_template: str, target: dict[str, str]
 ) -> None:
     with engine_of(embedded_server.url(migrated_template)) as engine, engine.connect() as session:
         names = set(session.scalars(sa.text(_NAMES)))
         names -= set(session.scalars(sa.text(_OF_TOOLS)))
-    said = set(re.findall(r"\w+", " ".join(wanted.values())))
+    shown = set(re.findall(r"\w+", " ".join(target.values())))
     assert len(names) > 500
-    assert not names - said
+    assert not names - shown
 
 
-def test_what_the_catalog_says_of_one_table(wanted: dict[str, str]) -> None:
+def test_what_the_catalog_says_of_one_table(target: dict[str, str]) -> None:
     """A sample of each kind of line; column and rule as the model declares them."""
-    page = wanted["device.md"]
+    page = target["device.md"]
     section = page.split("\n### device_registry\n")[1].split("\n### ")[0]
     for line in (
         "| `status` | text |  | `'pending'` | ",
@@ -106,7 +107,7 @@ def test_what_the_catalog_says_of_one_table(wanted: dict[str, str]) -> None:
         "| index | `provision_token_hash where provision_token_hash IS NOT NULL` |",
         "| index | `gin search_vector` |",
         "| check | `location_source IN ('auto', 'manual')` |",
-        "[`refuse_parent_cycle()`](functions.md#refuse_parent_cycle)",
+        "[`reject_parent_cycle()`](functions.md#reject_parent_cycle)",
         "Referred to by ",
     ):
         assert line in section, line
@@ -114,8 +115,8 @@ def test_what_the_catalog_says_of_one_table(wanted: dict[str, str]) -> None:
     assert "device_registry |o--o{ device_registry" in page
 
 
-def test_what_the_catalog_says_of_time_series(wanted: dict[str, str]) -> None:
-    section = wanted["telemetry.md"].split("\n### telemetry\n")[1]
+def test_what_the_catalog_says_of_time_series(target: dict[str, str]) -> None:
+    section = target["telemetry.md"].split("\n### telemetry\n")[1]
     for line in (
         "- **Hypertable** `timeseries.telemetry` by `ts`, in chunks of ",
         "- **Columnstore** after ",
@@ -128,12 +129,12 @@ def test_what_the_catalog_says_of_time_series(wanted: dict[str, str]) -> None:
         assert line in section, line
 
 
-def test_what_the_inventory_says_of_roles(wanted: dict[str, str]) -> None:
-    page = wanted["isolation.md"]
+def test_what_the_inventory_says_of_roles(target: dict[str, str]) -> None:
+    page = target["isolation.md"]
     for line in (
         "| [sites](device.md#sites) | tenant | own S I U D |  | all S | all S I U D |",
         "| [telemetry](telemetry.md#telemetry) | tenant view | own S I |",
-        "| [timeseries.telemetry](telemetry.md#telemetry) | tenant series |  | all I | all S |",
+        "| [timeseries.telemetry](telemetry.md#telemetry) | tenant hypertable |  | all I | all S |",
         "| [account_tiers](billing.md#account_tiers) | global | all S |",
         "(restrictive)",
     ):
@@ -141,17 +142,17 @@ def test_what_the_inventory_says_of_roles(wanted: dict[str, str]) -> None:
     assert "no rows" not in page, "a grant to a role that no policy names"
 
 
-def test_every_revision_has_a_line(wanted: dict[str, str]) -> None:
+def test_every_revision_has_a_line(target: dict[str, str]) -> None:
     revisions = project_revisions()
-    listed = re.findall(r"^\| `(\d{4})` \| .+ \| .+ \|$", wanted["revisions.md"], re.M)
+    listed = re.findall(r"^\| `(\d{4})` \| .+ \| .+ \|$", target["revisions.md"], re.M)
     assert listed == list(revisions.files)
 
 
 # --- they render ---
 
 
-def test_no_row_of_a_table_has_more_cells_than_its_head(wanted: dict[str, str]) -> None:
-    for name, text in wanted.items():
+def test_no_row_of_a_table_has_more_cells_than_its_head(target: dict[str, str]) -> None:
+    for name, text in target.items():
         width = 0
         for line in text.splitlines():
             cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
@@ -160,7 +161,7 @@ def test_no_row_of_a_table_has_more_cells_than_its_head(wanted: dict[str, str]) 
 
 
 def headings(text: str) -> set[str]:
-    """What GitHub can jump to; the second heading of a name gets a number."""
+    """The anchors of a page; GitHub adds a number to the second heading of a name."""
     outside = re.sub(r"```.*?```", "", text, flags=re.S)
     found: Counter[str] = Counter()
     anchors = set()
@@ -171,9 +172,9 @@ def headings(text: str) -> set[str]:
     return anchors
 
 
-def test_links_lead_to_the_heading_that_they_name(wanted: dict[str, str]) -> None:
-    known = {name: headings(text) for name, text in wanted.items()}
-    for name, text in wanted.items():
+def test_links_lead_to_the_heading_that_they_name(target: dict[str, str]) -> None:
+    known = {name: headings(text) for name, text in target.items()}
+    for name, text in target.items():
         titles = re.findall(r"^#+ (.+)$", text, re.M)
         assert len({anchor(title) for title in titles}) == len(titles), f"{name}: headings twice"
         shown = re.sub(r"`[^`\n]*`", "code", text)
@@ -182,9 +183,9 @@ def test_links_lead_to_the_heading_that_they_name(wanted: dict[str, str]) -> Non
             assert not heading or heading in known[page or name], f"{name}: {page}#{heading}"
 
 
-def test_diagrams_are_small_and_of_real_tables(wanted: dict[str, str]) -> None:
+def test_diagrams_are_small_and_of_real_tables(target: dict[str, str]) -> None:
     drawn = 0
-    for name, text in wanted.items():
+    for name, text in target.items():
         for block in re.findall(r"```mermaid\nerDiagram\n(.*?)```", text, re.S):
             boxes = re.findall(r"^    (\w+) \{$", block, re.M)
             lines = re.findall(r'^    (\w+) [|}][|o]--o[|{] (\w+) : "[\w, ]+"$', block, re.M)
@@ -192,12 +193,12 @@ def test_diagrams_are_small_and_of_real_tables(wanted: dict[str, str]) -> None:
             others = [
                 line for line in block.splitlines() if line not in ("    }", "    direction LR")
             ]
-            said = [*boxes, *lines, *columns]
-            assert len(others) == len(said), f"{name}: {block}"
+            shown = [*boxes, *lines, *columns]
+            assert len(others) == len(shown), f"{name}: {block}"
             assert 0 < len(boxes) <= LARGEST
             assert lines
             for table_name in {*boxes, *(end for line in lines for end in line)}:
-                assert any(f"\n### {table_name}\n" in page for page in wanted.values()), table_name
+                assert any(f"\n### {table_name}\n" in page for page in target.values()), table_name
             drawn += len(lines)
     assert drawn > 30
 
@@ -240,7 +241,7 @@ def test_text_cannot_break_a_table() -> None:
 
 
 class Sketch:
-    """As much of Facts as grouping asks for: tables by module, and who refers to whom."""
+    """As much of Facts as grouping uses: tables by module, and references."""
 
     def __init__(self, modules: dict[str, str], references: list[tuple[str, str]]) -> None:
         self.tables = [("public", name) for name in modules]
@@ -276,10 +277,10 @@ def test_small_files_join_what_they_refer_to_and_large_ones_are_parted() -> None
 
 
 def test_a_change_in_the_database_makes_its_page_stale(
-    migrated_database: str, tmp_path: Path, wanted: dict[str, str]
+    migrated_database: str, tmp_path: Path, target: dict[str, str]
 ) -> None:
-    assert len(pages.write(tmp_path, wanted)) == len(wanted)
-    assert pages.write(tmp_path, wanted) == []
+    assert len(pages.update(tmp_path, target)) == len(target)
+    assert pages.update(tmp_path, target) == []
     (tmp_path / "mine.md").write_text("Written by hand.", encoding="utf-8")
     (tmp_path / "gone.md").write_text(f"{GENERATED}\n", encoding="utf-8")
     (tmp_path / "billing.md").unlink()
@@ -291,10 +292,10 @@ def test_a_change_in_the_database_makes_its_page_stale(
         "missing billing.md",
         "stale device.md",
         "stale isolation.md",
-        "of no use gone.md",
+        "obsolete gone.md",
     ]
     assert "What a sign \\| says." in changed["device.md"]
-    pages.write(tmp_path, changed)
+    pages.update(tmp_path, changed)
     assert pages.stale(tmp_path, changed) == []
     assert (tmp_path / "mine.md").exists()
     assert not (tmp_path / "gone.md").exists()
@@ -312,9 +313,7 @@ def operations(project: Path, url: str, *arguments: str) -> subprocess.Completed
     )
 
 
-def test_the_command_names_stale_pages_and_what_mends_them(
-    migrated_database: str, tmp_path: Path
-) -> None:
+def test_the_command_names_stale_pages_and_the_fix(migrated_database: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     written = operations(project, migrated_database, "docs")
     assert written.returncode == 0, written.stderr
@@ -324,7 +323,9 @@ def test_the_command_names_stale_pages_and_what_mends_them(
     checked = operations(project, migrated_database, "docs", "--check")
     assert checked.returncode == 1
     assert checked.stdout == "docs/schema: stale device.md\n"
-    assert re.fullmatch(r"error: 1 of \d+ pages do not say .*; run: make docs\n", checked.stderr)
+    assert re.fullmatch(
+        r"error: 1 of \d+ pages differ from the database; run: make docs\n", checked.stderr
+    )
     assert operations(project, migrated_database, "docs").stdout.startswith("wrote device.md\n")
     assert operations(project, migrated_database, "docs", "--check").returncode == 0
 

@@ -38,10 +38,10 @@ def test_the_command(migrated_database: str, monkeypatch: pytest.MonkeyPatch) ->
         assert "problem: timeseries.telemetry: expected a retention" in odd.output
 
 
-def test_two_at_once(migrated_database: str) -> None:
+def test_concurrent_runs(migrated_database: str) -> None:
     with engine_of(migrated_database) as engine, engine.connect() as other:
         other.exec_driver_sql("SELECT pg_advisory_lock(hashtextextended('maintain', 0))")
-        with pytest.raises(MaintenanceError, match="another maintenance runs"):
+        with pytest.raises(MaintenanceError, match="another maintenance run is active"):
             maintain(engine)
         other.rollback()
         other.exec_driver_sql("SELECT pg_advisory_unlock_all()")

@@ -1,4 +1,4 @@
-"""A database that was built without TimescaleDB gains it, and keeps every row."""
+"""A database that was built without TimescaleDB is converted, and keeps every row."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def current(url: str) -> dict[str, list[Any]]:
         return snapshot(connection)
 
 
-def test_everything_becomes_real_and_every_row_stays(
+def test_everything_is_converted_and_every_row_stays(
     build: Build, timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:
     url = build()
@@ -106,12 +106,12 @@ def test_everything_becomes_real_and_every_row_stays(
     # The same catalog as one that had TimescaleDB from the beginning.
     native = make_database(timescaledb_server)
     migrate(native)
-    found, wanted = current(url), current(native)
-    assert differences(found, wanted) == []
+    found, expected = current(url), current(native)
+    assert differences(found, expected) == []
 
 
 def test_until_then_check_and_upgrade_name_the_command(build: Build) -> None:
-    """A check fails; a deploy only says so, for the database works as it is."""
+    """A check fails; a deploy only warns, since the database works as it is."""
     url = build()
     with engine_of(url) as engine:
         with pytest.raises(CommandError, match="run: python -m operations convert"):
@@ -122,7 +122,7 @@ def test_until_then_check_and_upgrade_name_the_command(build: Build) -> None:
         assert texts(engine, "SELECT extname FROM pg_extension WHERE extname ~ 'timescale'") == []
 
 
-def test_the_same_with_the_extension_made_by_hand(build: Build) -> None:
+def test_the_same_with_the_extension_created_by_hand(build: Build) -> None:
     with engine_of(build()) as engine:
         execute(engine, "CREATE EXTENSION timescaledb SCHEMA public")
         with pytest.raises(CommandError, match="operations convert"):
@@ -132,7 +132,7 @@ def test_the_same_with_the_extension_made_by_hand(build: Build) -> None:
 
 
 def test_below_the_head_the_revisions_come_first(build: Build) -> None:
-    """In the edition that they began in, be the extension there or not."""
+    """In the edition of the earlier ones, whether the extension exists or not."""
     with engine_of(build("head")) as engine:
         command.downgrade(config_for(engine), "0013")
         assert scalar(engine, "SELECT count(*) FROM pg_extension WHERE extname ~ 'times'") == 0
@@ -193,7 +193,7 @@ def test_a_server_without_timescaledb(migrated_database: str) -> None:
 
 
 def test_a_database_that_differs_is_left_alone(build: Build) -> None:
-    """The comparison would drop what the models do not know."""
+    """The comparison would drop what the models do not declare."""
     with engine_of(build()) as engine:
         execute(engine, "CREATE TABLE precious (id int)")
         with pytest.raises(ConversionError, match=r"differs from the models before .*precious"):
@@ -202,7 +202,7 @@ def test_a_database_that_differs_is_left_alone(build: Build) -> None:
         assert scalar(engine, "SELECT count(*) FROM pg_extension WHERE extname ~ 'times'") == 0
 
 
-def test_a_refused_statement_leaves_nothing_behind(build: Build) -> None:
+def test_a_rejected_statement_leaves_nothing_behind(build: Build) -> None:
     url = build()
     with engine_of(url) as engine:
         fill(engine)
@@ -221,7 +221,7 @@ def test_a_refused_statement_leaves_nothing_behind(build: Build) -> None:
         assert convert(engine) is not None
 
 
-def test_a_fill_that_was_stopped_goes_on(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fill_continues(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     class KilledError(Exception):
         pass
 

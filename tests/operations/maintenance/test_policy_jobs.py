@@ -1,4 +1,4 @@
-"""A job of TimescaleDB that does not do what the models declare is reported."""
+"""A job of TimescaleDB that does not run as the models declare is reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.time_series import (
 
 @pytest.mark.timescaledb
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (f"SELECT remove_retention_policy('{RAW}')", "expected a job, found none"),
         (
@@ -31,22 +31,22 @@ from tests.support.time_series import (
         ),
     ],
 )
-def test_a_job_that_is_not_as_declared_is_named_with_its_mend(
-    fleet: Engine, harm: str, said: str
+def test_a_job_that_is_not_as_declared_is_reported_with_the_fix(
+    fleet: Engine, harm: str, message: str
 ) -> None:
     assert maintain(fleet).problems == []
     alone(fleet, harm)
     [problem] = maintain(fleet).problems
     assert problem.startswith("retention of timeseries.telemetry: ")
-    assert said in problem
-    mend = problem.partition("as the owner: ")[2]
-    alone(fleet, *mend.split("; "))
+    assert message in problem
+    fix = problem.partition("as the owner: ")[2]
+    alone(fleet, *fix.split("; "))
     stop_jobs(fleet)
     assert maintain(fleet).problems == []
 
 
 @pytest.mark.timescaledb
-def test_a_job_that_failed_is_named_with_the_reason(fleet: Engine) -> None:
+def test_a_failed_job_is_reported_with_the_reason(fleet: Engine) -> None:
     job = scalar(
         fleet,
         "SELECT job_id FROM timescaledb_information.jobs"

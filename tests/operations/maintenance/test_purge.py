@@ -1,4 +1,4 @@
-"""Rows of ordinary tables that are no longer needed go."""
+"""Rows of ordinary tables that are no longer needed are deleted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.time_series import (
 )
 
 
-def test_what_would_grow_for_ever_is_swept(migrated_database: str) -> None:
-    """Every swept table, with a row that goes and one that stays."""
+def test_old_rows_are_purged(migrated_database: str) -> None:
+    """Every purged table, with a row to delete and one to keep."""
     with engine_of(migrated_database) as engine:
         make_tenants(engine)
         execute(
@@ -28,16 +28,16 @@ def test_what_would_grow_for_ever_is_swept(migrated_database: str) -> None:
             f" ('{ACME}', 'x', 'succeeded', 1, now() - interval '31 days'),"
             f" ('{ACME}', 'x', 'succeeded', 1, now())",
         )
-        wanted = {("rate_limits", None): 1, ("jobs", None): 1}
-        assert removed_rows(maintain(engine, dry_run=True)) == wanted
+        expected = {("rate_limits", None): 1, ("jobs", None): 1}
+        assert removed_rows(maintain(engine, dry_run=True)) == expected
         assert scalar(engine, "SELECT count(*) FROM jobs") == 2
-        assert removed_rows(maintain(engine)) == wanted
+        assert removed_rows(maintain(engine)) == expected
         assert scalar(engine, "SELECT count(*) FROM jobs") == 1
         assert scalar(engine, "SELECT count(*) FROM rate_limits") == 1
         [run] = alone(engine, "SELECT job_name, status, rows_affected FROM maintenance_log")
         assert tuple(run) == ("maintain", "completed", 2)
 
 
-def test_every_sweep_names_what_there_is(migrated_database: str) -> None:
+def test_every_purge_names_existing_columns(migrated_database: str) -> None:
     with engine_of(migrated_database) as engine:
         assert {purge.count(engine, relation) for relation in purge.PURGED} == {0}

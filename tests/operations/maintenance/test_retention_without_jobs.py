@@ -1,4 +1,4 @@
-"""On plain PostgreSQL and the Apache edition `maintain` enforces what no job does there."""
+"""On plain PostgreSQL and the Apache edition, `maintain` enforces retention without jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.time_series import (
 )
 
 
-def test_everybody_loses_what_is_older_than_declared(lesser: Engine) -> None:
+def test_rows_older_than_declared_are_deleted_for_every_tenant(lesser: Engine) -> None:
     dry = maintain(lesser, dry_run=True)
     assert {count(lesser, tenant) for tenant in SLUGS} == {300}
     report = maintain(lesser)
@@ -39,7 +39,7 @@ def test_everybody_loses_what_is_older_than_declared(lesser: Engine) -> None:
     assert maintain(lesser).removals == []
 
 
-def test_tenants_lose_more_by_their_policies(lesser: Engine) -> None:
+def test_policies_of_tenants_delete_more(lesser: Engine) -> None:
     set_policy(lesser, ACME, "telemetry", 30)
     set_policy(lesser, GLOBEX, "telemetry_hourly", 30)  # a view here; goes with the raw data
     dry = maintain(lesser, dry_run=True)
@@ -51,9 +51,9 @@ def test_tenants_lose_more_by_their_policies(lesser: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
-        ("DELETE FROM timeseries_ledger WHERE kind = 'retention'", "found none noted"),
+        ("DELETE FROM timeseries_ledger WHERE kind = 'retention'", "found none pending"),
         (
             """UPDATE timeseries_ledger SET state = state || '{"drop_after": "30 days"}'
                 WHERE kind = 'retention'""",
@@ -61,19 +61,19 @@ def test_tenants_lose_more_by_their_policies(lesser: Engine) -> None:
         ),
     ],
 )
-def test_a_retention_that_is_missing_or_shorter_than_declared_means_keep(
-    lesser: Engine, harm: str, said: str
+def test_rows_are_kept_if_a_retention_is_missing_or_too_short(
+    lesser: Engine, harm: str, message: str
 ) -> None:
     before = [checksums(lesser, tenant) for tenant in SLUGS]
     execute(lesser, harm)
     report = maintain(lesser)
     assert report.removals == []
-    assert any(said in problem for problem in report.problems)
+    assert any(message in problem for problem in report.problems)
     assert [checksums(lesser, tenant) for tenant in SLUGS] == before
 
 
-def test_what_was_stopped_goes_on(lesser: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first run dies after the first tenant; in a plain table after the first batches."""
+def test_an_interrupted_run_continues(lesser: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run fails after the first tenant; in a plain table after the first batches."""
     monkeypatch.setattr(time_series, "BATCH", 30)
 
     class KilledError(Exception):

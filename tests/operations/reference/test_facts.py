@@ -1,4 +1,4 @@
-"""The facts of the reference data themselves; no database needed."""
+"""The reference data itself; no database needed."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ FLEET_ACTIONS = {
         "links.write": ["carrier.links.update"],
     },
 }
-"""What became of the actions of the fleet system: category and action to ours."""
+"""Category and action of the fleet system to the actions of the project."""
 
 
-def test_every_action_of_the_fleet_system_lives_on():
+def test_every_action_of_the_fleet_system_has_a_successor():
     counts = {category: len(actions) for category, actions in FLEET_ACTIONS.items()}
     assert sum(counts.values()) == 67
     assert counts["devices"] == 14
@@ -137,13 +137,13 @@ def test_actions_are_unique_dotted_and_lower_case():
     assert malformed == []
 
 
-def test_no_verb_says_what_others_say():
-    """``write`` and ``manage`` are what made the old lists say everything twice."""
+def test_no_verb_duplicates_others():
+    """``write`` and ``manage`` duplicated other actions in the old lists."""
     verbs = {action.rpartition(".")[2] for action in ACTIONS}
     assert verbs & {"write", "edit", "manage", "remove", "view"} == set()
 
 
-def test_descriptions_are_whole_and_unique():
+def test_descriptions_are_complete_and_unique():
     descriptions = [row["description"] for row in PERMISSIONS]
     assert all(re.fullmatch(r"[A-Z].{5,}[^. ]", text) for text in descriptions)
     assert len(set(descriptions)) == len(descriptions)
@@ -170,7 +170,7 @@ def test_roles():
     assert scopes == dict.fromkeys(org, "org") | dict.fromkeys(project, "project")
 
 
-def test_roles_contain_one_another_as_their_names_promise():
+def test_roles_include_one_another_as_their_names_suggest():
     assert _of("owner") == ACTIONS
     assert _of("viewer") < _of("member") < _of("admin") < _of("full-admin") < _of("owner")
     assert ACTIONS - _of("full-admin") == {"organization.transfer"}
@@ -179,12 +179,12 @@ def test_roles_contain_one_another_as_their_names_promise():
     assert _of("project-viewer") < _of("project-editor") < _of("project-admin") < _of("admin")
 
 
-def test_viewers_only_see():
+def test_viewers_only_read():
     for role in ("viewer", "project-viewer"):
         assert {action.rpartition(".")[2] for action in _of(role)} == {"read"}
 
 
-def test_every_permission_is_granted_to_somebody_besides_the_owner():
+def test_every_permission_is_granted_to_a_role_besides_the_owner():
     granted_to = Counter(row["action"] for row in ROLE_TEMPLATE_PERMISSIONS)
     assert {action for action in ACTIONS if granted_to[action] < 2} == {"organization.transfer"}
 
@@ -316,7 +316,7 @@ def test_nothing_retired_is_still_in_the_reference():
 
 
 def test_raw_data_outlives_the_longest_plan() -> None:
-    """What a plan sells must still be there on its last day."""
+    """Data must be kept for as long as any plan promises."""
     declared = Declared.on(Base.metadata).of("retention")
     kept = days(declared[TIMESERIES, "telemetry"].drop_after)
     assert kept > max(plan["limits"]["data_retention_days"] for plan in PLANS)

@@ -1,4 +1,4 @@
-"""The reference data and tenants, and where it cannot be applied."""
+"""Reference data of tenants, and databases to which it cannot be applied."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.servers import DatabaseServer
 # --- tenants ---
 
 
-def test_what_a_tenant_changed_or_deleted_stays_so(engine: Engine):
+def test_changes_and_deletions_of_a_tenant_are_kept(engine: Engine):
     reference.apply(engine)
     tenant = provision(engine, "acme")
     with acting(engine, "fleet_app", tenant) as connection:
@@ -52,7 +52,7 @@ def test_what_a_tenant_changed_or_deleted_stays_so(engine: Engine):
     assert versions(engine) == before
 
 
-def test_tenants_get_what_is_new_suspended_ones_too(engine: Engine):
+def test_every_tenant_gets_new_rows_even_suspended_ones(engine: Engine):
     reference.apply(engine)
     active, suspended, deleted = (provision(engine, slug) for slug in ("a", "s", "d"))
     status = "UPDATE tenants SET status = :s, deleted_at = :at WHERE tenant_id = :t"
@@ -65,7 +65,7 @@ def test_tenants_get_what_is_new_suspended_ones_too(engine: Engine):
     assert {row.tenant_id for row in holders} == {PLATFORM_TENANT_ID, active, suspended}
 
 
-def test_a_tenant_that_cannot_be_served_does_not_keep_the_others_from_it(
+def test_a_failure_for_one_tenant_does_not_affect_others(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     reference.apply(engine)
@@ -83,7 +83,7 @@ def test_a_tenant_that_cannot_be_served_does_not_keep_the_others_from_it(
     assert changed(engine) == {"built-in rows copied into 1 tenants": 1}
 
 
-def test_tenants_can_write_none_of_it(engine: Engine):
+def test_tenants_cannot_write_reference_data(engine: Engine):
     reference.apply(engine)
     tenant = provision(engine, "acme")
     refused = [
@@ -126,7 +126,7 @@ def test_tenants_can_write_none_of_it(engine: Engine):
 
 
 @pytest.mark.parametrize("revision", ["base", "0001", "0004", "0006"])
-def test_a_database_that_is_not_migrated_is_refused_and_left_alone(
+def test_an_unmigrated_database_is_refused_and_left_alone(
     make_database: MakeDatabase, revision: str
 ):
     with engine_of(make_database()) as engine:
@@ -156,7 +156,7 @@ def test_an_owner_that_is_no_superuser_can_apply_it(engine: Engine, migrated_dat
         assert changed(owned) == {}
 
 
-def test_somebody_who_may_not_act_as_operator_is_told_so(engine: Engine, migrated_database: str):
+def test_a_login_that_may_not_act_as_operator_gets_an_error(engine: Engine, migrated_database: str):
     name = f"stranger_{uuid.uuid4().hex[:8]}"
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
@@ -174,8 +174,8 @@ def test_somebody_who_may_not_act_as_operator_is_told_so(engine: Engine, migrate
             connection.exec_driver_sql(f"DROP ROLE {name}")
 
 
-def test_rows_that_do_not_arrive_are_an_error(engine: Engine):
-    """Silence is not success: here a trigger drops what is inserted."""
+def test_missing_rows_are_an_error(engine: Engine):
+    """Here a trigger discards what is inserted."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS"

@@ -1,4 +1,4 @@
-"""The reference data applied: all of it, again, doubled, interrupted, after changes by hand."""
+"""Reference data is applied: once, repeatedly, concurrently, interrupted, after changes by hand."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.support.reference_data import (
 # --- what there is ---
 
 
-def test_all_of_it_is_written_and_said(engine: Engine):
-    said = changed(engine)
-    assert said == WRITTEN | {"built-in rows copied into 1 tenants": 818}
+def test_everything_is_written_and_reported(engine: Engine):
+    changes = changed(engine)
+    assert changes == WRITTEN | {"built-in rows copied into 1 tenants": 818}
     assert counts(engine) == WRITTEN | COPIED
 
 
@@ -45,7 +45,7 @@ def test_the_platform_and_its_system_user(engine: Engine):
     assert read(engine, "SELECT FROM tenant_members") == []
 
 
-def test_tiers_come_as_they_stand(engine: Engine):
+def test_tiers_are_stored_as_declared(engine: Engine):
     reference.apply(engine)
     found = read(engine, "SELECT * FROM account_tiers ORDER BY sort_order")
     assert [{key: row._mapping[key] for key in TIERS[0]} for row in found] == TIERS
@@ -79,7 +79,7 @@ def test_modules_fit_where_they_should(engine: Engine):
 # --- again ---
 
 
-def test_again_writes_nothing(engine: Engine):
+def test_a_second_run_writes_nothing(engine: Engine):
     reference.apply(engine)
     tenant = provision(engine, "acme")
     before = versions(engine)
@@ -88,7 +88,7 @@ def test_again_writes_nothing(engine: Engine):
     assert read(engine, "SELECT sync_tenant(:t)", t=tenant) == [(0,)]
 
 
-def test_two_at_once_both_succeed(engine: Engine):
+def test_two_concurrent_runs_both_succeed(engine: Engine):
     results: list[dict[str, int]] = []
     errors: list[Exception] = []
 
@@ -108,9 +108,7 @@ def test_two_at_once_both_succeed(engine: Engine):
     assert counts(engine) == WRITTEN | COPIED
 
 
-def test_killed_halfway_it_leaves_nothing_and_can_be_repeated(
-    engine: Engine, migrated_database: str
-):
+def test_a_killed_run_changes_nothing_and_can_be_repeated(engine: Engine, migrated_database: str):
     """The server ends the session in the middle, as a restart would."""
     with engine_of(migrated_database) as doomed:
 
@@ -128,7 +126,7 @@ def test_killed_halfway_it_leaves_nothing_and_can_be_repeated(
     assert counts(engine) == WRITTEN | COPIED
 
 
-def test_privileges_of_the_database_are_mended(engine: Engine):
+def test_privileges_of_the_database_are_restored(engine: Engine):
     reference.apply(engine)
     with engine.begin() as connection:
         name = engine.url.database
@@ -141,7 +139,7 @@ def test_privileges_of_the_database_are_mended(engine: Engine):
 # --- what people change ---
 
 
-def test_the_reference_wins_over_changes_by_hand(engine: Engine):
+def test_changes_by_hand_are_reverted(engine: Engine):
     reference.apply(engine)
     change(engine, "UPDATE account_tiers SET limits = '{\"users\": 3}' WHERE tier_id = 'free'")
     change(engine, "UPDATE units_of_measure SET symbol = 'C' WHERE name = 'degree Celsius'")
@@ -154,9 +152,9 @@ def test_the_reference_wins_over_changes_by_hand(engine: Engine):
         " SELECT tenant_id, id, 'explode', 'Explode' FROM device_templates"
         "  WHERE slug = 'lifeline-gateway-v1'",
     )
-    said = changed(engine)
-    assert said.pop("role_template_permissions") == 5 + 1
-    assert said == {
+    changes = changed(engine)
+    assert changes.pop("role_template_permissions") == 5 + 1
+    assert changes == {
         "account_tiers": 1,
         "units_of_measure": 1,
         "template_metrics": 1,
@@ -171,7 +169,7 @@ def test_the_reference_wins_over_changes_by_hand(engine: Engine):
     assert changed(engine) == {}
 
 
-def test_prices_and_what_is_sold_are_the_operators(engine: Engine):
+def test_prices_and_sales_are_set_once(engine: Engine):
     reference.apply(engine)
     own = (
         "monthly_price_cents = 1, annual_price_cents = 10, is_active = false,"
@@ -186,7 +184,7 @@ def test_prices_and_what_is_sold_are_the_operators(engine: Engine):
     assert versions(engine) == before
 
 
-def test_rows_that_it_does_not_know_are_left_alone(engine: Engine):
+def test_other_rows_are_left_alone(engine: Engine):
     reference.apply(engine)
     change(engine, "INSERT INTO account_tiers (tier_id, name) VALUES ('special', 'Special')")
     change(engine, "INSERT INTO permissions (action, category) VALUES ('pumps.read', 'Pumps')")
@@ -197,7 +195,7 @@ def test_rows_that_it_does_not_know_are_left_alone(engine: Engine):
     assert counts(engine)["account_tiers"] == 5
 
 
-def test_what_is_retired_is_not_sold_or_goes_unless_something_refers_to_it(
+def test_retired_rows_are_no_longer_sold_or_deleted_if_unused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     reference.apply(engine)
@@ -235,9 +233,9 @@ def test_what_is_retired_is_not_sold_or_goes_unless_something_refers_to_it(
     }.items():
         monkeypatch.setitem(RETIRED, name, retired)
 
-    said = changed(engine)
+    changes = changed(engine)
 
-    assert said == {
+    assert changes == {
         "account_tiers": 1,
         "units_of_measure": 1,
         "role_templates": 1,

@@ -1,4 +1,4 @@
-"""What the lint says of a revision, and how a revision accepts a complaint."""
+"""The complaints of the lint about a revision, and how a revision accepts one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_could_break_running_code_is_named(project: Path) -> None:
     assert " ban-drop-column " in lines[0]
 
 
-def test_a_reason_takes_a_complaint_back(project: Path) -> None:
+def test_a_complaint_can_be_accepted_with_a_reason(project: Path) -> None:
     accepted = f"# accept ban-drop-column: nothing has read it for two releases\n{DROP}"
     assert lint(project, accepted) == (0, ["1 revision checked: safe to deploy"])
 
@@ -80,12 +80,13 @@ def test_an_acceptance_needs_a_reason(project: Path) -> None:
     ]
 
 
-def test_an_acceptance_is_for_one_rule_that_is_broken(project: Path) -> None:
+def test_an_acceptance_without_a_complaint_is_reported(project: Path) -> None:
     code, lines = lint(project, f"# accept ban-drop-not-null: it is not\n{DROP}")
     assert code == 1
     assert " ban-drop-column " in lines[0]
     assert lines[1] == (
-        "0001_one.py:12: accepts ban-drop-not-null, which nothing here breaks: remove the line"
+        "0001_one.py:12: accepts ban-drop-not-null, about which there is no complaint: remove the"
+        " line"
     )
 
 

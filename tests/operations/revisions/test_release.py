@@ -62,7 +62,7 @@ def edit(path: Path) -> None:
     path.write_text(path.read_text() + "# edited\n")
 
 
-def test_what_is_new_is_locked_once(versions: Path) -> None:
+def test_new_revisions_are_locked_once(versions: Path) -> None:
     before = (versions / "CHECKSUMS").read_text()
     assert released(versions) == ["0001", "0002"]
     assert revisions(versions).release() == ["0003", "0004"]
@@ -71,7 +71,7 @@ def test_what_is_new_is_locked_once(versions: Path) -> None:
     assert revisions(versions).release() == []
 
 
-def test_until_then_a_revision_may_be_edited(versions: Path) -> None:
+def test_a_revision_may_be_edited_until_it_is_released(versions: Path) -> None:
     edit(versions / "0004_change.py")
     revisions(versions).verify()
     revisions(versions).release()

@@ -14,9 +14,9 @@ from tests.support.tenant_rows import DEVICES
 def two_tenants(engine: Engine) -> dict[str, uuid.UUID]:
     """Slug to id of two tenants with rows in many tables."""
     made = {}
-    for wanted in TENANTS:
-        tenant, _ = registration.ensure_tenant(engine, wanted)
+    for demo_tenant in TENANTS:
+        tenant, _ = registration.ensure_tenant(engine, demo_tenant)
         numbers = list(range(1, DEVICES + 1))
-        registration.register(engine, wanted, tenant.tenant_id, numbers, lambda devices: None)
+        registration.register(engine, demo_tenant, tenant.tenant_id, numbers, lambda devices: None)
         made[tenant.slug] = tenant.tenant_id
     return made

@@ -1,4 +1,4 @@
-"""A tenant is deleted completely, whatever happens in between."""
+"""A tenant is deleted completely, even if the deletion is interrupted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stop_after(steps: int) -> Callable[[Step], None]:
     return on_step
 
 
-def test_nothing_of_the_tenant_stays_and_nothing_else_changes(
+def test_every_row_of_the_tenant_and_no_other_is_deleted(
     engine: Engine, two_tenants: dict[str, uuid.UUID]
 ) -> None:
     others = (two_tenants[GLOBEX], PLATFORM_TENANT_ID)
@@ -92,7 +92,7 @@ def test_members_of_another_tenant_are_not_left_over(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 12, 23, 24, 34, 35])
-def test_what_was_stopped_goes_on(
+def test_an_interrupted_run_continues(
     engine: Engine, two_tenants: dict[str, uuid.UUID], steps: int
 ) -> None:
     before = checksums(engine, two_tenants[GLOBEX])
@@ -103,7 +103,7 @@ def test_what_was_stopped_goes_on(
     assert scalar(engine, status, slug=ACME) == "deleted"
     left = counts(engine, two_tenants[ACME])
     assert left["tenant_members"] == 1
-    with pytest.raises(TenantError, match="is being deleted: finish that"):
+    with pytest.raises(TenantError, match="is being deleted: finish the deletion"):
         create_tenant(engine, slug=ACME, name="x", owner_email="x@example.com")
 
     deleted = delete_tenant(engine, ACME)
@@ -115,7 +115,7 @@ def test_what_was_stopped_goes_on(
     assert checksums(engine, two_tenants[GLOBEX]) == before
 
 
-def test_a_session_that_the_server_ends_goes_on_too(
+def test_a_run_whose_session_was_terminated_continues(
     engine: Engine, two_tenants: dict[str, uuid.UUID]
 ) -> None:
     """The deletion waits for a row that another session holds, and is terminated there."""
@@ -137,7 +137,7 @@ def test_a_session_that_the_server_ends_goes_on_too(
     assert counts(engine, two_tenants[ACME]) == {}
 
 
-def test_a_row_that_stays_locked_is_named(
+def test_a_locked_row_is_reported(
     engine: Engine, two_tenants: dict[str, uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletion, "LOCK_TIMEOUT", "200ms")
@@ -148,7 +148,7 @@ def test_a_row_that_stays_locked_is_named(
     assert "\n" not in str(raised.value)
 
 
-def test_two_at_once(engine: Engine, two_tenants: dict[str, uuid.UUID]) -> None:
+def test_concurrent_runs(engine: Engine, two_tenants: dict[str, uuid.UUID]) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def slowly(step: Step) -> None:
@@ -171,7 +171,7 @@ def test_two_at_once(engine: Engine, two_tenants: dict[str, uuid.UUID]) -> None:
         delete_tenant(engine, ACME)
 
 
-def test_what_is_written_meanwhile_goes_too(
+def test_rows_written_meanwhile_are_deleted(
     engine: Engine, two_tenants: dict[str, uuid.UUID]
 ) -> None:
     """The application may still have sessions of the tenant, even an open transaction."""
@@ -195,7 +195,7 @@ def test_what_is_written_meanwhile_goes_too(
     assert counts(engine, acme) == {}
 
 
-def test_the_platform_stays(engine: Engine) -> None:
+def test_the_platform_cannot_be_deleted(engine: Engine) -> None:
     [slug] = [
         scalar(engine, "SELECT slug FROM tenants WHERE tenant_id = :id", id=PLATFORM_TENANT_ID)
     ]
@@ -206,14 +206,14 @@ def test_the_platform_stays(engine: Engine) -> None:
 
 
 def test_no_such_tenant(engine: Engine) -> None:
-    with pytest.raises(TenantError, match="no tenant has the slug 'nobody'"):
-        delete_tenant(engine, "nobody")
+    with pytest.raises(TenantError, match="no tenant has the slug 'nosuch'"):
+        delete_tenant(engine, "nosuch")
 
 
-def test_a_table_that_operators_cannot_empty_is_named_first(
+def test_a_table_that_operators_cannot_empty_is_reported_first(
     engine: Engine, two_tenants: dict[str, uuid.UUID]
 ) -> None:
-    """Row security without a policy would delete nothing and report success."""
+    """Row-level security without a policy would delete nothing and report success."""
     execute(
         engine,
         "CREATE TABLE closed (tenant_id uuid REFERENCES tenants)",
@@ -228,7 +228,7 @@ def test_a_table_that_operators_cannot_empty_is_named_first(
     assert scalar(engine, "SELECT status FROM tenants WHERE slug = :slug", slug=ACME) == "active"
 
 
-def test_tables_that_the_models_do_not_know_and_circles_of_keys(
+def test_undeclared_tables_and_cycles_of_foreign_keys(
     engine: Engine, two_tenants: dict[str, uuid.UUID]
 ) -> None:
     execute(
@@ -256,9 +256,9 @@ def test_tables_that_the_models_do_not_know_and_circles_of_keys(
     assert (left["hen"], left["egg"]) == (9, 9)
 
 
-def test_children_come_first(engine: Engine) -> None:
+def test_tables_are_emptied_before_those_they_refer_to(engine: Engine) -> None:
     with engine.connect() as connection:
-        order = tenant_tables.deletion_order(tenant_tables.tenant_relations(connection))
+        order = tenant_tables.deletion_order(tenant_tables.read_tenant_tables(connection))
     assert all(len(group) == 1 for group in order)
     place = {group[0].oid: number for number, group in enumerate(order)}
     for group in order:

@@ -1,4 +1,4 @@
-"""A tenant goes from hypertables and rollups as well, and nobody else's history changes."""
+"""A tenant is deleted from hypertables and rollups as well; the history of others stays."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def everywhere(engine: Engine, tenant: uuid.UUID) -> dict[str, int]:
 
 @pytest.mark.timescaledb
 @pytest.mark.parametrize("compressed", [True, False])
-def test_nothing_stays_in_chunks_or_rollups(fleet: Engine, compressed: bool) -> None:
+def test_no_rows_remain_in_chunks_or_rollups(fleet: Engine, compressed: bool) -> None:
     if compressed:
         compress(fleet)
         add_rows(fleet, ACME, "59 days")  # late rows beside compressed ones
@@ -102,7 +102,7 @@ def test_nothing_stays_in_chunks_or_rollups(fleet: Engine, compressed: bool) -> 
 
 @pytest.mark.timescaledb
 @pytest.mark.parametrize("compressed", [True, False])
-def test_rollups_of_others_stay_where_raw_chunks_were_dropped_before(
+def test_rollups_of_others_stay_where_raw_chunks_were_dropped(
     fleet: Engine, compressed: bool
 ) -> None:
     if compressed:
@@ -135,7 +135,7 @@ def test_without_continuous_aggregates(lesser: Engine) -> None:
 
 
 @pytest.mark.timescaledb
-def test_what_was_stopped_goes_on(fleet: Engine) -> None:
+def test_an_interrupted_run_continues(fleet: Engine) -> None:
     class StoppedError(Exception):
         pass
 
@@ -158,7 +158,7 @@ def test_what_was_stopped_goes_on(fleet: Engine) -> None:
 
 
 @pytest.mark.timescaledb
-def test_what_is_ingested_meanwhile_goes_too(fleet: Engine) -> None:
+def test_rows_ingested_meanwhile_are_deleted(fleet: Engine) -> None:
     def on_step(step: Step) -> None:
         if step.rows is None and step.number == step.steps:
             add_rows(fleet, ACME, "2 days")
@@ -169,10 +169,10 @@ def test_what_is_ingested_meanwhile_goes_too(fleet: Engine) -> None:
     assert everywhere(fleet, ACME) == {}
 
 
-def test_a_batch_on_its_way_goes_too(
+def test_a_batch_being_ingested_is_deleted(
     embedded_server: DatabaseServer, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It saw the tenant alive and is stored after the mark: the deletion lets it end first."""
+    """It began before the tenant was marked as deleted: the deletion waits for it."""
     url = make_database(embedded_server)
     migrate(url)
     arrived, go_on = threading.Event(), threading.Event()
@@ -223,7 +223,7 @@ def test_an_owner_that_is_no_superuser(
 
 
 @pytest.mark.timescaledb
-def test_who_is_not_the_owner_deletes_nothing(
+def test_a_login_that_is_not_the_owner_deletes_nothing(
     fleet: Engine, timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:
     """A login that may act as an operator, but owns no hypertable."""

@@ -20,7 +20,13 @@ from models.shared import rollups
 from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import tenant_rollup
 from models.shared.time_series_checks import days
-from tests.models.inventory import ROLLUPS, SERIES, TENANT_SERIES, assert_none, keys
+from tests.support.declared_tables import (
+    HYPERTABLES,
+    ROLLUPS,
+    TENANT_HYPERTABLES,
+    assert_none,
+    keys,
+)
 
 DECLARED = Declared.on(models.metadata)
 NOT_APPENDED_BY_TENANTS = {"quarantine_events", "notification_log"}
@@ -46,16 +52,16 @@ def test_the_hypertables_are_those_of_the_domain_model() -> None:
     }
     found = {
         table.name: tuple(column.name for column in table.primary_key.columns)
-        for table in TENANT_SERIES
+        for table in TENANT_HYPERTABLES
     }
     assert found == {name: ("tenant_id", *key) for name, key in expected.items()}
-    assert {table.name for table in SERIES} - expected.keys() == {"system_metrics"}
+    assert {table.name for table in HYPERTABLES} - expected.keys() == {"system_metrics"}
 
 
 def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
-    """TimescaleDB tests the wrong column behind a dropped one, and partitions by time."""
+    """TimescaleDB checks the wrong column after a dropped one, and partitions by time."""
     findings = []
-    for table in TENANT_SERIES:
+    for table in TENANT_HYPERTABLES:
         time = time_column(table.name)
         first = [column.name for column in table.columns][:2]
         if first != ["tenant_id", time]:
@@ -68,7 +74,7 @@ def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
 
 
 def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None:
-    """What grows without end ends the server; compressing must come before dropping."""
+    """Tables that grow without limit fill the disk; compression must come before dropping."""
     findings = []
     for key in [*DECLARED.of("hypertable"), *ROLLUPS]:
         store = DECLARED.of("columnstore").get(key)
@@ -78,11 +84,11 @@ def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None
         elif days(store.after) >= days(retention.drop_after):
             findings.append(f"{key}: compressed after {store.after}, {retention.drop_after} kept")
     assert_none(findings)
-    assert {table.name for table in SERIES} == {key[1] for key in DECLARED.of("hypertable")}
+    assert {table.name for table in HYPERTABLES} == {key[1] for key in DECLARED.of("hypertable")}
 
 
 def test_batches_of_the_columnstore_hold_one_tenant() -> None:
-    """tenant_id first, or the tenant's query decompresses those of all others."""
+    """Without tenant_id first, a query of one tenant decompresses the batches of all tenants."""
     assert_none(
         [
             f"{state.title()}: segmentby {state.segmentby}"
@@ -96,7 +102,7 @@ def test_batches_of_the_columnstore_hold_one_tenant() -> None:
 def test_the_columnstore_orders_by_the_rest_of_the_key() -> None:
     """So that redelivery into compressed chunks finds its batch without reading the others."""
     findings = []
-    for table in SERIES:
+    for table in HYPERTABLES:
         store = DECLARED.of("columnstore")[(TIMESERIES, table.name)]
         arranged = {part.split()[0] for part in f"{store.segmentby},{store.orderby}".split(",")}
         missing = {column.name for column in table.primary_key.columns} - arranged
@@ -122,10 +128,10 @@ def test_tenants_have_a_view_and_nothing_behind_it() -> None:
     """Grants on a hypertable are copied to its chunks, which no view filters."""
     findings = []
     grants = DECLARED.of("grant")
-    for name in [*(table.name for table in SERIES), *(key[1] for key in ROLLUPS)]:
+    for name in [*(table.name for table in HYPERTABLES), *(key[1] for key in ROLLUPS)]:
         behind = {(held.role, held.name) for held in grants[(TIMESERIES, name)].privileges}
         allowed = {("fleet_operator", "select"), ("fleet_operator_read", "select")}
-        if any(table.name == name for table in SERIES):
+        if any(table.name == name for table in HYPERTABLES):
             allowed.add(("fleet_ingest", "insert"))
         if name == "notification_log":
             allowed.add(("fleet_operator", "insert"))  # with the job that it is about
@@ -141,7 +147,7 @@ def test_tenants_have_a_view_and_nothing_behind_it() -> None:
 
 def test_views_are_for_reading_and_appending_only() -> None:
     findings = []
-    series = {table.name: table for table in TENANT_SERIES}
+    series = {table.name: table for table in TENANT_HYPERTABLES}
     rolled = [key[1] for key in ROLLUPS if not key[1].startswith("system_metrics")]
     for name in [*series, *rolled]:
         view = DECLARED.of("view")[("public", name)]
@@ -161,7 +167,7 @@ def test_views_are_for_reading_and_appending_only() -> None:
     assert_none(findings)
 
 
-def test_a_tenant_cannot_say_when_an_audit_event_was_recorded() -> None:
+def test_a_tenant_cannot_set_when_an_audit_event_was_recorded() -> None:
     privileges = DECLARED.of("grant")[("public", "audit_events")].privileges
     given = {held.column for held in privileges if held.name == "insert"}
     columns = set(models.metadata.tables["timeseries.audit_events"].columns.keys())
@@ -173,7 +179,7 @@ def test_ids_come_with_the_message() -> None:
     assert_none(
         [
             f"{table.name}.{column.name} has default {column.server_default.arg}"  # type: ignore[union-attr]
-            for table in SERIES
+            for table in HYPERTABLES
             for column in table.primary_key.columns
             if column.server_default is not None and column.computed is None
             if str(column.server_default.arg) not in ("0", "", "telemetry")  # type: ignore[union-attr]
@@ -198,7 +204,7 @@ def _where(definition: str) -> str:
     return definition.partition(" WHERE ")[2] if "\n WHERE " in definition else ""
 
 
-def test_latency_buckets_touch_and_the_function_knows_all() -> None:
+def test_latency_buckets_are_adjacent_and_known_to_the_function() -> None:
     conditions = list(bucket_columns().values())
     assert len(conditions) == len(LATENCY_BOUNDS_MS) + 1
     for lower, upper in pairwise(conditions):
@@ -212,7 +218,7 @@ def test_latency_buckets_touch_and_the_function_knows_all() -> None:
     assert f"({len(conditions)}, {LATENCY_BOUNDS_MS[-1]}, NULL)" in body
 
 
-def test_telemetry_is_told_of_by_statement_never_by_row() -> None:
+def test_telemetry_is_notified_per_statement_not_per_row() -> None:
     triggers = [s for k, s in DECLARED.of("trigger").items() if k[0] == TIMESERIES]
     assert [(s.table, s.level, s.new_table) for s in triggers] == [("telemetry", "statement", None)]
 
@@ -224,7 +230,7 @@ STORE = {"segmentby": "tenant_id, device_id", "orderby": "ts DESC", "after": "7 
 
 @pytest.fixture
 def base() -> type[Base]:
-    """A base of its own, so that what is wrong stays out of the models."""
+    """A separate base, so that wrong declarations stay out of the models."""
     own = registry(metadata=MetaData(), type_annotation_map=Base.type_annotation_map)
     # What DeclarativeBase.__init_subclass__ looks for below the first base.
     body = {"_sa_registry": own, "metadata": own.metadata, "__abstract__": True}
@@ -232,7 +238,7 @@ def base() -> type[Base]:
 
 
 def series(base: type[Base], **changes: Any) -> None:
-    """Declare a hypertable that is right, but for ``changes``."""
+    """Declare a hypertable that is correct except for ``changes``."""
     parts: dict[str, Any] = {
         "key": PrimaryKeyConstraint("tenant_id", "device_id", "ts"),
         "hypertable": Hypertable("ts", chunk_interval="1 day"),
@@ -255,7 +261,7 @@ def series(base: type[Base], **changes: Any) -> None:
     type("Tried", (TenantTimeSeries, base), body)
 
 
-def test_a_right_declaration_passes(base: type[Base]) -> None:
+def test_a_correct_declaration_passes(base: type[Base]) -> None:
     series(base)
 
 
@@ -269,9 +275,12 @@ def test_a_right_declaration_passes(base: type[Base]) -> None:
         ),
         (
             {"key": PrimaryKeyConstraint("device_id", "tenant_id", "ts")},
-            r"primary key is \(device_id, tenant_id, ts\); it starts with tenant_id",
+            r"primary key that starts with tenant_id.*found \(device_id, tenant_id, ts\)",
         ),
-        ({"ts_order": 5}, "columns start with tenant_id, device_id.*give ts sort_order=-19"),
+        (
+            {"ts_order": 5},
+            "as first columns, found tenant_id, device_id; write ts with sort_order=-19",
+        ),
         ({"options": {"comment": "Tried."}}, 'in schema public.*write {"schema": TIMESERIES}'),
         ({"hypertable": None}, r'declares no hypertable; write Hypertable\("ts", '),
         ({"columnstore": None}, r"declares no columnstore; write Columnstore\("),
@@ -286,10 +295,10 @@ def test_a_right_declaration_passes(base: type[Base]) -> None:
         ),
         ({"retention": Retention("7 days")}, "would never be compressed; write after="),
         ({"retention": Retention("a while")}, 'interval "a while": write a number and one of'),
-        ({"more": RowSecurity()}, r"leave RowSecurity\(\) out"),
+        ({"more": RowSecurity()}, r"remove RowSecurity\(\)"),
         (
             {"device": mapped_column(ForeignKey("device_registry.device_id"))},
-            "has a foreign key.*leave it out",
+            "has a foreign key.*remove it",
         ),
     ],
 )
@@ -301,7 +310,7 @@ def test_a_mistake_in_a_hypertable_says_what_to_write(
 
 
 def rollup(**changes: Any) -> None:
-    """Declare a rollup of telemetry that is right, but for ``changes``."""
+    """Declare a rollup of telemetry that is correct except for ``changes``."""
     given = {
         "definition": "SELECT tenant_id, time_bucket('1 hour', ts) AS bucket"
         " FROM timeseries.raw GROUP BY 1, 2",
@@ -320,11 +329,11 @@ def rollup(**changes: Any) -> None:
         ({}, None),
         (
             {"refresh": Refresh("30 days", "1 hour", "1 hour")},
-            "refreshed from 30 days ago, but hypertable raw keeps 10 days only.*longer than 30",
+            "starts 30 days ago, but hypertable raw keeps only 10 days.*longer than 30",
         ),
         (
             {"retention": "2 days", "columnstore": None},
-            "refreshed from 3 days ago, but rollup tried keeps 2 days only",
+            "starts 3 days ago, but rollup tried keeps only 2 days",
         ),
         ({"refresh": Refresh(None, "1 hour", "1 hour")}, 'write Refresh."3 days", …'),
         (

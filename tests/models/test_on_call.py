@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from tests.models.alerting import (
+from tests.support.acme_and_globex import (
     ACME,
     ANN,
     BOB,
     EVE,
     GLOBEX,
     operator,
-    refused,
+    rejected,
     rows,
     run,
     second_of_two,
@@ -61,7 +61,7 @@ def called(engine: Engine, moment: str) -> list[Any]:
 
 @pytest.fixture
 def duty(fleet: Engine) -> Engine:
-    """A schedule on Berlin's clock, without layers."""
+    """A schedule in the time zone of Berlin, without layers."""
     run(
         fleet,
         "INSERT INTO oncall_schedules (tenant_id, id, name, timezone)"
@@ -83,7 +83,7 @@ def duty(fleet: Engine) -> Engine:
         ("2024-04-01 07:00Z", BOB),
     ],
 )
-def test_weekly_turns_by_the_clock_of_the_schedule(
+def test_weekly_shifts_follow_the_time_zone_of_the_schedule(
     duty: Engine, moment: str, expected: uuid.UUID | None
 ) -> None:
     run(duty, layer())
@@ -100,7 +100,7 @@ def test_weekly_turns_by_the_clock_of_the_schedule(
         ("'weekly', 168", [("2024-01-01 11:00Z", ANN), ("2024-01-08 08:00Z", BOB)]),
     ],
 )
-def test_the_first_turn_covers_the_start(
+def test_the_first_shift_covers_the_start(
     duty: Engine, rotation: str, turns: list[tuple[str, uuid.UUID]]
 ) -> None:
     run(duty, layer(span="'2024-01-01 12:00+01', NULL", rotation=rotation))
@@ -109,7 +109,7 @@ def test_the_first_turn_covers_the_start(
         assert called(duty, moment) == [(user,)], moment
 
 
-def test_gaps_in_positions_and_members_shut_out_do_not_matter(duty: Engine) -> None:
+def test_gaps_in_positions_and_disabled_members_are_skipped(duty: Engine) -> None:
     run(duty, layer())
     run(duty, responders(ANN, BOB, ANN))
     assert called(duty, "2024-01-15 12:00Z") == [(ANN,)]
@@ -117,13 +117,13 @@ def test_gaps_in_positions_and_members_shut_out_do_not_matter(duty: Engine) -> N
     for day in ("01", "08", "15"):
         assert called(duty, f"2024-01-{day} 12:00Z") == [(ANN,)]
     run(duty, override("'2024-01-01', '2024-02-01'", LAYER, BOB))
-    assert called(duty, "2024-01-08 12:00Z") == [(ANN,)], "whoever is shut out is never called"
+    assert called(duty, "2024-01-08 12:00Z") == [(ANN,)], "disabled members are never called"
     run(duty, f"DELETE FROM tenant_members WHERE user_id = '{BOB}'")
     assert run(duty, "SELECT count(*) FROM oncall_responders") == [(2,)]
     assert run(duty, "SELECT count(*) FROM oncall_overrides") == [(0,)]
 
 
-def test_layers_in_their_order_and_overrides_before_them(duty: Engine) -> None:
+def test_layers_are_in_order_and_overrides_replace_them(duty: Engine) -> None:
     run(duty, layer())
     run(duty, layer(SECOND, 1))
     run(duty, responders(ANN))
@@ -159,14 +159,14 @@ def test_layers_in_their_order_and_overrides_before_them(duty: Engine) -> None:
     ],
 )
 @pytest.mark.parametrize("together", [True, False])
-def test_overlapping_overrides_are_refused(
+def test_overlapping_overrides_are_rejected(
     duty: Engine,
     first: uuid.UUID | None,
     second: uuid.UUID | None,
     outcome: str | None,
     together: bool,
 ) -> None:
-    """Also where neither session sees the row of the other: the second waits, then is refused."""
+    """Also where neither session sees the row of the other: the second waits, then is rejected."""
     run(duty, layer())
     run(duty, layer(SECOND, 1))
     one = override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'", first)
@@ -175,41 +175,41 @@ def test_overlapping_overrides_are_refused(
         assert sqlstate(second_of_two(duty, one, two)) == outcome
     else:
         run(duty, one)
-        assert (refused(duty, two) if outcome else run(duty, two) or None) == outcome
+        assert (rejected(duty, two) if outcome else run(duty, two) or None) == outcome
     found = run(duty, "SELECT count(*) FROM oncall_overrides")
     assert found == [(1 if outcome else 2,)]
 
 
-def test_the_second_goes_on_where_the_first_gives_up(duty: Engine) -> None:
+def test_the_second_session_succeeds_if_the_first_rolls_back(duty: Engine) -> None:
     one = override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'")
     assert second_of_two(duty, one, one, commit=False) == []
     assert run(duty, "SELECT count(*) FROM oncall_overrides") == [(1,)]
 
 
-def test_what_touches_does_not_overlap(duty: Engine) -> None:
+def test_adjacent_overrides_do_not_overlap(duty: Engine) -> None:
     run(duty, override("'2024-01-02 08:00Z', '2024-01-02 12:00Z'"))
     run(duty, override("'2024-01-02 12:00Z', '2024-01-02 14:00Z'"))
     moved = "UPDATE oncall_overrides SET starts_at = '2024-01-02 11:00Z' WHERE starts_at > :s"
-    assert refused(duty, moved, s="2024-01-02 11:30Z") == "23P01"
+    assert rejected(duty, moved, s="2024-01-02 11:30Z") == "23P01"
     run(duty, "UPDATE oncall_overrides SET reason = 'holiday'")
-    assert refused(duty, override("'2024-01-05', '2024-01-05'")) == "23514"
+    assert rejected(duty, override("'2024-01-05', '2024-01-05'")) == "23514"
     several = override("'2024-02-01', '2024-02-03'") + (
         f", ('{ACME}', '{SCHEDULE}', NULL, '{BOB}', '2024-02-02', '2024-02-04')"
     )
-    assert refused(duty, several) == "23P01", "rows of one statement see each other"
+    assert rejected(duty, several) == "23P01", "rows of one statement see each other"
 
 
 def test_layers_of_one_order_do_not_overlap(duty: Engine) -> None:
     run(duty, layer(span="'2024-01-01', '2024-02-01'"))
-    assert refused(duty, layer(SECOND, 0, "'2024-01-31', NULL")) == "23P01"
+    assert rejected(duty, layer(SECOND, 0, "'2024-01-31', NULL")) == "23P01"
     run(duty, layer(SECOND, 0, "'2024-02-01', NULL"))
     opened = "UPDATE oncall_layers SET ends_at = NULL WHERE id = :id"
-    assert refused(duty, opened, id=LAYER) == "23P01"
-    assert refused(duty, layer(uuid.uuid4(), 1, "'2024-02-01', '2024-02-01'")) == "23514"
+    assert rejected(duty, opened, id=LAYER) == "23P01"
+    assert rejected(duty, layer(uuid.uuid4(), 1, "'2024-02-01', '2024-02-01'")) == "23514"
     run(duty, layer(uuid.uuid4(), 1, "'2024-01-01', NULL"))
 
 
-def test_two_sessions_make_one_layer_of_an_order(duty: Engine) -> None:
+def test_two_sessions_insert_one_layer_of_an_order(duty: Engine) -> None:
     assert sqlstate(second_of_two(duty, layer(), layer(SECOND))) == "23P01"
     assert run(duty, "SELECT id FROM oncall_layers") == [(LAYER,)]
 
@@ -225,21 +225,19 @@ def test_two_sessions_make_one_layer_of_an_order(duty: Engine) -> None:
         ("'weekly', 168", "1, 24"),
     ],
 )
-def test_rotations_that_make_no_sense_are_refused(
-    duty: Engine, rotation: str, handoff: str
-) -> None:
-    assert refused(duty, layer(rotation=rotation, handoff=handoff)) == "23514"
+def test_invalid_rotations_are_rejected(duty: Engine, rotation: str, handoff: str) -> None:
+    assert rejected(duty, layer(rotation=rotation, handoff=handoff)) == "23514"
 
 
-def test_nobody_of_another_tenant_is_on_call(duty: Engine) -> None:
+def test_members_of_other_tenants_cannot_be_on_call(duty: Engine) -> None:
     run(duty, layer())
-    assert refused(duty, responders(EVE)) == "23503"
-    assert refused(duty, override("'2024-01-02', '2024-01-03'", user=EVE)) == "23503"
+    assert rejected(duty, responders(EVE)) == "23503"
+    assert rejected(duty, override("'2024-01-02', '2024-01-03'", user=EVE)) == "23503"
     theirs = responders(EVE).replace(str(ACME), str(GLOBEX))
-    assert refused(duty, theirs, GLOBEX) == "23503"
+    assert rejected(duty, theirs, GLOBEX) == "23503"
 
 
-def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
+def test_the_layer_of_an_override_belongs_to_its_schedule(duty: Engine) -> None:
     other = uuid.uuid4()
     run(duty, layer())
     run(
@@ -247,11 +245,11 @@ def test_the_layer_of_an_override_is_one_of_its_schedule(duty: Engine) -> None:
         f"INSERT INTO oncall_schedules (tenant_id, id, name) VALUES ('{ACME}', '{other}', 'o')",
     )
     wrong = override("'2024-01-02', '2024-01-03'", LAYER).replace(str(SCHEDULE), str(other))
-    assert refused(duty, wrong) == "23503"
+    assert rejected(duty, wrong) == "23503"
 
 
-def test_without_the_tenants_context_nothing_is_checked_blindly(duty: Engine) -> None:
-    """An operator sees the schedule of every tenant, so its overlaps are refused too."""
+def test_overlaps_are_not_checked_without_a_tenant(duty: Engine) -> None:
+    """An operator sees the schedule of every tenant, so its overlaps are rejected too."""
     run(duty, override("'2024-01-02', '2024-01-03'"))
     with operator(duty) as connection, pytest.raises(sa.exc.DBAPIError, match="overlaps"):
         connection.execute(sa.text(override("'2024-01-02', '2024-01-03'")))

@@ -1,4 +1,4 @@
-"""What the tests of the models look at: tables, keys, foreign keys, checks."""
+"""The tables that the models declare, with their keys, foreign keys and checks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from models.shared.base import TIMESERIES
 
 TABLES = models.metadata.sorted_tables
 ROLLUPS = Declared.on(models.metadata).of("rollup")
-SERIES = [table for table in TABLES if table.schema == TIMESERIES]
-TENANT_SERIES = [table for table in SERIES if models.SCOPES[table.key] == "tenant"]
+HYPERTABLES = [table for table in TABLES if table.schema == TIMESERIES]
+TENANT_HYPERTABLES = [table for table in HYPERTABLES if models.SCOPES[table.key] == "tenant"]
 TENANT_TABLES = [
-    table for table in TABLES if models.SCOPES[table.key] == "tenant" and table not in SERIES
+    table for table in TABLES if models.SCOPES[table.key] == "tenant" and table not in HYPERTABLES
 ]
 
 

@@ -1,4 +1,4 @@
-"""What the tests of alerts and notifications share: tenants with people, and two sessions."""
+"""Two tenants with members, a site and devices; statements as their application."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def populate(engine: Engine) -> None:
 
 @contextmanager
 def operator(engine: Engine) -> Iterator[Connection]:
-    """A transaction as the platform's workers have it: no tenant, all rows."""
+    """A transaction of a worker of the platform: no tenant, all rows."""
     with engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
         yield connection
 
 
 def rows(connection: Connection, query: str, **values: Any) -> list[tuple[Any, ...]]:
-    """What ``query`` returns, as plain tuples."""
+    """The rows of ``query`` as plain tuples."""
     return [tuple(row) for row in connection.execute(sa.text(query), values)]
 
 
@@ -63,7 +63,7 @@ def run(engine: Engine, statement: str, tenant: uuid.UUID = ACME, **values: Any)
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
-def refused(engine: Engine, statement: str, tenant: uuid.UUID = ACME, **values: Any) -> str:
+def rejected(engine: Engine, statement: str, tenant: uuid.UUID = ACME, **values: Any) -> str:
     """The SQLSTATE with which ``statement`` fails as the application of ``tenant``."""
     with pytest.raises(DBAPIError) as raised:
         run(engine, statement, tenant, **values)
@@ -71,13 +71,22 @@ def refused(engine: Engine, statement: str, tenant: uuid.UUID = ACME, **values: 
     return state
 
 
+@contextmanager
+def listener(engine: Engine, channel: str) -> Iterator[Any]:
+    """A function that returns the payloads on ``channel`` since its last call."""
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql(f"LISTEN {channel}")
+        driver: Any = connection.connection.driver_connection
+        yield lambda: [heard.payload for heard in driver.notifies(timeout=0.3)]
+
+
 def second_of_two(
     engine: Engine, first: str, second: str, *, commit: bool = True
 ) -> list[Any] | DBAPIError:
-    """What becomes of ``second`` if ``first`` is under way: it has to wait, then ``first`` ends.
+    """The result of ``second`` when it has to wait for ``first`` to end, or its error.
 
-    Both as the application of Acme, each in a session of its own. The result of the second, or
-    the error that it met.
+    Both run as the application of Acme, each in a session of its own.
     """
 
     def later() -> list[Any] | DBAPIError:
@@ -92,7 +101,7 @@ def second_of_two(
         try:
             connection.execute(sa.text(first))
             waiting = pool.submit(later)
-            _until_somebody_waits(engine)
+            _until_a_session_waits(engine)
             assert not waiting.done()
             if not commit:
                 connection.execute(sa.text("ROLLBACK"))
@@ -106,7 +115,7 @@ def sqlstate(outcome: list[Any] | DBAPIError) -> str | None:
     return getattr(outcome.orig, "sqlstate", "") if isinstance(outcome, DBAPIError) else None
 
 
-def _until_somebody_waits(engine: Engine) -> None:
+def _until_a_session_waits(engine: Engine) -> None:
     query = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"

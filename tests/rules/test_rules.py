@@ -1,0 +1,116 @@
+"""Every database keeps the rules, and every rule finds what breaks it."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy import Connection
+
+from database import privileges
+from tests.rules.rule import Finding, Rule
+from tests.support.alembic_project import config_for
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
+
+MODULES = [
+    import_module(f"tests.rules.{found.name}")
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)])
+    if found.name != "rule" and not found.name.startswith("test_")
+]
+RULES: dict[str, Rule] = {module.__name__.rsplit(".", 1)[1]: module.RULE for module in MODULES}
+BROKEN = [
+    pytest.param(rule, *example, id=f"{name}-{number}")
+    for name, rule in RULES.items()
+    for number, example in enumerate(rule.broken_by)
+]
+KEPT = [
+    pytest.param(rule, statements, id=f"{name}-{number}")
+    for name, rule in RULES.items()
+    for number, statements in enumerate(rule.kept_by)
+]
+
+
+def assert_none(findings: list[Finding]) -> None:
+    assert not findings, "\n" + "\n".join(finding.message for finding in findings)
+
+
+@pytest.fixture(scope="module")
+def url(embedded_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    """A copy of the migrated database for this module, every change in which is rolled back."""
+    with engine_of(embedded_server.url("postgres")) as engine, engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(sa.text(f"CREATE DATABASE catalog_rules TEMPLATE {migrated_template}"))
+    copy = embedded_server.url("catalog_rules")
+    with engine_of(copy) as engine, engine.begin() as connection:
+        privileges.apply(connection)
+    yield copy
+    with engine_of(embedded_server.url("postgres")) as engine, engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(sa.text("DROP DATABASE catalog_rules"))
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    with engine_of(url) as engine, engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_database_keeps_the_rule(connection: Connection, name: str) -> None:
+    assert_none(RULES[name].findings(connection))
+
+
+@pytest.mark.timescaledb
+def test_hypertables_keep_the_rules_too(
+    timescaledb_server: DatabaseServer, make_database: MakeDatabase
+) -> None:
+    """TimescaleDB makes triggers, indexes and relations of its own."""
+    with engine_of(make_database(timescaledb_server)) as engine:
+        command.upgrade(config_for(engine), "head")
+        with engine.connect() as connection:
+            assert_none([found for rule in RULES.values() for found in rule.findings(connection)])
+
+
+@pytest.mark.parametrize(("rule", "statements", "named", "found"), BROKEN)
+def test_what_breaks_a_rule_is_found(
+    connection: Connection, rule: Rule, statements: str, named: str, found: str
+) -> None:
+    before = rule.findings(connection)
+    connection.exec_driver_sql(statements)
+    new = [finding for finding in rule.findings(connection) if finding not in before]
+    assert any(finding.object == named and finding.found.startswith(found) for finding in new), (
+        f"{named}: {found} is not among {new}"
+    )
+
+
+@pytest.mark.parametrize(("rule", "statements"), KEPT)
+def test_what_keeps_a_rule_is_not_found(
+    connection: Connection, rule: Rule, statements: str
+) -> None:
+    connection.exec_driver_sql(statements)
+    assert_none(rule.findings(connection))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rsplit(".", 1)[1])
+def test_a_rule_gives_its_reason_and_an_example(module: object) -> None:
+    """The first line of its docstring is the rule, the rest the reason."""
+    rule, _, reason = (module.__doc__ or "").partition("\n\n")
+    assert rule.endswith(".")
+    assert reason.strip()
+    assert module.RULE.broken_by  # type: ignore[attr-defined]
+
+
+def test_a_finding_says_how_to_fix_it(connection: Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE sites ADD x json")
+    [finding] = RULES["json_is_jsonb"].findings(connection)
+    assert finding.message == (
+        "sites.x: expected jsonb, found json; in the model map it as dict[str, Any] or list[Any]"
+    )

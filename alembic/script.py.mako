@@ -1,29 +1,22 @@
 """${message}
 
-Revision ${up_revision}, after ${down_revision or "none"}. Read it before it is released:
-- a statement waits for its lock while everybody queues behind it, so nothing may scan or rewrite
-  a busy table in one step, and the code of the previous release must work after it;
-- data is changed as fleet_operator: forced row security hides every row from the owner;
-- nothing reads the database: `--sql` has to write all of it.
+Revision ${up_revision}, after ${down_revision or "none"}; CONTRIBUTING.md says what to look for when reading it.
 """
 
-% if not upgrades or "sa." in upgrades + downgrades:
+<%! from ddl.source import indented, string %>\
 import sqlalchemy as sa
-% endif
+from alembic import op
 % if imports:
 ${imports}
 % endif
-from alembic import op
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
+revision = ${string(up_revision)}
+down_revision = ${string(down_revision) if down_revision else None}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    ${indented(upgrades or "pass")}
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    ${indented(downgrades or "pass")}

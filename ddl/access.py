@@ -1,4 +1,4 @@
-"""Grants and policies together: under row security neither is worth anything alone."""
+"""Grants and policies together: under row-level security neither is worth anything alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
 from ddl.base import Declared, Key
-from ddl.grant import GrantState
+from ddl.kinds.grant import GrantState
+from ddl.kinds.policy import PolicyState
+from ddl.kinds.row_level_security import RowLevelSecurityState
 
 COMMANDS = ("select", "insert", "update", "delete")
-"""The privileges that row security narrows."""
+"""The privileges that row-level security narrows."""
 
 
 def check_policies(metadata: MetaData) -> None:
@@ -21,18 +23,18 @@ def check_policies(metadata: MetaData) -> None:
     """
     declared = Declared.on(metadata)
     policies: dict[Key, set[tuple[str, str]]] = {}
-    for state in declared.of("policy").values():
+    for state in declared.of(PolicyState).values():
         if state.permissive:
             backed = {(sql.role(role), state.command) for role in state.to}
-            policies.setdefault(state.relation, set()).update(backed)
-    for key, security in declared.of("row security").items():
-        grants: GrantState | None = declared.of("grant").get(key)
+            policies.setdefault((state.schema, state.table), set()).update(backed)
+    for key, security in declared.of(RowLevelSecurityState).items():
+        grants = declared.of(GrantState).get(key)
         for held in sorted(grants.privileges if grants and security.enable else ()):
             roles = (sql.role(held.role), "PUBLIC")
             backing = {(role, command) for role in roles for command in ("all", held.name)}
             if held.name in COMMANDS and backing.isdisjoint(policies.get(key, ())):
                 raise ArgumentError(
-                    f"table {key[1]}: {held.role} is granted {held.name}, but row security is on"
-                    f" and no permissive policy lets it {held.name} any row; write "
+                    f"table {key[1]}: {held.role} is granted {held.name}, but row-level security"
+                    f" is on and no permissive policy lets it {held.name} any row; write "
                     f'Policy("…", to="{held.role}", using="…") beside the grant'
                 )

@@ -1,4 +1,4 @@
-"""What every kind of object shares: its state, its declaration, its operation, its catalog.
+"""What every kind of object shares: its state, its declaration, its operation.
 
 A *state* is a frozen dataclass that says all there is to know about one object. Declarations
 hold states, catalog queries return them, operations carry one before and one after; so a
@@ -8,9 +8,10 @@ declared and a reflected object are compared, reversed and rendered by the same 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, Self, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, cast
 
 from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import renderers
@@ -20,25 +21,49 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.schema import SchemaItem
 
-from ddl import sql
-from ddl.edition import edition_of
+from ddl import privileges, source, sql
+from ddl.edition import COMMUNITY, edition_of
+from ddl.privileges import Privilege
 
 Key: TypeAlias = tuple[str, ...]
 Identity: TypeAlias = tuple[str, Key]
 """(kind, key): an object among all kinds."""
 
 
+def explicit(default: Any) -> Any:
+    """A field that revisions always write out, since its default is ours, not PostgreSQL's.
+
+    A revision must mean the same when the defaults of this package change. A field with a plain
+    default has the default of PostgreSQL itself and is left out where it has that value.
+    """
+    return dataclasses.field(default=default, metadata={"explicit": True})
+
+
+def optional(default: Any) -> Any:
+    """A positional field that a revision may leave out."""
+    return dataclasses.field(default=default, metadata={"optional": True})
+
+
 @dataclasses.dataclass(frozen=True)
 class State(ABC):
-    """One object of the database; ``kind`` and ``key`` say which, the other fields say how."""
+    """One object of the database; its key says which, the other fields say how.
+
+    Every field has a default, so that a DROP can be written with the name alone.
+    """
 
     kind: ClassVar[str]
+    identified_by: ClassVar[tuple[str, ...]] = ("schema", "name")
+    """The fields that make the key."""
     positional: ClassVar[tuple[str, ...]] = ("name",)
+    """The fields that a revision writes without their names."""
+    dropped_with: ClassVar[tuple[str, ...]] = ()
+    """Further fields that a DROP needs to know."""
+    grantable: ClassVar[bool] = False
 
     @property
-    @abstractmethod
     def key(self) -> Key:
-        """What identifies the object within its kind; starts with the schema."""
+        """What identifies the object within its kind; starts with the schema, if it has one."""
+        return tuple(getattr(self, name) for name in self.identified_by)
 
     @property
     def declared_as(self) -> Key:
@@ -47,16 +72,29 @@ class State(ABC):
 
     @property
     def relation(self) -> Key | None:
-        """(schema, name) of the table or view that the object lives and dies with."""
+        """(schema, name) of the relation or function that the object lives and dies with."""
         return None
 
+    @property
+    def granted_as(self) -> str:
+        """The object as GRANT names it: ``sites``, ``function uuid7()``; see ``grantable``."""
+        raise TypeError(f"{self.kind} takes no grants")  # pragma: no cover - a kind's mistake
+
     def title(self) -> str:
-        """The object as a person would name it."""
+        """The kind and the full name: ``policy public.sites.tenant_isolation``."""
         return f"{self.kind} {'.'.join(part for part in self.key if part)}"
 
     def text(self) -> str:
         """All SQL of the object in which others may be mentioned."""
         return " ".join(str(value) for value in dataclasses.astuple(self))
+
+    def details(self) -> Mapping[str, Any]:
+        """What a difference of two states is told by: the fields that are not the key."""
+        names = (field.name for field in dataclasses.fields(self))
+        return {name: getattr(self, name) for name in names if name not in self.identified_by}
+
+
+S = TypeVar("S", bound=State)
 
 
 class Declared:
@@ -64,6 +102,8 @@ class Declared:
 
     def __init__(self) -> None:
         self.states: dict[str, dict[Key, State]] = {}
+        self.beside: dict[Identity, Key] = {}
+        """The table in whose ``__table_args__`` an object stands; revisions keep them together."""
 
     @classmethod
     def on(cls, metadata: MetaData) -> Declared:
@@ -86,9 +126,13 @@ class Declared:
                 else f"{state.title()} has the name of {other.title()}; give it another name"
             )
 
-    def of(self, kind: str) -> dict[Key, Any]:
-        """The declared states of ``kind`` by ``declared_as``."""
-        return self.states.get(kind, {})
+    def of(self, state_type: type[S]) -> dict[Key, S]:
+        """The declared states of a kind by ``declared_as``."""
+        return cast("dict[Key, S]", self.states.get(state_type.kind, {}))
+
+    def spelled(self, state: S) -> S:
+        """``state`` in the model's own spelling where there is one, else as the server has it."""
+        return self.of(type(state)).get(state.declared_as, state)
 
 
 class Declaration(SchemaItem, SchemaEventTarget):
@@ -102,41 +146,78 @@ class Declaration(SchemaItem, SchemaEventTarget):
     def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:
         if not isinstance(parent, Table):  # pragma: no cover - SQLAlchemy passes tables only
             raise TypeError(f"{type(self).__name__} belongs into __table_args__")
+        declared = Declared.on(parent.metadata)
         for state in self.states(parent):
-            Declared.on(parent.metadata).add(state)
+            declared.add(state)
+            key = (parent.schema or sql.DEFAULT_SCHEMA, parent.name)
+            declared.beside[state.kind, state.declared_as] = key
 
     @abstractmethod
     def states(self, table: Table) -> Iterator[State]:
         """The states that this declaration means when it stands on ``table``."""
 
-    def _register(self, metadata: MetaData | None, state: State) -> None:
+    def _register(self, metadata: MetaData | None, *states: State) -> None:
         if metadata is not None:
-            Declared.on(metadata).add(state)
+            for state in states:
+                Declared.on(metadata).add(state)
 
 
-class DDLOperation(MigrateOperation, ABC):
+class Operation(MigrateOperation, ABC, Generic[S]):
     """One object before and after an operation; None is an object that does not exist.
 
-    Reversing swaps the two, so nothing can be dropped that could not be made again.
+    Reversing swaps the two, so nothing can be dropped that could not be made again. A kind says
+    the SQL of ``create``, ``drop`` and, where the server can, ``alter``; :func:`revisable` gives
+    revisions the functions that go with them.
     """
 
-    noun: ClassVar[str]
+    state_type: type[S]
+    verbs: ClassVar[tuple[str, str, str]]
+    """The names under ``op.``: to create, to drop, to alter."""
 
-    def __init__(self, before: Any, after: Any) -> None:
+    def __init__(self, before: S | None, after: S | None) -> None:
         self.before = before
         self.after = after
+        self.grants: frozenset[Privilege] = frozenset()
+        """What is granted along with the creation."""
+
+    @abstractmethod
+    def create(self, state: S, edition: str) -> list[str]:
+        """The SQL that makes ``state``, one statement each."""
+
+    @abstractmethod
+    def drop(self, state: S, edition: str) -> list[str]:
+        """The SQL that drops ``state``, one statement each."""
+
+    def alter(self, before: S, after: S, edition: str) -> list[str]:
+        """The SQL that makes ``after`` of ``before``; a revision that runs knows ``after`` only."""
+        raise TypeError(f"{after.kind} is never altered")  # pragma: no cover - a kind's mistake
+
+    def statements(self, edition: str = COMMUNITY) -> list[str]:
+        """The SQL of the operation for an edition, one statement each."""
+        if self.after is None:
+            return self.drop(self.state, edition)
+        if self.before is not None:
+            return self.alter(self.before, self.after, edition)
+        found = self.create(self.after, edition)
+        if self.grants:
+            schema = getattr(self.after, "schema", sql.DEFAULT_SCHEMA)
+            found += privileges.statements(self.after.granted_as, schema, self.grants)
+        return found
 
     @property
-    def state(self) -> Any:
+    def state(self) -> S:
         """The side that exists; the later one where both do."""
-        return self.after if self.after is not None else self.before
+        found = self.after if self.after is not None else self.before
+        assert found is not None
+        return found
 
     @property
     def verb(self) -> str:
-        """The name under ``op.``: create, drop or alter."""
+        """The name under ``op.``."""
+        creating, dropping, altering = self.verbs
         if self.before is None:
-            return f"create_{self.noun}"
-        return f"drop_{self.noun}" if self.after is None else f"alter_{self.noun}"
+            return creating
+        return dropping if self.after is None else altering
 
     @property
     def is_removal(self) -> bool:
@@ -146,8 +227,7 @@ class DDLOperation(MigrateOperation, ABC):
     @property
     def relation(self) -> Key | None:
         """(schema, name) of the relation that the object lives and dies with."""
-        found: Key | None = self.state.relation
-        return found
+        return self.state.relation
 
     def reverse(self) -> Self:
         """The operation that undoes this one."""
@@ -157,47 +237,164 @@ class DDLOperation(MigrateOperation, ABC):
         """(verb, object) or, for a change, (verb, object, {field: (found, expected)})."""
         if self.before is None or self.after is None:
             return (self.verb, self.state.title())
+        before, after = self.before.details(), self.after.details()
         changed = {
-            field.name: (getattr(self.before, field.name), getattr(self.after, field.name))
-            for field in dataclasses.fields(self.after)
-            if getattr(self.before, field.name) != getattr(self.after, field.name)
+            name: (before[name], after[name]) for name in after if before[name] != after[name]
         }
         return (self.verb, self.state.title(), changed)
 
-    @abstractmethod
-    def statements(self) -> list[str]:
-        """The SQL of the operation, one statement each."""
-
-    def statements_on(self, edition: str) -> list[str]:
-        """The SQL for an edition of TimescaleDB; most kinds of objects need none."""
-        return self.statements()
-
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments of the rendered call."""
+        """Positional and keyword arguments of the call that a revision writes."""
         state = self.state
-        positional = [getattr(state, name) for name in state.positional]
+        names = state.positional if self.after is not None else _dropped_by(type(state))
         keywords: dict[str, Any] = {}
         for field in dataclasses.fields(state):
             value = getattr(state, field.name)
-            if field.name in state.positional or value == field.default:
+            if field.name in (*state.positional, *state.identified_by):
                 continue
-            if self.after is None and field.name != "schema":
+            if self.after is None and field.name not in state.dropped_with:
                 continue
-            if isinstance(value, tuple):
-                value = value[0] if len(value) == 1 else list(value)
-            keywords[field.name] = value
-        schema = keywords.pop("schema", sql.DEFAULT_SCHEMA)
+            if "explicit" in field.metadata or value != field.default:
+                keywords[field.name] = _spelled(value)
+        if self.grants:
+            keywords["grants"] = privileges.spell(self.grants)
+        schema = getattr(state, "schema", sql.DEFAULT_SCHEMA)
         if schema != sql.DEFAULT_SCHEMA:
             keywords["schema"] = schema
-        return positional, keywords
+        return [getattr(state, name) for name in names], keywords
 
 
-@Operations.implementation_for(DDLOperation)
-def _run(operations: Operations, operation: DDLOperation) -> None:
-    sql.run(operations, operation.statements_on(edition_of(operations.migration_context)))
+class Alteration(Operation[S]):
+    """A change of something that Alembic's own operations create and drop."""
+
+    def create(self, state: S, edition: str) -> list[str]:
+        """Never."""
+        raise TypeError(f"{state.kind} is created by Alembic")  # pragma: no cover
+
+    def drop(self, state: S, edition: str) -> list[str]:
+        """Never."""
+        raise TypeError(f"{state.kind} is dropped by Alembic")  # pragma: no cover
 
 
-@renderers.dispatch_for(DDLOperation)
-def _render(_: AutogenContext, operation: DDLOperation) -> str:
+def _dropped_by(state_type: type[State]) -> tuple[str, ...]:
+    """The fields by which a DROP names the object, in the order in which a revision has them."""
+    return tuple(name for name in state_type.positional if name in state_type.identified_by)
+
+
+def _spelled(value: Any) -> Any:
+    """One name stands for a list of one."""
+    if isinstance(value, tuple):
+        return value[0] if len(value) == 1 else list(value)
+    return value
+
+
+Op = TypeVar("Op", bound=Operation[Any])
+
+
+def revisable(
+    state_type: type[State],
+    *,
+    create: str | None = None,
+    drop: str | None = None,
+    alter: str | None = None,
+) -> Callable[[type[Op]], type[Op]]:
+    """Register an operation with Alembic; what revisions call follows from the state's fields.
+
+    ``op.create_view(name, definition=…, …)``, ``op.drop_view(name)`` and, where the operation
+    has an ``alter``, ``op.alter_view(…)``. Fields in ``positional`` may be given without their
+    names; explicit fields must be given. A method of the class with the name of the verb takes
+    precedence.
+
+    Args:
+        create: the verb where it is not ``create_`` and the kind; likewise ``drop``, ``alter``.
+    """
+    noun = state_type.kind.replace(" ", "_").replace("-", "_")
+
+    def decorate(operation: type[Op]) -> type[Op]:
+        operation.state_type = state_type
+        operation.verbs = (
+            create or f"create_{noun}",
+            drop or f"drop_{noun}",
+            alter or f"alter_{noun}",
+        )
+        creating, dropping, altering = operation.verbs
+        builders: dict[str, Callable[[State], Operation[Any]]] = {
+            dropping: lambda state: operation(state, None),
+            creating: lambda state: operation(None, state),
+        }
+        if operation.alter is not Operation.alter:
+            builders[altering] = lambda state: operation(state, state)
+        for verb, build in builders.items():
+            if not hasattr(operation, verb):
+                grants = verb == creating and state_type.grantable
+                parameters = _parameters(state_type, dropping=verb == dropping, grants=grants)
+                setattr(operation, verb, _method(verb, state_type, build, parameters))
+            Operations.register_operation(verb)(operation)
+        return operation
+
+    return decorate
+
+
+def _parameters(state_type: type[State], *, dropping: bool, grants: bool) -> list[str]:
+    """The parameters of a call in a revision as Python has them; a drop names the object only."""
+    fields = {field.name: field for field in dataclasses.fields(state_type)}
+    positional = _dropped_by(state_type) if dropping else state_type.positional
+    named = ("schema", *state_type.dropped_with) if dropping else tuple(fields)
+    found = [
+        f"{name}={fields[name].default!r}" if "optional" in fields[name].metadata else name
+        for name in positional
+    ]
+    found.append("*")
+    for name in named:
+        if name in fields and name not in positional:
+            field = fields[name]
+            required = "explicit" in field.metadata
+            found.append(name if required else f"{name}={field.default!r}")
+    if grants:
+        found.append("grants=None")
+    return found if found[-1] != "*" else found[:-1]
+
+
+def _method(
+    verb: str,
+    state_type: type[State],
+    build: Callable[[State], Operation[Any]],
+    parameters: list[str],
+) -> Any:
+    """A classmethod as Alembic registers them."""
+    listed = {
+        field.name for field in dataclasses.fields(state_type) if isinstance(field.default, tuple)
+    }
+
+    def invoke(operations: Operations, values: dict[str, Any]) -> None:
+        granted = values.pop("grants", None)
+        for name in listed & values.keys():
+            value = values[name]
+            values[name] = (value,) if isinstance(value, str) else tuple(value)
+        operation = build(state_type(**values))
+        operation.grants = privileges.parse(granted or {})
+        operations.invoke(operation)
+
+    # Alembic reads the parameters from the code of the function, so that a signature that is
+    # merely attached would not do.
+    lines = [
+        f"def {verb}(cls, operations, {', '.join(parameters)}):",
+        f"    {f'{verb} {state_type.kind}: {inspect.getdoc(state_type)}'!r}",
+        "    values = dict(locals())",
+        "    del values['cls'], values['operations']",
+        "    invoke(operations, values)",
+    ]
+    names: dict[str, Any] = {"invoke": invoke}
+    exec("\n".join(lines), names)  # noqa: S102 (text made above, of names of fields)
+    return classmethod(names[verb])
+
+
+@Operations.implementation_for(Operation)
+def _run(operations: Operations, operation: Operation[Any]) -> None:
+    sql.run(operations, operation.statements(edition_of(operations.migration_context)))
+
+
+@renderers.dispatch_for(Operation)
+def _render(_: AutogenContext, operation: Operation[Any]) -> str:
     positional, keywords = operation.arguments()
-    return sql.python_call(operation.verb, positional, keywords)
+    return source.call(operation.verb, positional, keywords)

@@ -1,67 +1,65 @@
-"""The whole catalog of some schemas as dictionaries, and what depends on what in it."""
+"""The whole catalog of some schemas as dictionaries."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ddl import (
-    columnstore,
-    constraint,
-    function,
-    grant,
-    hypertable,
-    policy,
-    retention,
-    rollup,
-    schema,
-    sql,
-    table,
-    trigger,
-    view,
-)
-from ddl.base import Identity, Key, State
-from ddl.timeseries import LEDGER
+from ddl import sql
+from ddl.base import Identity, Key, S, State
+from ddl.kinds import KINDS
+from ddl.time_series import PENDING
 
-_READERS = (
-    *(schema, table, constraint, function, trigger, policy, view, grant),
-    *(hypertable, columnstore, retention, rollup),
-)
-_RELATIONS = ("table", "view", "function", "rollup")
+_RELATIONS = [kind for kind in KINDS if kind.relation]
 
 
 class Catalog:
     """States by kind and key."""
 
     def __init__(self, states: Iterable[State]) -> None:
-        self._states: dict[str, dict[Key, Any]] = {}
+        self._states: dict[str, dict[Key, State]] = {}
         for state in states:
             self._states.setdefault(state.kind, {})[state.key] = state
 
-    def of(self, kind: str) -> dict[Key, Any]:
-        """The states of ``kind`` by key."""
-        return self._states.get(kind, {})
+    def of(self, state_type: type[S]) -> Mapping[Key, S]:
+        """The states of a kind by key."""
+        return cast("dict[Key, S]", self._states.get(state_type.kind, {}))
+
+    def states(self) -> Iterator[State]:
+        """All states, kind by kind."""
+        for kind in self._states.values():
+            yield from kind.values()
 
     def kinds(self) -> list[str]:
         """The kinds that have any object, sorted."""
         return sorted(kind for kind, states in self._states.items() if states)
 
-    def get(self, identity: Identity) -> Any:
+    def get(self, identity: Identity) -> State | None:
         """The state of an object, or None."""
-        return self.of(identity[0]).get(identity[1])
+        return self._states.get(identity[0], {}).get(identity[1])
+
+    def identity(self, kind: str, key: Key) -> Identity:
+        """What is a view for PostgreSQL may be of another kind here, by the same key."""
+        if kind == "view" and self.get((kind, key)) is None:
+            for other in _RELATIONS:
+                if self.get((other.name, key)) is not None:
+                    return (other.name, key)
+        return (kind, key)
 
     def without_tables(self, excluded: Callable[[Key], bool]) -> Catalog:
         """A copy without the tables for which ``excluded`` is true, and all that is on them."""
-        relations = {state.relation for kind in _RELATIONS for state in self.of(kind).values()}
-        relations -= {key for key in self.of("table") if excluded(key)}
+        relations = {
+            state.relation
+            for kind in _RELATIONS
+            for key, state in self.of(kind.state).items()
+            if not (kind.name == "table" and excluded(key))
+        }
         return Catalog(
             state
-            for states in self._states.values()
-            for state in states.values()
+            for state in self.states()
             if state.relation is None or state.relation in relations
         )
 
@@ -70,17 +68,31 @@ def read(connection: Connection, schemas: Sequence[str]) -> Catalog:
     """Read ``schemas`` with one query per kind, in the server's own spelling.
 
     The caller sets ``search_path`` to pg_catalog, so that every name comes out qualified. Tables
-    of extensions, partitions, foreign tables and materialized views are nobody's declaration,
-    and neither is what is on them. What stands for a rollup is no view, and the ledger of time
-    series is nobody's table.
+    of extensions, partitions and foreign tables are no declarations, and neither is what is on
+    them. Of two kinds that know a relation (a view, which stands for a continuous aggregate) the
+    later one in the registry has it. The table of pending operations is not compared.
     """
-    states = [state for reader in _READERS for state in reader.reflect(connection, schemas)]
-    rollups = {state.key for state in states if state.kind == "rollup"}
-    views = (state for state in states if state.kind != "view" or state.key not in rollups)
-    return Catalog(views).without_tables(lambda key: key[1] == LEDGER)
+    relations: dict[Key, State] = {}
+    others: list[State] = []
+    for kind in KINDS:
+        if kind.in_schema:
+            for state in kind.read(connection, schemas):
+                if kind.relation and state.relation is not None:
+                    relations[state.relation] = state
+                else:
+                    others.append(state)
+    return Catalog([*relations.values(), *others]).without_tables(lambda key: key[1] == PENDING)
 
 
-def renamed(state: State, names: dict[str, str]) -> State:
+def read_global(connection: Connection) -> list[State]:
+    """What belongs to the database as a whole, not to a schema."""
+    return [state for kind in KINDS if not kind.in_schema for state in kind.read(connection, [])]
+
+
+T = TypeVar("T", bound=State)
+
+
+def renamed(state: T, names: Mapping[str, str]) -> T:
     """``state`` with every schema of ``names`` called by its other name."""
     return dataclasses.replace(
         state,
@@ -91,7 +103,7 @@ def renamed(state: State, names: dict[str, str]) -> State:
     )
 
 
-def rename(value: Any, names: dict[str, str]) -> Any:
+def rename(value: Any, names: Mapping[str, str]) -> Any:
     """``value``, a name or SQL or tuples of those, with every schema of ``names`` renamed."""
     if type(value) is tuple:
         return tuple(rename(item, names) for item in value)
@@ -100,77 +112,3 @@ def rename(value: Any, names: dict[str, str]) -> Any:
     for old, new in names.items():
         value = value.replace(f"{old}.", f"{sql.ident(new)}.").replace(old, new)
     return value
-
-
-# A dependent cannot outlive what it refers to: policies, views, triggers and SQL-standard
-# functions by column, function or row type, defaults and generated columns by column or
-# function, foreign keys by the key they point at. Rewrite rules stand for their view, defaults
-# for themselves or for their generated column. Constraints and indexes follow a changed type by
-# themselves, not a dropped column.
-_DEPENDENTS = sa.text("""
-WITH relations AS (
-    SELECT c.oid, c.reltype, ARRAY[n.nspname, c.relname]::text[] AS key, c.relname,
-           CASE c.relkind WHEN 'v' THEN 'view' WHEN 'i' THEN 'index' WHEN 'I' THEN 'index'
-                ELSE 'table' END AS kind
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND c.relkind IN ('r', 'p', 'v', 'i', 'I')
-), objects AS (
-    SELECT 'pg_class'::regclass AS class, r.oid, r.kind, r.key FROM relations r
-    UNION ALL
-    SELECT 'pg_type'::regclass, t.oid, r.kind, r.key
-      FROM relations r JOIN pg_type t ON r.reltype IN (t.oid, t.typelem) AND r.reltype <> 0
-    UNION ALL
-    SELECT 'pg_rewrite'::regclass, w.oid, r.kind, r.key
-      FROM pg_rewrite w JOIN relations r ON r.oid = w.ev_class AND r.kind = 'view'
-    UNION ALL
-    SELECT 'pg_policy'::regclass, p.oid, 'policy', r.key || p.polname::text
-      FROM pg_policy p JOIN relations r ON r.oid = p.polrelid
-    UNION ALL
-    SELECT 'pg_trigger'::regclass, t.oid, 'trigger', r.key || t.tgname::text
-      FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
-    UNION ALL
-    SELECT 'pg_constraint'::regclass, k.oid, 'constraint', r.key || k.conname::text
-      FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid
-    UNION ALL
-    SELECT 'pg_attrdef'::regclass, d.oid,
-           CASE a.attgenerated WHEN '' THEN 'default' ELSE 'column' END, r.key || a.attname::text
-      FROM pg_attrdef d JOIN relations r ON r.oid = d.adrelid
-      JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-    UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid, 'function',
-           -- Of names alone the array would be one of names, which end after 63 bytes.
-           ARRAY[n.nspname::text, p.proname::text, pg_get_function_identity_arguments(p.oid)]
-      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-     WHERE n.nspname = ANY (CAST(:schemas AS name[]))
-), found AS (
-    SELECT CASE WHEN a.attname IS NULL THEN r.kind ELSE 'column' END AS kind,
-           CASE WHEN a.attname IS NULL THEN r.key ELSE r.key || a.attname::text END AS key,
-           o.kind AS dependent_kind, o.key AS dependent_key
-      FROM pg_depend d
-      JOIN objects o ON o.class = d.classid AND o.oid = d.objid
-      JOIN objects r ON r.class = d.refclassid AND r.oid = d.refobjid
-      LEFT JOIN pg_attribute a ON r.kind = 'table' AND a.attrelid = r.oid
-            AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
-     WHERE d.deptype IN ('n', 'a')
-    UNION
-    SELECT coalesce(own.kind, 'index'), coalesce(own.key, x.key), o.kind, o.key
-      FROM pg_constraint f
-      JOIN objects o ON o.class = 'pg_constraint'::regclass AND o.oid = f.oid
-      JOIN objects x ON x.class = 'pg_class'::regclass AND x.oid = f.conindid
-      LEFT JOIN pg_constraint k ON k.conindid = f.conindid AND k.contype IN ('p', 'u')
-      LEFT JOIN objects own ON own.class = 'pg_constraint'::regclass AND own.oid = k.oid
-     WHERE f.contype = 'f'
-)
-SELECT * FROM found
- WHERE (kind, key) <> (dependent_kind, dependent_key)
-   AND NOT (kind = 'column' AND dependent_kind = 'default' AND key = dependent_key)
-""")
-
-
-def dependents(connection: Connection, schemas: Sequence[str]) -> dict[Identity, set[Identity]]:
-    """For each object (columns too) of ``schemas`` those that hang on it directly."""
-    found: dict[Identity, set[Identity]] = {}
-    for row in connection.execute(_DEPENDENTS, {"schemas": list(schemas)}):
-        dependent = (row.dependent_kind, tuple(row.dependent_key))
-        found.setdefault((row.kind, tuple(row.key)), set()).add(dependent)
-    return found

@@ -1,23 +1,23 @@
-"""The phases of a revision, and what can be left out of one."""
+"""The order of a revision's operations, and what can be left out of one."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeAlias
 
-from alembic.operations import ops as alembic_ops
 from alembic.operations.ops import MigrateOperation
 
-from ddl import sql
-from ddl.base import DDLOperation, Identity, Key
-from ddl.function import FunctionOperation
-from ddl.grant import GrantOperation
-from ddl.rollup import RollupOperation
-from ddl.view import ViewOperation
+from ddl.base import Identity, Key, Operation
 
-Edges = Mapping[Identity, AbstractSet[Identity]]
+Edges: TypeAlias = Mapping[Identity, AbstractSet[Identity]]
+"""For each object others, which depend on it or on which it depends."""
+
+TABLE_PARTS = ("column", "default", "constraint")
+"""Kinds of objects that a table's own operation may make or remove along."""
 
 
 class Phase(IntEnum):
@@ -27,11 +27,11 @@ class Phase(IntEnum):
     go before what they refer to changes.
     """
 
-    SCHEMAS = 0
-    DROP_FOREIGN_KEYS = 1
-    REVOKES = 2
-    DROP_VIEWS = 3
-    DROP_POLICIES_OF_ROLLUPS = 4
+    EXTENSIONS = 0
+    SCHEMAS = 1
+    DROP_FOREIGN_KEYS = 2
+    REVOKES = 3
+    DROP_VIEWS = 4
     DROP_ROLLUPS = 5
     DROP_TIME_SERIES = 6
     DROP_TRIGGERS = 7
@@ -41,29 +41,31 @@ class Phase(IntEnum):
     DROP_TABLES = 11
     DROP_CONSTRAINTS = 12
     DROP_INDEXES = 13
-    FUNCTIONS = 14
-    TABLES = 15
-    DROP_COLUMNS = 16
-    ALTER_COLUMNS = 17
-    ADD_COLUMNS = 18
-    CONSTRAINTS = 19
-    INDEXES = 20
-    HYPERTABLES = 21
-    COLUMNSTORES = 22
-    RETENTIONS = 23
-    ROLLUPS = 24
-    POLICIES_OF_ROLLUPS = 25
-    FUNCTIONS_OVER_TABLES = 26
-    TRIGGERS = 27
-    ROW_SECURITY = 28
-    POLICIES = 29
-    VIEWS = 30
-    GRANTS = 31
-    FOREIGN_KEYS = 32
-    DROP_FUNCTIONS = 33
+    SEQUENCES = 14
+    FUNCTIONS = 15
+    TABLES = 16
+    DROP_COLUMNS = 17
+    ALTER_COLUMNS = 18
+    ADD_COLUMNS = 19
+    CONSTRAINTS = 20
+    INDEXES = 21
+    HYPERTABLES = 22
+    ROLLUPS = 23
+    COLUMNSTORES = 24
+    RETENTION_POLICIES = 25
+    REFRESH_POLICIES = 26
+    FUNCTIONS_OVER_TABLES = 27
+    TRIGGERS = 28
+    ROW_LEVEL_SECURITY = 29
+    POLICIES = 30
+    VIEWS = 31
+    GRANTS = 32
+    FOREIGN_KEYS = 33
+    DROP_FUNCTIONS = 34
+    DROP_SEQUENCES = 35
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Entry:
     """One operation, its phase, and what it takes away from or adds to the catalog."""
 
@@ -71,20 +73,36 @@ class Entry:
     operation: MigrateOperation
     removes: Sequence[Identity]
     makes: Sequence[Identity]
+    relation: Key | None
+    """The relation that it is about: its own for CREATE TABLE, that of the index for an index."""
+    beside: Key | None = None
+    """The table whose group it should stand in, where that is not its own relation's."""
+    is_root: bool = False
+    """True for what makes or removes the whole relation."""
+    needs: set[Entry] = field(default_factory=set)
+
+
+Place: TypeAlias = tuple[int, ...]
 
 
 class Plan:
-    """Operations gathered in any order, given out by phase.
+    """Operations gathered in any order, given out in one that works and that a person follows.
 
-    Phases are what a reader expects. Where PostgreSQL's own dependencies say otherwise, they
-    win: what hangs on something is removed before it (``removed_first``: for each object those
-    that hang on it), and made after it (``made_first``: for each object what it hangs on).
+    The order is that of the phases, with two exceptions. What belongs to a relation that is made
+    or dropped stands together with it, in the order of the phases again. And where PostgreSQL's
+    own dependencies say otherwise, they win: what depends on something is removed before it
+    (``dependents``: for each object of today those that depend on it), and made after it
+    (``prerequisites``: for each object of the models what it depends on).
     """
 
-    def __init__(self, removed_first: Edges, made_first: Edges) -> None:
+    def __init__(
+        self, dependents: Edges, prerequisites: Edges, relations: AbstractSet[str]
+    ) -> None:
+        """``relations`` are the kinds of objects with which others live and die."""
         self._entries: list[Entry] = []
-        self._removed_first = removed_first
-        self._made_first = made_first
+        self._relations = relations
+        self._dependents = dependents
+        self._prerequisites = prerequisites
 
     def add(
         self,
@@ -93,33 +111,128 @@ class Plan:
         *,
         removes: Sequence[Identity] = (),
         makes: Sequence[Identity] = (),
+        relation: Key | None = None,
+        beside: Key | None = None,
     ) -> None:
         """Put ``operation`` behind those of the same phase."""
-        self._entries.append(Entry(phase, operation, removes, makes))
+        if relation is None and isinstance(operation, Operation):
+            relation = operation.relation
+        entry = Entry(phase, operation, removes, makes, relation, beside)
+        entry.is_root = any(kind in self._relations for kind, _ in (*makes, *removes))
+        self._entries.append(entry)
 
     def operations(self) -> list[MigrateOperation]:
         """All operations in the order in which they work."""
         entries = sorted(self._entries, key=lambda entry: entry.phase)
-        removing = {identity: entry for entry in entries for identity in entry.removes}
-        making = {identity: entry for entry in entries for identity in entry.makes}
-        placed: dict[Entry, None] = {}
-        seen: set[Entry] = set()
-
-        def place(entry: Entry) -> None:
-            if entry in seen:
-                return
-            seen.add(entry)
-            for identity in entry.removes:
-                for other in sorted(self._removed_first.get(identity, ())):
-                    place(_entry_of(other, removing) or entry)
-            for identity in entry.makes:
-                for other in sorted(self._made_first.get(identity, ())):
-                    place(_entry_of(other, making) or entry)
-            placed[entry] = None
-
+        _link(entries, self._dependents, self._prerequisites)
+        places = _Places(entries)
+        waiting = {entry: len(entry.needs) for entry in entries}
+        needed: dict[Entry, list[Entry]] = {}
         for entry in entries:
-            place(entry)
-        return [entry.operation for entry in placed]
+            for other in entry.needs:
+                needed.setdefault(other, []).append(entry)
+        ready = [(places.of(entry), entry) for entry in entries if not entry.needs]
+        found: list[MigrateOperation] = []
+        queue = [(place, number, entry) for number, (place, entry) in enumerate(ready)]
+        heapq.heapify(queue)
+        number = len(queue)
+        while queue or waiting:
+            if not queue:
+                # They need each other: the server may still accept the usual order.
+                stuck = min(waiting, key=places.of)
+                queue.append((places.of(stuck), number, stuck))
+            entry = heapq.heappop(queue)[2]
+            if entry not in waiting:
+                continue
+            del waiting[entry]
+            found.append(entry.operation)
+            for other in needed.get(entry, ()):
+                if other in waiting:
+                    waiting[other] -= 1
+                    if waiting[other] == 0:
+                        number += 1
+                        heapq.heappush(queue, (places.of(other), number, other))
+        return found
+
+
+def _link(entries: Sequence[Entry], dependents: Edges, prerequisites: Edges) -> None:
+    """Say of each entry which others must come first."""
+    removing = {identity: entry for entry in entries for identity in entry.removes}
+    making = {identity: entry for entry in entries for identity in entry.makes}
+    made = {entry.relation: entry for entry in entries if entry.is_root and entry.makes}
+    gone = {entry.relation: entry for entry in entries if entry.is_root and entry.removes}
+    for entry in entries:
+        for identity in entry.removes:
+            for other in dependents.get(identity, ()):
+                _need(entry, _entry_of(other, removing))
+        for identity in entry.makes:
+            _need(entry, removing.get(identity))
+            for other in prerequisites.get(identity, ()):
+                _need(entry, _entry_of(other, making))
+        if entry.relation in made and not entry.removes and not _takes_away(entry):
+            _need(entry, made[entry.relation])
+        if entry.relation in gone and (entry.removes or _takes_away(entry)):
+            _need(gone[entry.relation], entry)
+
+
+def _need(entry: Entry, other: Entry | None) -> None:
+    if other is not None and other is not entry:
+        entry.needs.add(other)
+
+
+def _takes_away(entry: Entry) -> bool:
+    return isinstance(entry.operation, Operation) and entry.operation.is_removal
+
+
+class _Places:
+    """Where each entry would stand if nothing depended on anything."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._numbers = {entry: number for number, entry in enumerate(entries)}
+        self._roots: dict[tuple[Key, bool], Entry] = {}
+        for entry in entries:
+            if entry.is_root and entry.relation is not None:
+                self._roots[entry.relation, bool(entry.removes)] = entry
+        self._groups: dict[Entry, Place] = {}
+        self._needing: dict[Entry, list[Entry]] = {entry: [] for entry in entries}
+        for entry in entries:
+            for other in entry.needs:
+                self._needing[other].append(entry)
+
+    def of(self, entry: Entry) -> Place:
+        """Group, then before or behind it for a dependency's sake, then phase and number."""
+        own, group = self._own(entry), self._group(entry)
+        moved = (group > own) - (group < own)
+        return (*group, moved, *own, entry.phase, self._numbers[entry])
+
+    def _own(self, entry: Entry) -> Place:
+        """Phase and number of the relation that the entry belongs to, else of itself."""
+        if entry.phase in (Phase.FOREIGN_KEYS, Phase.DROP_FOREIGN_KEYS):
+            return (entry.phase, 0)
+        removes = bool(entry.removes) or _takes_away(entry)
+        for relation in (entry.beside, entry.relation):
+            root = self._roots.get((relation, removes)) if relation is not None else None
+            if root is not None and root is not entry and relation == entry.relation:
+                # A view that stands beside a table takes its own grants along.
+                return self._own(root)
+            if root is not None:
+                return (root.phase, self._numbers[root])
+        return (entry.phase, 0)
+
+    def _group(self, entry: Entry) -> Place:
+        """The latest group among the entry's own and those of all that it needs.
+
+        What is removed is removed early instead: as soon as something needs it to be gone.
+        """
+        if entry not in self._groups:
+            self._groups[entry] = self._own(entry)  # ends a circle
+            if entry.removes:
+                others = [self._group(other) for other in self._needing[entry] if other.removes]
+                self._groups[entry] = min([self._own(entry), *others])
+            else:
+                others = [self._group(other) for other in entry.needs]
+                self._groups[entry] = max([self._own(entry), *others])
+        return self._groups[entry]
 
 
 def _entry_of(identity: Identity, entries: dict[Identity, Entry]) -> Entry | None:
@@ -128,51 +241,6 @@ def _entry_of(identity: Identity, entries: dict[Identity, Entry]) -> Entry | Non
     found = entries.get(identity)
     if found is None and kind == "default":
         found = entries.get(("column", key))
-    if found is None and kind in ("column", "default", "constraint"):
+    if found is None and kind in TABLE_PARTS:
         found = entries.get(("table", key[:2]))
     return found
-
-
-def prune(operations: Sequence[MigrateOperation]) -> list[MigrateOperation]:
-    """Leave out what dies with its table, view or function anyway.
-
-    What mentions something that is dropped before its own table stays, for it is in the way.
-    """
-    between: dict[Key, set[str]] = {}
-    kept: list[MigrateOperation] = []
-    for operation in reversed(operations):
-        dropped = _dropped(operation)
-        relation = _removed_from(operation)
-        if dropped is not None:
-            for names in between.values():
-                names.add(dropped[1].removeprefix("function ").partition("(")[0])
-            between[dropped] = set()
-        elif relation in between and between[relation].isdisjoint(_mentioned(operation)):
-            continue
-        kept.append(operation)
-    return kept[::-1]
-
-
-def _dropped(operation: MigrateOperation) -> Key | None:
-    if isinstance(operation, alembic_ops.DropTableOp):
-        return (operation.schema or sql.DEFAULT_SCHEMA, operation.table_name)
-    kinds = ViewOperation | FunctionOperation | RollupOperation
-    if isinstance(operation, kinds) and operation.after is None:
-        return operation.relation
-    return None
-
-
-def _removed_from(operation: MigrateOperation) -> Key | None:
-    """The relation from which ``operation`` takes something away."""
-    if isinstance(operation, DDLOperation):
-        return operation.relation if operation.is_removal else None
-    if isinstance(operation, alembic_ops.DropIndexOp | alembic_ops.DropConstraintOp):
-        return (operation.schema or sql.DEFAULT_SCHEMA, operation.table_name or "")
-    return None
-
-
-def _mentioned(operation: MigrateOperation) -> set[str]:
-    """What the definition of the removed object names."""
-    if isinstance(operation, DDLOperation) and not isinstance(operation, GrantOperation):
-        return sql.words(operation.state.text())
-    return set()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, MetaData, Table
 
 from ddl import sql
 from ddl.base import Key
-from ddl.catalog import Catalog
+
+if TYPE_CHECKING:
+    from ddl.catalog import Catalog
 
 PLAIN_KEY = re.compile(r"PRIMARY KEY \((?:\"[^\"]*\"|[^()\"])*\)")
 """The definition of a primary key that has nothing but columns."""
@@ -19,10 +21,16 @@ PLAIN_KEY = re.compile(r"PRIMARY KEY \((?:\"[^\"]*\"|[^()\"])*\)")
 class Reflected:
     """What drops can be undone with; every table is looked up once."""
 
-    def __init__(self, connection: Connection, actual: Catalog) -> None:
+    def __init__(self, connection: Connection, current: Catalog) -> None:
         self._inspector = sa.inspect(connection)
-        self._actual = actual
+        self._current = current
         self._columns: dict[Key, dict[str, Column[Any]]] = {}
+
+    def _state(self, kind: str, key: Key) -> Any:
+        return self._current.get((kind, key))
+
+    def _column(self, table: Key, name: str) -> Any:
+        return self._state("column", (*table, name))
 
     def columns(self, table: Key) -> dict[str, Column[Any]]:
         """The columns of a table by name, in their order."""
@@ -34,17 +42,17 @@ class Reflected:
     def dropped_column(self, table: Key, name: str) -> Column[Any]:
         """The same for adding it again; the sequence of a serial column goes with it."""
         column = self.columns(table)[name]
-        default = self._actual.of("column")[(*table, name)].default
+        default = self._column(table, name).default
         if default is not None and default.startswith("nextval("):
             column.server_default = None
         return column
 
     def table(self, key: Key) -> Table:
         """Columns, plain primary key, options; everything else comes back by its definition."""
-        state = self._actual.of("table")[key]
+        state = self._state("table", key)
         items: list[Any] = [self.dropped_column(key, name) for name in self.columns(key)]
         primary = self._inspector.get_pk_constraint(key[1], schema=key[0])
-        found = self._actual.get(("constraint", (*key, primary["name"] or "")))
+        found = self._state("constraint", (*key, primary["name"] or ""))
         if found is not None and PLAIN_KEY.fullmatch(found.definition):
             names = primary["constrained_columns"]
             items.append(sa.PrimaryKeyConstraint(*names, name=primary["name"]))
@@ -63,7 +71,7 @@ class Reflected:
         )
         numbered = table.autoincrement_column
         if numbered is not None:
-            column = self._actual.of("column")[(*key, numbered.name)]
+            column = self._column(key, numbered.name)
             # SQLAlchemy makes such a column serial unless told not to.
             numbered.autoincrement = "auto" if column.default or column.identity else False
         return table

@@ -1,9 +1,9 @@
-"""SQL text and Python text: quoting, running, rendering. Knows no kind of object."""
+"""SQL text: quoting, reading, running. Knows no kind of object."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -147,41 +147,3 @@ def constraint_name(element: Any) -> str | None:
 def compiled(element: Any) -> str:
     """A SQLAlchemy DDL element as PostgreSQL text, every % as it stands."""
     return str(element.compile(dialect=_DIALECT)).strip()
-
-
-def python_literal(value: Any) -> str:
-    """``value`` as Python source that Alembic's re-indentation leaves alone.
-
-    A string of several lines becomes one literal per line in parentheses; Alembic indents the
-    text of a revision line by line and would change a triple-quoted string.
-    """
-    if isinstance(value, str):
-        if "\n" not in value:
-            return _string(value)
-        lines = [_string(line) for line in value.splitlines(keepends=True)]
-        return "(\n    " + "\n    ".join(lines) + "\n)"
-    if isinstance(value, Mapping):
-        items = [f"{python_literal(k)}: {python_literal(v)}" for k, v in value.items()]
-        return "{" + ", ".join(items) + "}"
-    if isinstance(value, Sequence):
-        return "[" + ", ".join(python_literal(item) for item in value) + "]"
-    return repr(value)
-
-
-def _string(value: str) -> str:
-    """A double-quoted literal, the quotes that the formatter would choose."""
-    if '"' in value and "'" not in value:
-        return repr(value)
-    body = repr('"' + value)[2:-1]
-    return '"' + body.replace("\\'", "'").replace('"', '\\"') + '"'
-
-
-def python_call(name: str, positional: Sequence[Any], keywords: Mapping[str, Any]) -> str:
-    """``op.name(...)``: on one line where it fits, else one argument per line."""
-    arguments = [python_literal(value) for value in positional]
-    arguments += [f"{key}={python_literal(value)}" for key, value in keywords.items()]
-    line = f"op.{name}({', '.join(arguments)})"
-    if len(line) <= 92 and "\n" not in line:
-        return line
-    inner = ",\n".join(arguments).replace("\n", "\n    ")
-    return f"op.{name}(\n    {inner},\n)"

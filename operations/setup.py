@@ -15,7 +15,8 @@ import models
 from database.engine import make_engine
 from database.server_info import ServerInfo, server_info
 from database.settings import Settings, embedded_server, migration_url
-from ddl import Declared, ledger
+from ddl import Declared, pending_operations
+from ddl.kinds.hypertable import HypertableState
 from models.shared.base import TIMESERIES
 from operations import reference
 from operations.console import console, plain_table, write
@@ -106,7 +107,7 @@ def summarize(engine: Engine, url: str) -> Summary:
     with engine.connect() as connection:
         found = connection.execute(_TABLES, {"schemas": ["public", TIMESERIES]}).all()
         domains = {row.name: models.DOMAINS.get(row.name) for row in found}
-        hypertables = Declared.on(models.metadata).of("hypertable")
+        hypertables = Declared.on(models.metadata).of(HypertableState)
         return Summary(
             server=server_info(connection),
             url=url,
@@ -122,7 +123,7 @@ def summarize(engine: Engine, url: str) -> Summary:
                     if domain and tuple(name.split(".")) in hypertables
                 )
             ),
-            skipped=ledger.skipped(connection),
+            skipped=pending_operations.skipped(connection),
         )
 
 

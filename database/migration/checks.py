@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from database import roles
 from database.errors import FleetSchemaError
 from database.migration.revisions import Revisions
-from ddl import ledger
+from ddl import pending_operations
 from ddl.edition import Edition, available, detect
 
 
@@ -53,7 +53,7 @@ def is_converted(connection: Connection) -> None:
 def not_converted(connection: Connection) -> str:
     """What this server could do that the revisions had to leave out; empty if nothing."""
     edition = available(connection)
-    count = len(ledger.adoptable(connection, edition))
+    count = len(pending_operations.convertible(connection, edition))
     if count == 0:
         return ""
     return (
@@ -64,7 +64,7 @@ def not_converted(connection: Connection) -> str:
 
 def edition_of(connection: Connection) -> Edition:
     """The edition that revisions are for here: TimescaleDB counts once it is converted to."""
-    return Edition(ledger.lowered(connection, detect(connection)))
+    return Edition(pending_operations.lowered(connection, detect(connection)))
 
 
 def _name(connection: Connection) -> str:

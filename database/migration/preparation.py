@@ -14,7 +14,7 @@ from database.console import Progress
 from database.errors import FleetSchemaError
 from database.migration import history
 from database.settings import Settings
-from ddl import ledger
+from ddl import pending_operations
 from ddl.edition import Edition, available, detect
 from ddl.sql import ident, send
 
@@ -119,7 +119,7 @@ def prepare(connection: Connection, progress: Progress) -> None:
             for statement in history.creation():
                 send(connection, statement)
     # A database that was built without TimescaleDB gains it by `operations convert`.
-    if detect(connection) is Edition.POSTGRESQL and not ledger.entries(connection):
+    if detect(connection) is Edition.POSTGRESQL and not pending_operations.entries(connection):
         offered = available(connection)
         connection.commit()
         if offered is not Edition.POSTGRESQL:

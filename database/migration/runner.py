@@ -27,10 +27,11 @@ from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
 from database.migration import checks, history, preparation, script
+from database.migration.explanation import Explanation
 from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
-from ddl import ledger
+from ddl import pending_operations
 from ddl.edition import Edition
 from ddl.sql import send
 
@@ -97,7 +98,7 @@ class Runner:
     def directives(
         self, context: MigrationContext, revision: Any, directives: list[MigrationScript]
     ) -> None:
-        """Shorten, number, and drop a revision that would be empty."""
+        """Shorten, number, explain, and drop a revision that would be empty."""
         ddl.process_revision_directives(context, revision, directives)
         command = self.context.config.cmd_opts
         asked = getattr(command, "autogenerate", False) or self.context.config.attributes.get(
@@ -106,6 +107,11 @@ class Runner:
         for written in directives:
             if getattr(command, "rev_id", None) is None:
                 written.rev_id = self.revisions.next_number()
+            explanation = Explanation(self.context, context, written)
+            if asked:
+                explanation.tell()
+            else:
+                explanation.tell_check()
         if asked and not any(
             written.upgrade_ops.ops for written in directives if written.upgrade_ops
         ):
@@ -231,7 +237,7 @@ class Runner:
             if not self.goes_down:
                 preparation.prepare(connection, self.progress)
             self.edition = checks.edition_of(connection)
-            self._left_out = ledger.skipped(connection)
+            self._left_out = pending_operations.skipped(connection)
             connection.commit()
             self._clock = time.monotonic()
             self._run(connection)
@@ -251,7 +257,7 @@ class Runner:
 
     def _tell_skipped(self, connection: Connection) -> None:
         """What the database does without, once: after the revisions that would have made it."""
-        if (skipped := ledger.skipped(connection)) and skipped != self._left_out:
+        if (skipped := pending_operations.skipped(connection)) and skipped != self._left_out:
             self.progress.note(f"edition {self.edition}: {skipped}")
         if missed := checks.not_converted(connection):
             self.progress.warning(missed)

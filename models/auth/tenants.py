@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstrain
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Grant, Policy, RowSecurity, View
+from ddl import Grant, Policy, RowLevelSecurity, View
 from models.shared.base import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
@@ -105,7 +105,7 @@ class Tenant(Private, Timestamped, Base):
             f"tenant_id <> '{PLATFORM_TENANT_ID}' OR status = 'active'", name="platform_is_active"
         ),
         json_object("metadata"),
-        RowSecurity(),
+        RowLevelSecurity(),
         Policy("own_row", to="fleet_app", command="select", using=OWN_TENANT),
         Policy("own_profile", to="fleet_app", command="update", using=OWN_TENANT, check=OWN_TENANT),
         Grant(f"select, update ({', '.join(PROFILE_COLUMNS)})", to="fleet_app"),

@@ -7,7 +7,7 @@ import datetime
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Function, Grant, Policy, RowSecurity, Trigger
+from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger
 from models.shared.base import (
     FALSE,
     TRUE,
@@ -42,7 +42,7 @@ class User(Private, Identified, Timestamped, Base):
     __table_args__ = (
         Index("uq_users_email", text("lower(email)"), unique=True),
         CheckConstraint("position('@' in email) > 1", name="email"),
-        RowSecurity(),
+        RowLevelSecurity(),
         # An invited person has not yet agreed to be visible to the tenant.
         Policy(
             "fellow_members",

@@ -9,7 +9,7 @@ from itertools import pairwise
 from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored
+from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
@@ -49,7 +49,7 @@ class HealthCheck(TenantTimeSeries, Base):
         CheckConstraint("response_ms >= 0", name="response_ms"),
         Hypertable("checked_at", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id, endpoint_id", orderby="checked_at DESC", after="7 days"),
-        Retention("30 days"),
+        RetentionPolicy("30 days"),
         {"schema": TIMESERIES, "comment": "Checks of endpoints."},
     )
 
@@ -98,8 +98,8 @@ tenant_rollup(
     "health_checks_hourly",
     _BY.format(bucket="1 hour"),
     columns=_COLUMNS,
-    refresh=Refresh("3 days", "1 hour", "30 minutes"),
-    columnstore=Stored("tenant_id, endpoint_id", "bucket DESC", "7 days"),
+    refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+    columnstore=Columnstore("tenant_id, endpoint_id", "bucket DESC", "7 days"),
     retention="30 days",
     comment="Checks of endpoints by hour, with a latency histogram whose counts can be summed.",
 )
@@ -107,8 +107,8 @@ tenant_rollup(
     "health_checks_daily",
     _BY.format(bucket="1 day"),
     columns=_COLUMNS,
-    refresh=Refresh("7 days", "1 day", "6 hours"),
-    columnstore=Stored("tenant_id, endpoint_id", "bucket DESC", "30 days"),
+    refresh=RefreshPolicy("7 days", "1 day", "6 hours"),
+    columnstore=Columnstore("tenant_id, endpoint_id", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Checks of endpoints by day, with a latency histogram whose counts can be summed.",
 )

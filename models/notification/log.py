@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Grant, Hypertable, Retention
+from ddl import Columnstore, Grant, Hypertable, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries
 
 
@@ -41,7 +41,7 @@ class NotificationLog(TenantTimeSeries, Base):
         CheckConstraint("attempt > 0", name="attempt"),
         Hypertable("ts", chunk_interval="7 days"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
-        Retention("90 days"),
+        RetentionPolicy("90 days"),
         # finish_notification_job() writes it, in the transaction that ends the attempt.
         Grant("insert", to="fleet_operator"),
         {"schema": TIMESERIES, "comment": "Attempts to deliver notifications."},

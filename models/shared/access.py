@@ -9,7 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
-from ddl import Grant, Policy, RowSecurity, View
+from ddl import Grant, Policy, RowLevelSecurity, View
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -24,7 +24,7 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
         sqlalchemy.exc.ArgumentError: a hidden or guarded column does not exist.
     """
     _require_columns(table, {*cls.__hidden_columns__, *cls.__guarded_columns__})
-    items: list[SchemaItem] = [RowSecurity()]
+    items: list[SchemaItem] = [RowLevelSecurity()]
     if cls.__app_privileges__:
         granted = _with_columns(
             cls.__app_privileges__, table, cls.__hidden_columns__, cls.__guarded_columns__

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddl import Declared, Refresh, Rollup, Stored, View
+from ddl import Columnstore, Declared, RefreshPolicy, Rollup, View
 from models.shared.base import OWN_TENANT, TIMESERIES, Base
 from models.shared.time_series_checks import check_rollup
 
@@ -20,9 +20,9 @@ def platform_rollup(
     name: str,
     definition: str,
     *,
-    refresh: Refresh,
+    refresh: RefreshPolicy,
     comment: str,
-    columnstore: Stored | None = None,
+    columnstore: Columnstore | None = None,
     retention: str | None = None,
     tenants: bool = False,
 ) -> None:
@@ -63,9 +63,9 @@ def tenant_rollup(
     definition: str,
     *,
     columns: Sequence[str],
-    refresh: Refresh,
+    refresh: RefreshPolicy,
     comment: str,
-    columnstore: Stored | None = None,
+    columnstore: Columnstore | None = None,
     retention: str | None = None,
 ) -> None:
     """Declare a rollup in ``timeseries`` and its tenant view in ``public``.

@@ -7,7 +7,11 @@ import re
 from sqlalchemy import PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Declared, Refresh, Stored
+from ddl import Columnstore, Declared, RefreshPolicy
+from ddl.kinds.columnstore import ColumnstoreState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.row_level_security import RowLevelSecurityState
 
 TIMESERIES = "timeseries"
 """The schema of hypertables and rollups, in which tenants have no grant."""
@@ -87,21 +91,22 @@ def _check_tenant_columns(table: Table, time_column: str) -> None:
 def _check_storage(table: Table, time_column: str, *, tenants: bool) -> None:
     declared = Declared.on(table.metadata)
     key = (TIMESERIES, table.name)
-    if key in declared.of("row security"):
+    if key in declared.of(RowLevelSecurityState):
         raise ArgumentError(
             f"hypertable {table.name}: row-level security excludes columnstore and rollups on the "
-            "same table; remove RowSecurity(), its tenant view isolates it"
+            "same table; remove RowLevelSecurity(), its tenant view isolates it"
         )
-    for kind, example in (
-        ("hypertable", f'Hypertable("{time_column}", chunk_interval="1 day")'),
-        ("columnstore", 'Columnstore(segmentby="tenant_id, …", orderby="…", after="7 days")'),
-        ("retention", 'Retention("90 days")'),
+    for state, example in (
+        (HypertableState, f'Hypertable("{time_column}", chunk_interval="1 day")'),
+        (ColumnstoreState, 'Columnstore(segmentby="tenant_id, …", orderby="…", after="7 days")'),
+        (RetentionPolicyState, 'RetentionPolicy("90 days")'),
     ):
-        if key not in declared.of(kind):
+        if key not in declared.of(state):
             raise ArgumentError(
-                f"hypertable {table.name} declares no {kind}; write {example} in its __table_args__"
+                f"hypertable {table.name} declares no {state.kind}; write {example} in its "
+                "__table_args__"
             )
-    store, retention = declared.of("columnstore")[key], declared.of("retention")[key]
+    store, retention = declared.of(ColumnstoreState)[key], declared.of(RetentionPolicyState)[key]
     if tenants:
         _check_segments(f"hypertable {table.name}", store.segmentby)
     _check_ages(f"hypertable {table.name}", store.after, retention.drop_after)
@@ -112,8 +117,8 @@ def check_rollup(
     definition: str,
     declared: Declared,
     *,
-    refresh: Refresh,
-    columnstore: Stored | None,
+    refresh: RefreshPolicy,
+    columnstore: Columnstore | None,
     retention: str | None,
     tenants: bool = True,
 ) -> None:
@@ -126,15 +131,15 @@ def check_rollup(
     if refresh.start_offset is None:
         raise ArgumentError(
             f"{title}: without start_offset a refresh reaches back beyond the retained raw data "
-            'and erases history that only the rollup has; write Refresh("3 days", …)'
+            'and erases history that only the rollup has; write RefreshPolicy("3 days", …)'
         )
     if columnstore is not None:
         if tenants:
             _check_segments(title, columnstore.segmentby)
-        if days(columnstore.after) < days(refresh.start_offset):
+        if columnstore.after and days(columnstore.after) < days(refresh.start_offset):
             raise ArgumentError(
                 f"{title}: columnstore after {columnstore.after}, but a refresh rewrites the last "
-                f'{refresh.start_offset}; write Stored(…, after="{refresh.start_offset}") or more'
+                f'{refresh.start_offset}; write Columnstore(…, after="{refresh.start_offset}")'
             )
         if retention is not None:
             _check_ages(title, columnstore.after, retention)
@@ -142,7 +147,7 @@ def check_rollup(
         _check_window(title, title, retention, refresh.start_offset)
     sources = re.findall(rf"\b{TIMESERIES}\.(\w+)", definition)
     for source in sources:
-        raw = declared.of("retention").get((TIMESERIES, source))
+        raw = declared.of(RetentionPolicyState).get((TIMESERIES, source))
         if raw is not None:
             _check_window(title, f"hypertable {source}", raw.drop_after, refresh.start_offset)
 
@@ -171,5 +176,5 @@ def _check_window(title: str, holder: str, drop_after: str, start_offset: str) -
         raise ArgumentError(
             f"{title}: a refresh starts {start_offset} ago, but {holder} keeps only {drop_after}, "
             f"so the refresh would erase history; write a retention of {holder} longer "
-            f"than {start_offset}, or a shorter start_offset in Refresh(…)"
+            f"than {start_offset}, or a shorter start_offset in RefreshPolicy(…)"
         )

@@ -10,7 +10,7 @@ from sqlalchemy import Index, PrimaryKeyConstraint, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Retention
+from ddl import Columnstore, Hypertable, RetentionPolicy
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -74,7 +74,7 @@ class AuditEvent(TenantTimeSeries, Base):
         Hypertable("ts", chunk_interval="7 days"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="14 days"),
         # Auditors need a year. Maintenance applies shorter policies of tenants, at least 90 days.
-        Retention("400 days"),
+        RetentionPolicy("400 days"),
         {
             "schema": TIMESERIES,
             "comment": "Actions performed or denied in a tenant, and who requested them.",

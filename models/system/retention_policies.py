@@ -14,6 +14,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import sql
 from ddl.base import Declared, Key
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.rollup import RollupState
 from ddl.sql import literal
 from models.shared.base import Base, TenantScoped, Timestamped, not_empty
 from models.shared.time_series_checks import TIMESERIES, days
@@ -76,13 +80,14 @@ def bounds(metadata: MetaData) -> dict[str, Bounds]:
     for key in sorted(_of_tenants(metadata, declared)):
         windows = [
             state.start_offset
-            for rollup, state in declared.of("refresh").items()
+            for rollup, state in declared.of(RefreshPolicyState).items()
             if rollup == key or _reads(declared, rollup, key)
         ]
-        if None in windows:
+        bounded = [window for window in windows if window is not None]
+        if len(bounded) < len(windows):
             continue
-        shortest = max([1, *(math.ceil(days(window)) for window in windows)])
-        retention = declared.of("retention").get(key)
+        shortest = max([1, *(math.ceil(days(window)) for window in bounded)])
+        retention = declared.of(RetentionPolicyState).get(key)
         longest = None if retention is None else math.floor(days(retention.drop_after))
         found[key[1]] = Bounds(shortest, longest)
     return found
@@ -92,7 +97,7 @@ def rollups_over(metadata: MetaData, relation: str) -> set[str]:
     """The rollups that read a hypertable or rollup of schema timeseries."""
     declared = Declared.on(metadata)
     source = (TIMESERIES, relation)
-    return {key[1] for key in declared.of("rollup") if _reads(declared, key, source)}
+    return {key[1] for key in declared.of(RollupState) if _reads(declared, key, source)}
 
 
 def declare_bounds(metadata: MetaData) -> None:
@@ -113,12 +118,12 @@ def _of_tenants(metadata: MetaData, declared: Declared) -> set[Key]:
     """Hypertables with a column tenant_id, and the rollups whose query has one."""
     tables = {
         key
-        for key in declared.of("hypertable")
+        for key in declared.of(HypertableState)
         if key[0] == TIMESERIES and "tenant_id" in metadata.tables[f"{key[0]}.{key[1]}"].columns
     }
     rollups = {
         key
-        for key, state in declared.of("rollup").items()
+        for key, state in declared.of(RollupState).items()
         if key[0] == TIMESERIES and re.search(r"\btenant_id\b", state.definition)
     }
     return tables | rollups
@@ -126,9 +131,9 @@ def _of_tenants(metadata: MetaData, declared: Declared) -> set[Key]:
 
 def _reads(declared: Declared, rollup: Key, source: Key) -> bool:
     """Whether a rollup reads ``source``, directly or through other rollups."""
-    state = declared.of("rollup").get(rollup)
+    state = declared.of(RollupState).get(rollup)
     if state is None:
         return False
     names = sql.relations(state.definition, {TIMESERIES})
-    others = [key for key in declared.of("rollup") if key != rollup and key[1] in names]
+    others = [key for key in declared.of(RollupState) if key != rollup and key[1] in names]
     return source[1] in names or any(_reads(declared, other, source) for other in others)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Computed, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Grant, Hypertable, Refresh, Retention, Stored
+from ddl import Columnstore, Grant, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -52,7 +52,7 @@ class SystemMetric(Private, Base):
         Columnstore(
             segmentby="metric_name, service", orderby="labels_hash, ts DESC", after="1 day"
         ),
-        Retention("30 days"),
+        RetentionPolicy("30 days"),
         Grant("insert", to="fleet_ingest"),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
@@ -72,8 +72,8 @@ platform_rollup(
      WHERE {MEASURABLE.format("value")}
      GROUP BY 1, 2, 3, 4
     """,
-    refresh=Refresh("3 days", "1 hour", "30 minutes"),
-    columnstore=Stored("metric_name, service", "labels_hash, bucket DESC", "7 days"),
+    refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+    columnstore=Columnstore("metric_name, service", "labels_hash, bucket DESC", "7 days"),
     retention="1 year",
     comment="Metrics of the platform's own services by hour.",
 )

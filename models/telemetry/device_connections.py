@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Retention
+from ddl import Columnstore, Hypertable, RetentionPolicy
 from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
@@ -47,6 +47,6 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
         Hypertable("ts", chunk_interval="7 days"),
         # A device has a handful of events a week: a batch per device would be almost empty.
         Columnstore(segmentby="tenant_id", orderby="device_id, ts DESC, seq", after="7 days"),
-        Retention("90 days"),
+        RetentionPolicy("90 days"),
         {"schema": TIMESERIES, "comment": "Connects and disconnects of devices."},
     )

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
+from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import (
     EMPTY_OBJECT,
     TIMESERIES,
@@ -70,7 +70,7 @@ class DeviceHealthTelemetry(TenantTimeSeries, Base):
         json_object("extra"),
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id, device_id", orderby="ts DESC", after="7 days"),
-        Retention("90 days"),
+        RetentionPolicy("90 days"),
         {"schema": TIMESERIES, "comment": "Radio, power and position of devices."},
     )
 
@@ -120,8 +120,8 @@ tenant_rollup(
         "data_rx_bytes",
         "count",
     ),
-    refresh=Refresh("3 days", "1 hour", "30 minutes"),
-    columnstore=Stored("tenant_id, device_id", "bucket DESC", "30 days"),
+    refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+    columnstore=Columnstore("tenant_id, device_id", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Radio, power and load of devices by hour; of counters the maximum.",
 )

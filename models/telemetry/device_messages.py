@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Function, Hypertable, Refresh, Retention, Stored, Trigger
+from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy, Trigger
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -113,7 +113,7 @@ class Telemetry(TenantTimeSeries, Base):
             level="statement",
         ),
         # Longer than any plan offers (365 days). Maintenance applies shorter policies of tenants.
-        Retention("400 days"),
+        RetentionPolicy("400 days"),
         {
             "schema": TIMESERIES,
             "comment": "Messages of devices, one row each with all its metrics.",
@@ -143,8 +143,8 @@ tenant_rollup(
     "telemetry_hourly",
     _BY.format(bucket="1 hour"),
     columns=_COLUMNS,
-    refresh=Refresh("3 days", "1 hour", "30 minutes"),
-    columnstore=Stored("tenant_id, device_id, metric", "bucket DESC", "30 days"),
+    refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+    columnstore=Columnstore("tenant_id, device_id, metric", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Numeric metrics of devices by hour.",
 )
@@ -152,8 +152,8 @@ tenant_rollup(
     "telemetry_daily",
     _BY.format(bucket="1 day"),
     columns=_COLUMNS,
-    refresh=Refresh("7 days", "1 day", "6 hours"),
-    columnstore=Stored("tenant_id, device_id, metric", "bucket DESC", "90 days"),
+    refresh=RefreshPolicy("7 days", "1 day", "6 hours"),
+    columnstore=Columnstore("tenant_id, device_id, metric", "bucket DESC", "90 days"),
     retention="5 years",
     comment="Numeric metrics of devices by day.",
 )

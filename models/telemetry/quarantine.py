@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
+from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import NOW, TIMESERIES, Base, TenantTimeSeries, json_value, not_empty
 from models.shared.rollups import tenant_rollup
 
@@ -52,7 +52,7 @@ class QuarantineEvent(TenantTimeSeries, Base):
         json_value("payload"),
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
-        Retention("30 days"),
+        RetentionPolicy("30 days"),
         {"schema": TIMESERIES, "comment": "Rejected messages, as received."},
     )
 
@@ -66,8 +66,8 @@ tenant_rollup(
      GROUP BY 1, 2, 3
     """,
     columns=("tenant_id", "reason", "bucket", "count"),
-    refresh=Refresh("1 day", "1 minute", "5 minutes"),
-    columnstore=Stored("tenant_id, reason", "bucket DESC", "7 days"),
+    refresh=RefreshPolicy("1 day", "1 minute", "5 minutes"),
+    columnstore=Columnstore("tenant_id, reason", "bucket DESC", "7 days"),
     retention="90 days",
     comment="Rejected messages by minute and reason.",
 )

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, Refresh, Retention, Stored
+from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
@@ -37,7 +37,7 @@ class TagValue(TenantTimeSeries, Base):
         json_value("v_json"),
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id, tag_id", orderby="ts DESC", after="7 days"),
-        Retention("30 days"),
+        RetentionPolicy("30 days"),
         {"schema": TIMESERIES, "comment": "Samples of tags; each row has a value of one type."},
     )
 
@@ -52,8 +52,8 @@ tenant_rollup(
      GROUP BY 1, 2, 3
     """,
     columns=("tenant_id", "tag_id", "bucket", "avg", "min", "max", "count"),
-    refresh=Refresh("3 days", "1 hour", "30 minutes"),
-    columnstore=Stored("tenant_id, tag_id", "bucket DESC", "30 days"),
+    refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+    columnstore=Columnstore("tenant_id, tag_id", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Numeric samples of tags by hour.",
 )

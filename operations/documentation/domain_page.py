@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.table import TableState
+from ddl.kinds.view import ViewState
 from operations.documentation import diagram, entries
 from operations.documentation.facts import Facts
 from operations.documentation.grouping import Section, sections
@@ -31,8 +35,8 @@ def domain_page(facts: Facts, domain: str) -> str:
 def counted(facts: Facts, domain: str) -> str:
     """``25 tables, 2 of them hypertables; 2 rollups``."""
     tables = [key for key in facts.tables if facts.domains[key] == domain]
-    hypertables = [key for key in tables if key in facts.catalog.of("hypertable")]
-    rollups = [key for key in facts.catalog.of("rollup") if facts.domains[key] == domain]
+    hypertables = [key for key in tables if key in facts.catalog.of(HypertableState)]
+    rollups = [key for key in facts.catalog.of(RollupState) if facts.domains[key] == domain]
     found = count(len(tables), "table")
     if hypertables:
         found += f", {len(hypertables)} of them {count(len(hypertables), 'hypertable')[2:].strip()}"
@@ -43,14 +47,14 @@ def _contents(facts: Facts, domain: str, listed: list[Section]) -> str:
     rows = []
     for section in listed:
         for key in section.tables:
-            comment = prose(facts.catalog.of("table")[key].comment)
-            kind = "hypertable" if key in facts.catalog.of("hypertable") else ""
+            comment = prose(facts.catalog.of(TableState)[key].comment)
+            kind = "hypertable" if key in facts.catalog.of(HypertableState) else ""
             rows.append((link(key[1], "", key[1]), kind or facts.scope(key), comment))
             for rollup in facts.rollups_of(key):
-                comment = prose(facts.catalog.of("rollup")[rollup].comment)
+                comment = prose(facts.catalog.of(RollupState)[rollup].comment)
                 rows.append((link(rollup[1], "", rollup[1]), "rollup", comment))
         for view in facts.own_views(section.tables):
-            comment = prose(facts.catalog.of("view")[view].comment)
+            comment = prose(facts.catalog.of(ViewState)[view].comment)
             rows.append((link(view[1], "", view[1]), "view", comment))
     return f"{counted(facts, domain)}.\n\n{table(('Table', 'Scope', 'Holds'), rows)}"
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from ddl.base import Key
-from ddl.constraint import IndexState
-from ddl.trigger import TriggerState
+from ddl.kinds.index import IndexState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.table import TableState
+from ddl.kinds.trigger import TriggerState
+from ddl.kinds.view import ViewState
 from operations.documentation import hypertables
 from operations.documentation.facts import Facts, ForeignKey
 from operations.documentation.markdown import code, link, prose, table
@@ -24,7 +27,7 @@ MANY = 20
 
 def of_table(facts: Facts, key: Key, page: str) -> str:
     """The entry of a table; ``page`` is the file name of its page."""
-    state = facts.catalog.of("table")[key]
+    state = facts.catalog.of(TableState)[key]
     where = f"{facts.modules[key].replace('.', '/')}"
     facing = [SCOPES[facts.scope(key)], link("access", "isolation.md", facts.domains[key])]
     parts = [
@@ -41,14 +44,14 @@ def of_table(facts: Facts, key: Key, page: str) -> str:
 
 def of_rollup(facts: Facts, key: Key) -> str:
     """The entry of a rollup."""
-    state = facts.catalog.of("rollup")[key]
+    state = facts.catalog.of(RollupState)[key]
     parts = [f"### {key[1]}", prose(state.comment), hypertables.of_rollup(facts, key)]
     return "\n\n".join(part for part in parts if part)
 
 
 def of_view(facts: Facts, key: Key) -> str:
     """The entry of a view that is not a tenant view."""
-    state = facts.catalog.of("view")[key]
+    state = facts.catalog.of(ViewState)[key]
     rights = "the role that queries it" if state.security_invoker else "its owner"
     reads = ", ".join(code(source[1]) for source in sorted(facts.sources(key)))
     option = f", with {state.check_option} check option" if state.check_option else ""
@@ -89,7 +92,7 @@ def _rules(facts: Facts, key: Key, page: str) -> str:
             rows.append((kind.lower(), code(_inside(state.definition)), code(state.name)))
     for reference in facts.references(key):
         rows.append(("foreign key", _reference(facts, reference, page), code(reference.name)))
-    for _, index in sorted(facts.catalog.of("index").items()):
+    for _, index in sorted(facts.catalog.of(IndexState).items()):
         if (index.schema, index.table) == key:
             kind = "unique index" if index.definition.startswith("CREATE UNIQUE") else "index"
             rows.append((kind, _index(index), code(index.name)))
@@ -98,7 +101,7 @@ def _rules(facts: Facts, key: Key, page: str) -> str:
             condition = expression(state.definition.removeprefix("CHECK").removesuffix("NOT VALID"))
             validity = ", not validated" if state.definition.endswith("NOT VALID") else ""
             rows.append((f"{kind.lower()}{validity}", code(condition), code(state.name)))
-    for trigger in facts.on("trigger", key):
+    for trigger in facts.on(TriggerState, key):
         assert isinstance(trigger, TriggerState)
         rows.append(("trigger", _trigger(trigger), code(trigger.name)))
     return table(("Rule", "What", "Name"), rows)

@@ -13,13 +13,15 @@ from sqlalchemy import Connection, Table
 
 import models
 from ddl import catalog
-from ddl.base import Key
+from ddl.base import Key, S
 from ddl.catalog import Catalog
-from ddl.constraint import ConstraintState
-from ddl.policy import PolicyState
+from ddl.kinds.column import ColumnState
+from ddl.kinds.constraint import ConstraintState
+from ddl.kinds.grant import GrantState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.table import TableState
+from ddl.kinds.view import ViewState
 from ddl.sql import DEFAULT_SCHEMA, unquoted
-from ddl.table import ColumnState
-from ddl.trigger import TriggerState
 from models.shared.base import TIMESERIES
 
 SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
@@ -28,7 +30,7 @@ BOOKKEEPING = {
     "alembic_version": "Alembic's own: the revision that the database is at.",
     "schema_history": "One row per revision applied or reverted: when, by which login, how long it "
     "took, from which file; written by the migration runner, and kept by `downgrade base`.",
-    "timeseries_ledger": "On a server without TimescaleDB Community: hypertables, policies and "
+    "pending_operations": "On a server without TimescaleDB Community: hypertables, policies and "
     "rollups that are pending. It exists only while something is.",
 }
 """Tables of the tools. They belong to the owner; no role of the project may use them."""
@@ -91,7 +93,7 @@ class Facts:
     def domains(self) -> dict[Key, str]:
         """Table, rollup or view to its domain; bookkeeping has none."""
         found = {key: module.split(".")[1] for key, module in self.modules.items()}
-        for key in sorted([*self.catalog.of("rollup"), *self.catalog.of("view")]):
+        for key in sorted([*self.catalog.of(RollupState), *self.catalog.of(ViewState)]):
             source = next((source for source in self.sources(key) if source in found), None)
             if source is not None:
                 found.setdefault(key, found[source])
@@ -119,18 +121,18 @@ class Facts:
     @cached_property
     def tables(self) -> list[Key]:
         """The tables of the models that exist in the database."""
-        return sorted(key for key in self.catalog.of("table") if key in self.modules)
+        return sorted(key for key in self.catalog.of(TableState) if key in self.modules)
 
     @cached_property
     def undeclared(self) -> list[Key]:
         """Tables that neither the models nor the tools declare."""
         known = self.modules.keys() | {(DEFAULT_SCHEMA, name) for name in BOOKKEEPING}
-        return sorted(self.catalog.of("table").keys() - known)
+        return sorted(self.catalog.of(TableState).keys() - known)
 
     @cached_property
     def _columns(self) -> dict[Key, list[ColumnState]]:
         found: dict[Key, list[ColumnState]] = {}
-        for state in self.catalog.of("column").values():
+        for state in self.catalog.of(ColumnState).values():
             found.setdefault((state.schema, state.table), []).append(state)
         return found
 
@@ -142,7 +144,7 @@ class Facts:
         """The constraints of a table whose definition starts with ``kind``, by name."""
         return [
             state
-            for key, state in sorted(self.catalog.of("constraint").items())
+            for key, state in sorted(self.catalog.of(ConstraintState).items())
             if key[:2] == table and state.definition.startswith(kind)
         ]
 
@@ -155,7 +157,7 @@ class Facts:
     def foreign_keys(self) -> list[ForeignKey]:
         """All foreign keys, by table and name."""
         found = []
-        for key, state in sorted(self.catalog.of("constraint").items()):
+        for key, state in sorted(self.catalog.of(ConstraintState).items()):
             match = _REFERENCE.match(state.definition)
             if match is None:
                 continue
@@ -175,18 +177,18 @@ class Facts:
         found = {key.table for key in self.foreign_keys if key.target == table}
         return sorted(found - {table})
 
-    def on(self, kind: str, relation: Key) -> list[TriggerState | PolicyState]:
+    def on(self, state_type: type[S], relation: Key) -> list[S]:
         """Triggers or policies of a relation by name."""
-        states = sorted(self.catalog.of(kind).items())
+        states = sorted(self.catalog.of(state_type).items())
         return [state for key, state in states if key[:2] == relation]
 
     def sources(self, relation: Key) -> list[Key]:
         """The tables, rollups and views that a view or rollup reads, in order of appearance."""
-        state = self.catalog.of("rollup").get(relation) or self.catalog.of("view")[relation]
+        state = self.catalog.of(RollupState).get(relation) or self.catalog.of(ViewState)[relation]
         known = {
-            *self.catalog.of("table"),
-            *self.catalog.of("rollup"),
-            *self.catalog.of("view"),
+            *self.catalog.of(TableState),
+            *self.catalog.of(RollupState),
+            *self.catalog.of(ViewState),
         } - {relation}
         mentioned = re.findall(r"\b(\w+)\.(\w+)\b(?!\()", state.definition)
         return [pair for pair in dict.fromkeys(mentioned) if pair in known]
@@ -194,7 +196,7 @@ class Facts:
     def rollups_of(self, table: Key) -> list[Key]:
         """The rollups of a hypertable, and their rollups."""
         found: list[Key] = []
-        for key in sorted(self.catalog.of("rollup")):
+        for key in sorted(self.catalog.of(RollupState)):
             if table in self.sources(key):
                 found += [key, *self.rollups_of(key)]
         return found
@@ -202,22 +204,22 @@ class Facts:
     def tenant_view(self, relation: Key) -> Key | None:
         """The view in public through which tenants reach a hypertable or rollup."""
         view = (DEFAULT_SCHEMA, relation[1])
-        return view if relation[0] == TIMESERIES and view in self.catalog.of("view") else None
+        return view if relation[0] == TIMESERIES and view in self.catalog.of(ViewState) else None
 
     def own_views(self, tables: Iterable[Key]) -> list[Key]:
         """Views, other than tenant views, whose first source is one of ``tables``."""
         selected = set(tables)
-        views = [key for key in sorted(self.catalog.of("view")) if not self.is_tenant_view(key)]
+        views = [key for key in sorted(self.catalog.of(ViewState)) if not self.is_tenant_view(key)]
         return [key for key in views if next(iter(self.sources(key)), None) in selected]
 
     def is_tenant_view(self, view: Key) -> bool:
         """Whether a view shows the hypertable or rollup of the same name."""
         behind = (TIMESERIES, view[1])
-        return behind in self.catalog.of("table") or behind in self.catalog.of("rollup")
+        return behind in self.catalog.of(TableState) or behind in self.catalog.of(RollupState)
 
     def grants(self, relation: Key) -> dict[str, dict[str, set[str]]]:
         """Role to privilege to columns; all columns are an empty set."""
-        state = self.catalog.of("grant").get(relation)
+        state = self.catalog.of(GrantState).get(relation)
         found: dict[str, dict[str, set[str]]] = {}
         for held in state.privileges if state else ():
             columns = found.setdefault(held.role, {}).setdefault(held.name, set())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ddl.function import FunctionState
+from ddl.kinds.function import FunctionState
+from ddl.kinds.trigger import TriggerState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link, page, prose
 from operations.documentation.readable_sql import expression, type_name
@@ -18,7 +19,7 @@ _INTRODUCTION = (
 
 def functions_page(facts: Facts) -> str:
     """The page; each function is a heading, for links from the triggers."""
-    functions = [state for _, state in sorted(facts.catalog.of("function").items())]
+    functions = [state for _, state in sorted(facts.catalog.of(FunctionState).items())]
     called = [state for state in functions if state.returns != "trigger"]
     fired = [state for state in functions if state.returns == "trigger"]
     parts = [
@@ -42,7 +43,7 @@ def _described(state: FunctionState, who: str) -> str:
 
 
 def _callers(facts: Facts, state: FunctionState) -> str:
-    held = facts.grants((state.schema, state.on))
+    held = facts.grants((state.schema, state.granted_as))
     if not held:
         return "May be called by its owner only."
     return f"May be called by {enumeration([code(role) for role in sorted(held)])}."
@@ -53,7 +54,7 @@ def _tables(facts: Facts, state: FunctionState) -> str:
     on = sorted(
         {
             (trigger.schema, trigger.table)
-            for trigger in facts.catalog.of("trigger").values()
+            for trigger in facts.catalog.of(TriggerState).values()
             if re.sub(r"\(.*|.*\.", "", trigger.function) == state.name
         }
     )

@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 
 from ddl.base import Key
+from ddl.kinds.columnstore import ColumnstoreState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.rollup import RollupState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link
 from operations.documentation.readable_sql import interval, type_name
@@ -18,7 +23,7 @@ _BUCKET = re.compile(r"\b(?:time_bucket|date_bin)\('([^']*)'::interval, (?:\w+\.
 
 def of_hypertable(facts: Facts, key: Key) -> str:
     """A list of facts about a hypertable; empty for an ordinary table."""
-    state = facts.catalog.of("hypertable").get(key)
+    state = facts.catalog.of(HypertableState).get(key)
     if state is None:
         return ""
     chunks = f"in chunks of {interval(state.chunk_interval)}"
@@ -33,7 +38,7 @@ def of_hypertable(facts: Facts, key: Key) -> str:
 
 def of_rollup(facts: Facts, key: Key) -> str:
     """A list of facts about a rollup."""
-    state = facts.catalog.of("rollup")[key]
+    state = facts.catalog.of(RollupState)[key]
     match = _BUCKET.search(state.definition)
     source = facts.sources(key)[0][1]
     size = f" by {interval(match[1])} of {code(match[2])}" if match else ""
@@ -41,7 +46,7 @@ def of_rollup(facts: Facts, key: Key) -> str:
         f"{code(column.name)} {type_name(column.type)}" for column in facts.view_columns[key]
     )
     lines = [f"**Rollup** {code('.'.join(key))} of {link(source, '', source)}{size}."]
-    refresh = facts.catalog.of("refresh").get(key)
+    refresh = facts.catalog.of(RefreshPolicyState).get(key)
     if refresh is not None:
         start = f"from {interval(refresh.start_offset)}" if refresh.start_offset else "from ever"
         end = f"to {interval(refresh.end_offset)}" if refresh.end_offset else "to now"
@@ -53,11 +58,11 @@ def of_rollup(facts: Facts, key: Key) -> str:
 
 def _stored(facts: Facts, key: Key) -> list[str]:
     lines = []
-    store = facts.catalog.of("columnstore").get(key)
+    store = facts.catalog.of(ColumnstoreState).get(key)
     if store is not None:
         by = f"segmented by {code(_spaced(store.segmentby))}, ordered by "
         lines.append(f"**Columnstore** {_after(store.after)}, {by}{code(_spaced(store.orderby))}.")
-    retention = facts.catalog.of("retention").get(key)
+    retention = facts.catalog.of(RetentionPolicyState).get(key)
     if retention is not None:
         lines.append(f"**Kept** for {interval(retention.drop_after)}.")
     return lines

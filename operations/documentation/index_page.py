@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ddl.kinds import KINDS
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.index import IndexState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.table import TableState
 from operations.documentation.domain_page import counted
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, page, prose, table
@@ -37,22 +42,33 @@ def index_page(facts: Facts) -> str:
     ]
     if facts.undeclared:
         names = [".".join(key) for key in facts.undeclared]
-        comments = [prose(facts.catalog.of("table")[key].comment) for key in facts.undeclared]
+        comments = [prose(facts.catalog.of(TableState)[key].comment) for key in facts.undeclared]
         found = [(code(name), text) for name, text in zip(names, comments, strict=True)]
         parts += ["## Not declared by the models", table(("Table", "Holds"), found)]
     return page("The schema", parts)
 
 
+_NAMED = {
+    *("schema", "table", "column", "constraint", "index", "grant", "row-level security"),
+    *("hypertable", "columnstore", "retention policy", "rollup", "refresh policy"),
+}
+"""Kinds that the summary names itself, or that belong to a table."""
+
+
 def _summary(facts: Facts, domains: int) -> str:
     catalog = facts.catalog
     scopes = Counter(facts.scope(key) for key in facts.tables)
-    indexes = len(catalog.of("index"))
-    own = [count(len(catalog.of(kind)), kind) for kind in ("view", "function", "trigger", "policy")]
+    indexes = len(catalog.of(IndexState))
+    own = [
+        count(len(catalog.of(kind.state)), kind.name)
+        for kind in KINDS
+        if kind.name not in _NAMED and catalog.of(kind.state)
+    ]
     return (
         f"{count(len(facts.tables), 'table')} in {count(domains, 'domain')}: {scopes['tenant']} "
         f"hold the rows of tenants, {scopes['global']} are read by all of them, "
-        f"{scopes['private']} only by the roles named. {len(catalog.of('hypertable'))} are "
-        f"hypertables, with {count(len(catalog.of('rollup')), 'rollup')}. Beside them "
+        f"{scopes['private']} only by the roles named. {len(catalog.of(HypertableState))} are "
+        f"hypertables, with {count(len(catalog.of(RollupState)), 'rollup')}. Beside them "
         f"{', '.join(own)}, {count(indexes, 'index')} and "
         f"{count(len(facts.foreign_keys), 'foreign key')}."
     )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import models
 from ddl.base import Key
-from ddl.policy import PolicyState
+from ddl.kinds.grant import GrantState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.policy import PolicyState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.kinds.table import TableState
+from ddl.kinds.view import ViewState
 from models.shared.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table
@@ -70,7 +76,11 @@ def _roles() -> str:
 
 def _access(facts: Facts, domain: str) -> str:
     keys = [key for key, found in facts.domains.items() if found == domain]
-    exist = {*facts.catalog.of("table"), *facts.catalog.of("rollup"), *facts.catalog.of("view")}
+    exist = {
+        *facts.catalog.of(TableState),
+        *facts.catalog.of(RollupState),
+        *facts.catalog.of(ViewState),
+    }
     return _listed(facts, sorted((k for k in keys if k in exist), key=lambda k: (k[1], k[0])))
 
 
@@ -88,12 +98,12 @@ def _listed(facts: Facts, keys: list[Key]) -> str:
 
 
 def _scope(facts: Facts, key: Key) -> str:
-    if key in facts.catalog.of("rollup"):
+    if key in facts.catalog.of(RollupState):
         return "rollup"
-    if key in facts.catalog.of("view"):
+    if key in facts.catalog.of(ViewState):
         return "tenant view" if facts.is_tenant_view(key) else "view"
     scope = facts.scope(key)
-    return f"{scope} hypertable" if key in facts.catalog.of("hypertable") else scope
+    return f"{scope} hypertable" if key in facts.catalog.of(HypertableState) else scope
 
 
 def _cell(facts: Facts, key: Key, role: str) -> str:
@@ -109,16 +119,16 @@ def _cell(facts: Facts, key: Key, role: str) -> str:
 
 def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
     """Which rows: by the policies of the role for this command, else by the kind of relation."""
-    if key in facts.catalog.of("view"):
-        state = facts.catalog.of("view")[key]
+    if key in facts.catalog.of(ViewState):
+        state = facts.catalog.of(ViewState)[key]
         text = expression(state.definition).replace(f"{key[1]}.", "")
         if state.security_invoker:
             return "as its tables"
         return "own" if OWN_TENANT in text else "all"
-    if key not in facts.catalog.of("row security"):
+    if key not in facts.catalog.of(RowLevelSecurityState):
         return "all"
     permitting = []
-    for policy in facts.on("policy", key):
+    for policy in facts.on(PolicyState, key):
         assert isinstance(policy, PolicyState)
         if role in policy.to and policy.command in ("all", privilege):
             condition = policy.check if privilege == "insert" else policy.using
@@ -136,11 +146,11 @@ def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
 def _standard(facts: Facts) -> str:
     rows = []
     for name, (role, command, using, check) in _STANDARD.items():
-        on = [state for state in facts.catalog.of("policy").values() if _is_standard(state)]
+        on = [state for state in facts.catalog.of(PolicyState).values() if _is_standard(state)]
         number = sum(state.name == name for state in on)
         rows.append((code(name), code(role), command, code(using), code(check), str(number)))
     head = ("Policy", "Role", "Command", "Rows", "Rows written", "Tables")
-    secured = facts.catalog.of("row security").values()
+    secured = facts.catalog.of(RowLevelSecurityState).values()
     forced = sum(state.enable and state.force for state in secured)
     text = f"Row-level security is enabled and forced for {forced} tables."
     return f"{text}\n\n{table(head, rows)}"
@@ -170,7 +180,7 @@ def _further(facts: Facts) -> str:
             code(expression(state.using or "")),
             code(expression(state.check or "")),
         )
-        for _, state in sorted(facts.catalog.of("policy").items())
+        for _, state in sorted(facts.catalog.of(PolicyState).items())
         if not _is_standard(state)
     ]
     text = (
@@ -184,7 +194,7 @@ def _further(facts: Facts) -> str:
 def _columns(facts: Facts) -> str:
     """Grants on columns: those that are left out, if they are fewer."""
     rows = []
-    for key in sorted(facts.catalog.of("grant")):
+    for key in sorted(facts.catalog.of(GrantState)):
         every = [column.name for column in facts.columns(key)] or [
             column.name for column in facts.view_columns.get(key, [])
         ]
@@ -207,7 +217,7 @@ def _spelled(columns: set[str], every: list[str]) -> str:
 
 def _schemas(facts: Facts) -> str:
     rows = []
-    for key, state in sorted(facts.catalog.of("grant").items()):
+    for key, state in sorted(facts.catalog.of(GrantState).items()):
         if key[1].startswith("schema "):
             held = sorted({(found.name, found.role) for found in state.privileges})
             names = ", ".join(f"{name} to {code(role)}" for name, role in held)

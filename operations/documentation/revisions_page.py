@@ -31,13 +31,13 @@ _COLUMNS = {
     "alter_column_type": "changed column",
 }
 # The others are counted, except those that always come with a table.
-_IMPLIED = {"set_row_security", "grant", "create_columnstore", "create_retention", "f"}
+_IMPLIED = {"set_row_level_security", "grant", "create_columnstore", "create_retention_policy", "f"}
 _COUNTED = {
     "create_policy": "policy",
     "create_trigger": "trigger",
     "create_index": "index",
     "add_index": "index",
-    "create_refresh": "refresh",
+    "create_refresh_policy": "refresh",
     "execute": "SQL statement",
 }
 

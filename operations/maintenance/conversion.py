@@ -28,9 +28,9 @@ from database.migration.revisions import Revisions
 from database.migration.runner import is_ours
 from database.settings import Settings
 from ddl import edition as editions
-from ddl import ledger
+from ddl import pending_operations
 from ddl.edition import Edition
-from ddl.rollup import RollupOperation
+from ddl.kinds.rollup import RollupOperation
 from ddl.sql import literal, send
 from operations.revisions.project import project_revisions
 
@@ -75,23 +75,23 @@ def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None
         connection.commit()
         with preparation.exclusive(connection, settings):
             with connection.begin():
-                pending = ledger.entries(connection)
+                pending = pending_operations.entries(connection)
                 if not pending:
                     return None
                 edition = _check(connection, revisions, pending)
             done: list[str] = []
-            if any(kind != ledger.FILL for kind, _ in pending):
+            if any(kind != pending_operations.FILL for kind, _ in pending):
                 done, edition = _replay_once(connection, revisions, edition, progress)
             filled = _fill(connection, progress)
             with connection.begin():
-                left = len(ledger.entries(connection))
+                left = len(pending_operations.entries(connection))
     return Conversion(edition, done, filled, left)
 
 
 def _check(connection: Connection, revisions: Revisions, pending: list[tuple[str, str]]) -> Edition:
     """The edition that the server offers, if it allows a pending operation."""
     offered = editions.available(connection)
-    if not ledger.adoptable(connection, offered):
+    if not pending_operations.convertible(connection, offered):
         raise ConversionError(
             f"{len(pending)} operations are pending, but this server offers no more than edition "
             f"{offered}: install TimescaleDB, add it to shared_preload_libraries "
@@ -137,7 +137,7 @@ def _replay(
         send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
         progress.line(f"Created extension timescaledb ({offered})")
     edition = editions.detect(connection)
-    ledger.forget(connection, edition)
+    pending_operations.forget(connection, edition)
     built = edition_of(connection)
     context = _context(connection, built)
     operations = _differences(connection, built)
@@ -146,7 +146,7 @@ def _replay(
         progress.line(f"  + {_named(operation)}")
     for operation in operations:
         if isinstance(operation, RollupOperation) and operation.after is not None:
-            ledger.note_fill(connection, operation.after.key)
+            pending_operations.note_fill(connection, operation.after.key)
     if left := _differences(connection, built):
         raise ConversionError(
             f"after the conversion the database would still differ from the models "
@@ -167,7 +167,11 @@ def _fill(connection: Connection, progress: Progress) -> list[str]:
     Its refresh policy would only cover the last days, and the rest would be missing.
     """
     with connection.begin():
-        pending = [name for kind, name in ledger.entries(connection) if kind == ledger.FILL]
+        pending = [
+            name
+            for kind, name in pending_operations.entries(connection)
+            if kind == pending_operations.FILL
+        ]
     filled = []
     for relation in _sources_first(connection, pending):
         progress.note(f"filling {relation}")
@@ -179,7 +183,7 @@ def _fill(connection: Connection, progress: Progress) -> list[str]:
                 f"{server_message(error)}; run the command again to continue there"
             ) from error
         with connection.begin():
-            ledger.forget_fill(connection, relation)
+            pending_operations.forget_fill(connection, relation)
         filled.append(relation)
     return filled
 

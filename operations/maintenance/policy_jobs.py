@@ -11,23 +11,22 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 import models
-from ddl import columnstore, retention, rollup, twin
+from ddl import shadow
 from ddl.base import Declared, Key
-from ddl.columnstore import ColumnstoreOperation
 from ddl.edition import COMMUNITY, detect
-from ddl.retention import RetentionOperation
-from ddl.rollup import RefreshOperation
+from ddl.kind import Kind
+from ddl.kinds import columnstore, refresh_policy, retention_policy
 from ddl.sql import qualified
-from ddl.timeseries import TimeSeriesState, noted
+from ddl.time_series import TimeSeriesState, pending
 
 OVERDUE = "1 day"
 """How late a job may start: jobs queue up, and the server may have been down."""
 
-_KINDS: dict[str, tuple[Any, Any, str]] = {
-    "retention": (retention, RetentionOperation, "policy_retention"),
-    "columnstore": (columnstore, ColumnstoreOperation, "policy_compression"),
-    "refresh": (rollup, RefreshOperation, "policy_refresh_continuous_aggregate"),
-}
+_PROCEDURES: tuple[tuple[Kind[Any], str], ...] = (
+    (retention_policy.KIND, "policy_retention"),
+    (columnstore.KIND, "policy_compression"),
+    (refresh_policy.KIND, "policy_refresh_continuous_aggregate"),
+)
 _JOBS = sa.text("""
     SELECT j.job_id, j.proc_name, coalesce(a.view_schema, j.hypertable_schema) AS schema,
            coalesce(a.view_name, j.hypertable_name) AS name, s.last_run_status AS status,
@@ -54,7 +53,7 @@ class JobProblem:
     """A declared job that does not run as declared."""
 
     kind: str
-    """retention, columnstore or refresh."""
+    """retention policy, columnstore or refresh policy."""
     relation: Key
     text: str
     """What was expected and found, and the command that fixes it."""
@@ -71,20 +70,20 @@ def problems(connection: Connection) -> list[JobProblem]:
         (row.proc_name, (row.schema, row.name)): row
         for row in connection.execute(_JOBS, {"overdue": OVERDUE})
     }
-    schemas = twin.schemas_of(models.metadata)
+    schemas = shadow.schemas_of(models.metadata)
     found: list[JobProblem] = []
-    for kind, (reader, operation, procedure) in _KINDS.items():
-        declared = Declared.on(models.metadata).of(kind)
-        states = reader.reflect(connection, schemas)
-        current = {state.key: state for state in states if state.kind == kind}
-        pending = {(row["schema"], row["name"]) for row in noted(connection, kind, schemas)}
-        for key in sorted(declared.keys() - pending):
-            if kind == "columnstore" and declared[key].after is None:
+    for kind, procedure in _PROCEDURES:
+        declared = Declared.on(models.metadata).of(kind.state)
+        current = {state.key: state for state in kind.read(connection, schemas)}
+        left = {(row["schema"], row["name"]) for row in pending(connection, kind.name, schemas)}
+        for key in sorted(declared.keys() - left):
+            if kind is columnstore.KIND and declared[key].after is None:
                 continue
             target = normal(connection, declared[key])
             job = running.get((procedure, key))
-            for text in _complaints(target, current.get(key), job, operation):
-                found.append(JobProblem(kind, key, f"{kind} of {qualified(*key)}: {text}"))
+            for text in _complaints(target, current.get(key), job, kind.operation):
+                title = f"{kind.name} of {qualified(*key)}"
+                found.append(JobProblem(kind.name, key, f"{title}: {text}"))
     return found
 
 
@@ -134,4 +133,4 @@ def _lacked_worker(job: Any) -> bool:
 
 
 def _fix(operation: Any) -> str:
-    return "; ".join(operation.native())
+    return "; ".join(operation.statements())

@@ -23,7 +23,9 @@ from database.errors import FleetSchemaError, server_message
 from database.tenancy import OPERATOR
 from ddl.base import Declared
 from ddl.edition import COMMUNITY, detect
-from ddl.timeseries import noted
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.time_series import pending
 from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.lock import exclusive_run
@@ -125,14 +127,14 @@ class _Run:
             )
         for problem in policy_jobs.problems(self.connection):
             self.report.problems.append(problem.text)
-            if problem.kind == "refresh":
+            if problem.kind == RefreshPolicyState.kind:
                 self.unrefreshed.add(problem.relation[1])
         self._read_pending_retention()
 
     def _read_pending_retention(self) -> None:
         """Find the retention that no job enforces, and on which database and models agree."""
-        declared = Declared.on(models.metadata).of("retention")
-        listed = noted(self.connection, "retention", ["public", TIMESERIES])
+        declared = Declared.on(models.metadata).of(RetentionPolicyState)
+        listed = pending(self.connection, RetentionPolicyState.kind, ["public", TIMESERIES])
         found = {row["name"]: row for row in listed if row["schema"] == TIMESERIES}
         for name, one in sorted(self.series.items()):
             state = declared.get((TIMESERIES, name))

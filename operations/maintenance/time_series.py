@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ddl import hypertable
 from ddl.edition import POSTGRESQL, detect
+from ddl.kinds import hypertable
 from ddl.sql import DEFAULT_SCHEMA, ident, literal, qualified
 from models.shared.base import TIMESERIES
 
@@ -106,7 +106,7 @@ def all_time_series(connection: Connection) -> list[TimeSeries]:
         )
         for row in found
     }
-    states = hypertable.reflect(connection, [DEFAULT_SCHEMA, TIMESERIES])
+    states = hypertable.read(connection, [DEFAULT_SCHEMA, TIMESERIES])
     times = {state.key: state.time_column for state in states}  # type: ignore[attr-defined]
     for name in connection.scalars(_TABLES, {"schema": TIMESERIES}):
         if name not in series:

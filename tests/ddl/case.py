@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 import ddl
 from ddl.catalog import read
 from ddl.edition import detect
+from ddl.source import arranged
 
 ROLES = ("r_app", "r_op", "r_read", "r_owner", "Mixed Case")
 """The roles of the cases; made by the fixtures, since they belong to the cluster."""
@@ -81,13 +82,13 @@ class Case:
             assert down == textwrap.dedent(self.downgrade).strip()
         run(engine, up)
         assert_clean(engine, after)
-        wanted = snapshot(engine)
+        target = snapshot(engine)
         run(engine, down)
         traces = unequal(snapshot(engine), start)
         assert not traces, "the downgrade left a trace:\n" + "\n".join(traces)
         assert_clean(engine, before)
         run_offline(engine, up)
-        traces = unequal(snapshot(engine), wanted)
+        traces = unequal(snapshot(engine), target)
         assert not traces, "--sql differs from the upgrade:\n" + "\n".join(traces)
 
 
@@ -104,9 +105,7 @@ def migration(connection: Connection, metadata: MetaData) -> MigrationScript:
 def rendered(operations: Any) -> str:
     """The body of upgrade() or downgrade(), without Alembic's marks."""
     context = MigrationContext.configure(dialect=psycopg.dialect())
-    text = render_python_code(operations, migration_context=context)
-    kept = [line for line in text.splitlines() if not line.strip().startswith("# ###")]
-    return textwrap.dedent("\n".join(kept)).strip()
+    return arranged(render_python_code(operations, migration_context=context))
 
 
 def execute(context: MigrationContext, text: str) -> None:
@@ -180,7 +179,10 @@ def snapshot_of(connection: Connection) -> dict[str, Any]:
         )
         catalog = read(connection, list(schemas))
         savepoint.rollback()
-    return {kind: dict(catalog.of(kind)) for kind in catalog.kinds()}
+    found: dict[str, Any] = {}
+    for state in catalog.states():
+        found.setdefault(state.kind, {})[state.key] = state
+    return found
 
 
 def unequal(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The models of the drift tests, and what must happen when somebody changes the database."""
+"""The models of the drift tests, and what must happen when the database is changed by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
-from ddl import Function, Grant, Policy, RowSecurity, Trigger, View, schema_grant
+from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, found_by, schema_grant
+from ddl.differences import lines
 from tests.ddl.case import (
     SETTINGS,
     metadata_of,
@@ -76,7 +77,7 @@ def models(metadata: MetaData) -> None:
         Index("sites_name_idx", "name", postgresql_where=text("size > 3")),
         Index("sites_size_idx", "size", postgresql_include=["name"]),
         Index("sites_pattern_idx", "name", postgresql_ops={"name": "text_pattern_ops"}),
-        RowSecurity(),
+        RowLevelSecurity(),
         Policy("own", to="r_app", using=OWN, check=OWN),
         Policy("all_rows", to=["r_op", "r_read"], command="select", using="true"),
         Policy("not_small", to="r_app", using="size > 0", permissive=False),
@@ -128,27 +129,20 @@ def models(metadata: MetaData) -> None:
     schema_grant("usage", on="public", to="r_app", metadata=metadata)
 
 
-def mended(connection: Connection, statements: str, named: str) -> None:
-    """``statements`` must appear in the diff as ``named``, be undone by the upgrade, and be
-    there again after the downgrade."""
+def fixed(connection: Connection, statements: str, *expected: str) -> None:
+    """``statements`` must be told by exactly the lines ``expected``, be undone by the upgrade,
+    and be there again after the downgrade."""
     start = snapshot_of(connection)
     connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
     changed = snapshot_of(connection)
     script = migration(connection, metadata_of(models))
-    found = "\n".join(
-        " ".join(map(str, part if isinstance(part, tuple) else (part,)))
-        for part in _flat(script.upgrade_ops.as_diffs())
-    )
-    assert named in found
+    found = [" ".join(line.split()) for line in lines(found_by(script))]
+    assert found == list(expected)
 
     run_in(connection, rendered(script.upgrade_ops))
     traces = unequal(snapshot_of(connection), start)
-    assert not traces, "the upgrade does not mend it:\n" + "\n".join(traces)
+    assert not traces, "the upgrade does not fix it:\n" + "\n".join(traces)
 
     run_in(connection, rendered(script.downgrade_ops))
     traces = unequal(snapshot_of(connection), changed)
     assert not traces, "the downgrade does not bring it back:\n" + "\n".join(traces)
-
-
-def _flat(diffs: list[object]) -> list[object]:
-    return [inner for outer in diffs for inner in (outer if isinstance(outer, list) else [outer])]

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from ddl import Function, Policy, RowSecurity, View
+from ddl import Function, Policy, RowLevelSecurity, View
 from tests.ddl import drift, test_operations_tables
 from tests.ddl.case import (
     Case,
@@ -58,7 +58,7 @@ def changed(metadata: MetaData) -> None:
     parts.append_column(Column("note", Text, index=True, comment="note"))
     sites.append_constraint(sa.CheckConstraint("size <> 13", name="lucky"))
     sites.append_constraint(sa.UniqueConstraint("name"))
-    for item in (RowSecurity(), Policy("all", to="r_op", using="true")):
+    for item in (RowLevelSecurity(), Policy("all", to="r_op", using="true")):
         item._set_parent_with_dispatch(parts)
     Function("one", "a int", returns="int", body="RETURN a", metadata=metadata)
     Table("extra", metadata, Column("id", Integer, primary_key=True))

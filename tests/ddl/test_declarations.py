@@ -11,15 +11,26 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Declared, Function, Grant, Policy, RowSecurity, Trigger, View, check_policies
-from ddl.grant import GrantState, Privilege
+from ddl import (
+    Declared,
+    Function,
+    Grant,
+    Policy,
+    RowLevelSecurity,
+    Trigger,
+    View,
+    check_policies,
+    privileges,
+)
+from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.privileges import Privilege
 
 # --- grants ---
 
 PRIVILEGES = st.frozensets(
     st.builds(
         Privilege,
-        st.sampled_from(["r_app", "Mixed Case", "PUBLIC"]),
+        st.sampled_from(["r_app", "r_op", "Mixed Case", "a, b", "PUBLIC"]),
         st.sampled_from(["select", "insert", "update"]),
         st.sampled_from(["", "id", "from", "Mixed, Col", 'quo"te', "par(en"]),
         st.booleans(),
@@ -28,12 +39,12 @@ PRIVILEGES = st.frozensets(
 
 
 @given(PRIVILEGES)
-def test_grants_are_read_as_they_are_spelled(privileges: frozenset[Privilege]) -> None:
-    assert GrantState.parse(GrantState.spell(privileges)) == privileges
+def test_grants_are_read_as_they_are_spelled(granted: frozenset[Privilege]) -> None:
+    assert privileges.parse(privileges.spell(granted)) == granted
 
 
 def test_grants_as_a_person_writes_them() -> None:
-    found = GrantState.parse({"a": 'SELECT, Update(Name, "From"),\n delete  with grant option'})
+    found = privileges.parse({"a": 'SELECT, Update(Name, "From"),\n delete  with grant option'})
     assert found == {
         Privilege("a", "select"),
         Privilege("a", "update", "name"),
@@ -58,7 +69,10 @@ def table(metadata: MetaData, *items: Any) -> Table:
 def test_grant_that_no_policy_backs() -> None:
     metadata = MetaData()
     table(
-        metadata, RowSecurity(), Policy("p", to="r_op", using="true"), Grant("select", to="r_app")
+        metadata,
+        RowLevelSecurity(),
+        Policy("p", to="r_op", using="true"),
+        Grant("select", to="r_app"),
     )
     expected = r'table items: r_app is granted select.*write Policy\("…", to="r_app"'
     with pytest.raises(ArgumentError, match=expected):
@@ -74,7 +88,7 @@ def test_grant_that_no_policy_backs() -> None:
 )
 def test_grant_that_its_policies_do_not_back(policies: list[Policy]) -> None:
     metadata = MetaData()
-    table(metadata, RowSecurity(), *policies, Grant("select, update (id)", to="r_app"))
+    table(metadata, RowLevelSecurity(), *policies, Grant("select, update (id)", to="r_app"))
     with pytest.raises(ArgumentError, match=r"no permissive policy lets it (select|update)"):
         check_policies(metadata)
 
@@ -82,10 +96,12 @@ def test_grant_that_its_policies_do_not_back(policies: list[Policy]) -> None:
 @pytest.mark.parametrize(
     "items",
     [
-        pytest.param([RowSecurity(), Policy("p", to="PUBLIC", using="true")], id="PUBLIC"),
-        pytest.param([RowSecurity(), Policy("p", to="public", using="true")], id="public"),
-        pytest.param([RowSecurity(), Policy("p", to=["x", "r_app"], using="true")], id="several"),
-        pytest.param([RowSecurity(enable=False)], id="switched off"),
+        pytest.param([RowLevelSecurity(), Policy("p", to="PUBLIC", using="true")], id="PUBLIC"),
+        pytest.param([RowLevelSecurity(), Policy("p", to="public", using="true")], id="public"),
+        pytest.param(
+            [RowLevelSecurity(), Policy("p", to=["x", "r_app"], using="true")], id="several"
+        ),
+        pytest.param([RowLevelSecurity(enable=False)], id="switched off"),
         pytest.param([], id="no row security"),
     ],
 )
@@ -106,7 +122,10 @@ def test_text_body_without_search_path() -> None:
     ("declare", "title"),
     [
         (lambda m: View("v", "SELECT 1", metadata=m), "view public.v"),
-        (lambda m: Function("f", returns="int", body="RETURN 1", metadata=m), r"function f\(\)"),
+        (
+            lambda m: Function("f", returns="int", body="RETURN 1", metadata=m),
+            r"function public.f\(\)",
+        ),
     ],
 )
 def test_declared_twice(declare: Callable[[MetaData], Any], title: str) -> None:
@@ -131,13 +150,15 @@ def test_declared_twice_on_a_table() -> None:
 def test_overloaded_function() -> None:
     metadata = MetaData()
     Function("f", "a int", returns="int", body="RETURN a", metadata=metadata)
-    with pytest.raises(ArgumentError, match=r"function f\(a text\) .*f\(a int\).*another name"):
+    with pytest.raises(
+        ArgumentError, match=r"function public.f\(a text\) .*f\(a int\).*another name"
+    ):
         Function("f", "a text", returns="text", body="RETURN a", metadata=metadata)
 
 
 def test_states_stay_out_of_table_info() -> None:
     """Alembic would write them into revisions."""
     metadata = MetaData()
-    items = table(metadata, RowSecurity())
+    items = table(metadata, RowLevelSecurity())
     assert items.info == {}
-    assert list(Declared.on(metadata).of("row security")) == [("public", "items")]
+    assert list(Declared.on(metadata).of(RowLevelSecurityState)) == [("public", "items")]

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-from ddl import Function, Grant, Policy, RowSecurity, Trigger, View
+from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View
 from tests.ddl.case import SETTINGS, Case, nothing
 
 ROWS = ["INSERT INTO items (id, n) SELECT g, g FROM generate_series(1, 3) g"]
@@ -52,7 +52,7 @@ def everything_on(
             CheckConstraint("twice > 0", name="twice"),
             Index(None, "n", postgresql_where=text("n > 5")),
             Index(None, "twice"),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("by_n", to="r_app", using="n > 1 AND twice < 100"),
             Grant("select, update (n)", to="r_app"),
             Grant("select (twice)", to="r_op"),
@@ -120,7 +120,7 @@ def test_dropping_a_column_takes_along_what_hangs_on_it(engine: Engine) -> None:
             "items",
             metadata,
             Column("id", Integer, primary_key=True, autoincrement=False),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("by_n", to="r_app", using="id > 1"),
             Grant("select", to="r_app"),
         )
@@ -257,7 +257,7 @@ def one_table_dropped(both: bool) -> Callable[[MetaData], None]:
             metadata,
             Column("id", Integer, primary_key=True),
             *([Column("gone_id", ForeignKey("gone.id"))] if both else []),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy(
                 "p",
                 to="r_app",
@@ -276,7 +276,7 @@ def one_table_dropped(both: bool) -> Callable[[MetaData], None]:
             CheckConstraint("n > 0", name="n"),
             UniqueConstraint("n", deferrable=True, initially="DEFERRED"),
             Index(None, "stays_id", postgresql_where=text("n > 1")),
-            RowSecurity(),
+            RowLevelSecurity(),
             # A policy over a function that reads the table itself, as for memberships.
             Policy("p", to="r_app", using="id < highest()"),
             Policy("q", to="r_op", command="select", using="EXISTS (SELECT FROM gone_ids)"),

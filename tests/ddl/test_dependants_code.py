@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from ddl import Function, Grant, Policy, RowSecurity, Trigger, View
+from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View
 from tests.ddl.case import SETTINGS, Case, nothing
 
 ROWS = ["INSERT INTO items (id, n) SELECT g, g FROM generate_series(1, 3) g"]
@@ -46,7 +46,7 @@ def signature(arguments: str, result: str) -> Callable[[MetaData], None]:
             Column("rated", Integer, Computed("rate(n)", persisted=True)),
             CheckConstraint("rate(n) > 0", name="rate"),
             Index("items_rate_idx", text("rate(n)"), unique=True),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("by_rate", to="r_app", using="rate(n) > 1"),
             Grant("select, insert, update (rated)", to="r_app"),
             Trigger(
@@ -106,7 +106,7 @@ def test_dropping_a_function_and_all_its_uses(engine: Engine) -> None:
             Column("id", Integer, primary_key=True, autoincrement=False),
             Column("n", Integer, server_default=text("6")),
             Column("rated", Integer, Computed("n", persisted=True)),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("by_rate", to="r_app", using="n > 1"),
             Grant("select, insert, update (rated)", to="r_app"),
         )
@@ -125,7 +125,7 @@ def test_same_text_of_the_body_keeps_what_uses_it(engine: Engine) -> None:
                 "t",
                 metadata,
                 Column("id", Integer, primary_key=True),
-                RowSecurity(),
+                RowLevelSecurity(),
                 Policy("p", to="r_app", using="f(id) > 0"),
                 Grant("select", to="r_app"),
             )
@@ -136,10 +136,10 @@ def test_same_text_of_the_body_keeps_what_uses_it(engine: Engine) -> None:
         declare("RETURN a"),
         declare("RETURN a + 1"),
         upgrade="""
-            op.create_function("f", "a int", returns="int", body="RETURN a + 1", replace=True)
+            op.replace_function("f", "a int", returns="int", language="sql", body="RETURN a + 1")
         """,
         downgrade="""
-            op.create_function("f", "a integer", returns="integer", body="RETURN a", replace=True)
+            op.replace_function("f", "a integer", returns="integer", language="sql", body="RETURN a")
         """,
     ).walk(engine)
 
@@ -173,7 +173,7 @@ def test_functions_and_views_over_each_other(engine: Engine) -> None:
             "t",
             metadata,
             Column("id", Integer, primary_key=True),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("p", to="r_app", using="id < y() AND EXISTS (SELECT FROM u)"),
             Grant("select", to="r_app"),
         )
@@ -209,7 +209,7 @@ def test_altered_policy_reads_a_view_that_is_made_in_the_same_revision(engine: E
                 "items",
                 metadata,
                 Column("id", Integer, primary_key=True),
-                RowSecurity(),
+                RowLevelSecurity(),
                 Policy("p", to="r_app", using=using),
                 Grant("select", to="r_app"),
             )

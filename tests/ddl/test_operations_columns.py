@@ -1,7 +1,5 @@
 """alter_column_type, alter_column_identity, and the order of Alembic's own operations."""
 
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
-
 from __future__ import annotations
 
 from typing import Any
@@ -61,45 +59,29 @@ def test_type_collation_default_and_not_null_of_columns_with_rows(engine: Engine
         after,
         rows=ROWS,
         upgrade="""
-            op.alter_column('items', 'n',
-                       existing_type=sa.INTEGER(),
-                       server_default=None,
-                       existing_nullable=True)
+            op.alter_column("items", "n", existing_type=sa.INTEGER(), server_default=None, existing_nullable=True)
             op.alter_column_type("items", "n", "text", collation='"C"')
-            op.alter_column('items', 'n',
-                       existing_type=sa.Text(collation='C'),
-                       server_default=sa.text("'a' || 'b'"),
-                       nullable=False)
-            op.alter_column('items', 'name',
-                       existing_type=sa.TEXT(),
-                       server_default=None,
-                       existing_nullable=True)
+            op.alter_column(
+                "items", "n", existing_type=sa.Text(collation="C"), server_default=sa.text("'a' || 'b'"), nullable=False,
+            )
+            op.alter_column("items", "name", existing_type=sa.TEXT(), server_default=None, existing_nullable=True)
             op.alter_column_type("items", "name", "numeric(10,2)")
-            op.alter_column('items', 'name',
-                       existing_type=sa.Numeric(precision=10, scale=2),
-                       comment="It's :x 50%",
-                       existing_nullable=True)
+            op.alter_column(
+                "items", "name", existing_type=sa.Numeric(precision=10, scale=2), comment="It's :x 50%", existing_nullable=True,
+            )
         """,
         downgrade="""
-            op.alter_column('items', 'name',
-                       existing_type=sa.Numeric(precision=10, scale=2),
-                       comment=None,
-                       existing_comment="It's :x 50%",
-                       existing_nullable=True)
+            op.alter_column(
+                "items", "name", existing_type=sa.Numeric(precision=10, scale=2), comment=None, existing_comment="It's :x 50%",
+                existing_nullable=True,
+            )
             op.alter_column_type("items", "name", "text")
-            op.alter_column('items', 'name',
-                       existing_type=sa.TEXT(),
-                       server_default=sa.text("'6'::text"),
-                       existing_nullable=True)
-            op.alter_column('items', 'n',
-                       existing_type=sa.Text(collation='C'),
-                       server_default=None,
-                       nullable=True)
+            op.alter_column(
+                "items", "name", existing_type=sa.TEXT(), server_default=sa.text("'6'::text"), existing_nullable=True,
+            )
+            op.alter_column("items", "n", existing_type=sa.Text(collation="C"), server_default=None, nullable=True)
             op.alter_column_type("items", "n", "integer")
-            op.alter_column('items', 'n',
-                       existing_type=sa.INTEGER(),
-                       server_default=sa.text('5'),
-                       existing_nullable=True)
+            op.alter_column("items", "n", existing_type=sa.INTEGER(), server_default=sa.text("5"), existing_nullable=True)
         """,
     ).walk(engine)
 
@@ -132,55 +114,33 @@ def test_identity(engine: Engine) -> None:
         rows=ROWS,
         upgrade="""
             op.alter_column_identity(
-                "items",
-                "changed",
-                "BY DEFAULT START 50 INCREMENT -2 MINVALUE -2147483648 MAXVALUE 50 CACHE 3 CYCLE",
+                "items", "changed", "BY DEFAULT START 50 INCREMENT -2 MINVALUE -2147483648 MAXVALUE 50 CACHE 3 CYCLE",
                 before="ALWAYS START 5 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
             )
             op.alter_column_identity(
-                "items",
-                "no_longer",
-                None,
+                "items", "no_longer", None,
                 before="BY DEFAULT START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
             )
-            op.alter_column('items', 'no_longer',
-                       existing_type=sa.INTEGER(),
-                       server_default='4',
-                       nullable=True)
-            op.alter_column('items', 'to_identity',
-                       existing_type=sa.BIGINT(),
-                       server_default=None,
-                       nullable=False)
+            op.alter_column("items", "no_longer", existing_type=sa.INTEGER(), server_default="4", nullable=True)
+            op.alter_column("items", "to_identity", existing_type=sa.BIGINT(), server_default=None, nullable=False)
             op.alter_column_identity(
-                "items",
-                "to_identity",
-                "ALWAYS START 100 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1 NO CYCLE",
+                "items", "to_identity", "ALWAYS START 100 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1 NO CYCLE",
             )
         """,
         downgrade="""
             op.alter_column_identity(
-                "items",
-                "to_identity",
-                None,
+                "items", "to_identity", None,
                 before="ALWAYS START 100 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1 NO CYCLE",
             )
-            op.alter_column('items', 'to_identity',
-                       existing_type=sa.BIGINT(),
-                       server_default=sa.text("'3'::bigint"),
-                       nullable=True)
-            op.alter_column('items', 'no_longer',
-                       existing_type=sa.INTEGER(),
-                       server_default=None,
-                       nullable=False)
+            op.alter_column(
+                "items", "to_identity", existing_type=sa.BIGINT(), server_default=sa.text("'3'::bigint"), nullable=True,
+            )
+            op.alter_column("items", "no_longer", existing_type=sa.INTEGER(), server_default=None, nullable=False)
             op.alter_column_identity(
-                "items",
-                "no_longer",
-                "BY DEFAULT START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
+                "items", "no_longer", "BY DEFAULT START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
             )
             op.alter_column_identity(
-                "items",
-                "changed",
-                "ALWAYS START 5 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
+                "items", "changed", "ALWAYS START 5 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1 NO CYCLE",
                 before="BY DEFAULT START 50 INCREMENT -2 MINVALUE -2147483648 MAXVALUE 50 CACHE 3 CYCLE",
             )
         """,
@@ -207,25 +167,32 @@ def test_columns_come_and_go(engine: Engine) -> None:
         after,
         rows=ROWS,
         upgrade=r"""
-            op.drop_column('items', 'n')
-            op.drop_column('items', 'name')
-            op.add_column('items', sa.Column('m', sa.Integer(), server_default='2', nullable=False, comment='m'))
-            op.add_column('items', sa.Column('twice', sa.Integer(), sa.Computed('m * 2', persisted=True), nullable=True))
-            op.add_column('items', sa.Column('listed', postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=True))
-            op.add_column('items', sa.Column('data', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text('\'{"a: b": 1}\'::jsonb'), nullable=False))
+            op.drop_column("items", "n")
+            op.drop_column("items", "name")
+            op.add_column("items", sa.Column("m", sa.Integer(), server_default="2", nullable=False, comment="m"))
+            op.add_column("items", sa.Column("twice", sa.Integer(), sa.Computed("m * 2", persisted=True), nullable=True))
+            op.add_column(
+                "items",
+                sa.Column("listed", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'::text[]"), nullable=True),
+            )
+            op.add_column(
+                "items",
+                sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{\"a: b\": 1}'::jsonb"),
+                    nullable=False),
+            )
             op.add_constraint("items", "items_m_check", "CHECK (m > 0)")
-            op.create_index(op.f('items_m_idx'), 'items', ['m'], unique=False)
+            op.create_index(op.f("items_m_idx"), "items", ["m"], unique=False)
             op.grant("items", {"r_app": "select (m)"})
         """,
         downgrade="""
             op.revoke("items", {"r_app": "select (m)"})
-            op.drop_index(op.f('items_m_idx'), table_name='items')
+            op.drop_index(op.f("items_m_idx"), table_name="items")
             op.remove_constraint("items", "items_m_check")
-            op.drop_column('items', 'data')
-            op.drop_column('items', 'listed')
-            op.drop_column('items', 'twice')
-            op.drop_column('items', 'm')
-            op.add_column('items', sa.Column('name', sa.TEXT(), nullable=True))
-            op.add_column('items', sa.Column('n', sa.INTEGER(), nullable=True))
+            op.drop_column("items", "data")
+            op.drop_column("items", "listed")
+            op.drop_column("items", "twice")
+            op.drop_column("items", "m")
+            op.add_column("items", sa.Column("name", sa.TEXT(), nullable=True))
+            op.add_column("items", sa.Column("n", sa.INTEGER(), nullable=True))
         """,
     ).walk(engine)

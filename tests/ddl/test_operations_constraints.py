@@ -1,7 +1,5 @@
 """add_constraint and remove_constraint."""
 
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
-
 from __future__ import annotations
 
 from typing import Any
@@ -71,21 +69,12 @@ def test_add_constraints_of_every_kind(engine: Engine) -> None:
         after,
         rows=ROWS,
         upgrade="""
-            op.add_constraint(
-                "items",
-                "items_kind_check",
-                "CHECK (name IN ('a', ' :x 50%') AND n BETWEEN 1 AND 10)",
-            )
+            op.add_constraint("items", "items_kind_check", "CHECK (name IN ('a', ' :x 50%') AND n BETWEEN 1 AND 10)")
             op.add_constraint("items", "items_n_key", "UNIQUE NULLS NOT DISTINCT (n) INCLUDE (name)")
             op.add_constraint("items", "items_name_key", "UNIQUE (name) DEFERRABLE")
+            op.add_constraint("items", "overlap", "EXCLUDE USING gist (int4range(id, n) WITH &&) WHERE (n > 0)")
             op.add_constraint(
-                "items",
-                "overlap",
-                "EXCLUDE USING gist (int4range(id, n) WITH &&) WHERE (n > 0)",
-            )
-            op.add_constraint(
-                "items",
-                "items_a_id_fkey",
+                "items", "items_a_id_fkey",
                 "FOREIGN KEY(a, id) REFERENCES parent (a, id) ON DELETE SET NULL (id) ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED",
             )
         """,
@@ -129,11 +118,7 @@ def test_change_constraints(engine: Engine) -> None:
             op.add_constraint("items", "items_n_check", "CHECK (n > 1)")
             op.add_constraint("items", "items_name_key", "UNIQUE (name) DEFERRABLE INITIALLY DEFERRED")
             op.add_constraint("items", "items_pkey", "PRIMARY KEY (a, id)")
-            op.add_constraint(
-                "items",
-                "items_a_id_fkey",
-                "FOREIGN KEY(a, id) REFERENCES parent (a, id) ON DELETE CASCADE",
-            )
+            op.add_constraint("items", "items_a_id_fkey", "FOREIGN KEY(a, id) REFERENCES parent (a, id) ON DELETE CASCADE")
         """,
         downgrade="""
             op.remove_constraint("items", "items_a_id_fkey")
@@ -143,11 +128,7 @@ def test_change_constraints(engine: Engine) -> None:
             op.add_constraint("items", "items_pkey", "PRIMARY KEY (id)")
             op.add_constraint("items", "items_name_key", "UNIQUE (name)")
             op.add_constraint("items", "items_n_check", "CHECK ((n > 0))")
-            op.add_constraint(
-                "items",
-                "items_a_id_fkey",
-                "FOREIGN KEY (a, id) REFERENCES public.parent(a, id)",
-            )
+            op.add_constraint("items", "items_a_id_fkey", "FOREIGN KEY (a, id) REFERENCES public.parent(a, id)")
         """,
     ).walk(engine)
 
@@ -166,11 +147,7 @@ def test_constraint_that_old_rows_need_not_keep(engine: Engine) -> None:
         rows=ROWS,
         upgrade="""
             op.add_constraint("items", "items_n_check", "CHECK (n > 100) NOT VALID")
-            op.add_constraint(
-                "items",
-                "items_a_n_fkey",
-                "FOREIGN KEY(a, n) REFERENCES parent (a, id) NOT VALID",
-            )
+            op.add_constraint("items", "items_a_n_fkey", "FOREIGN KEY(a, n) REFERENCES parent (a, id) NOT VALID")
         """,
         downgrade="""
             op.remove_constraint("items", "items_a_n_fkey")
@@ -200,17 +177,16 @@ def test_names_over_63_bytes(engine: Engine) -> None:
         after,
         upgrade="""
             op.add_constraint(
-                "items",
-                "items_id_a_column_whose_name_is_so_long_that_its_constr_456c",
+                "items", "items_id_a_column_whose_name_is_so_long_that_its_constr_456c",
                 "UNIQUE (id, a_column_whose_name_is_so_long_that_its_constraints_pass_63)",
             )
-            op.create_index(op.f('items_a_column_whose_name_is_so_long_that_its_constraints_pass_63_idx'), 'items', ['a_column_whose_name_is_so_long_that_its_constraints_pass_63'], unique=True)
+            op.create_index(
+                op.f("items_a_column_whose_name_is_so_long_that_its_constraints_pass_63_idx"), "items",
+                ["a_column_whose_name_is_so_long_that_its_constraints_pass_63"], unique=True,
+            )
         """,
         downgrade="""
-            op.drop_index(op.f('items_a_column_whose_name_is_so_long_that_its_constraints_pass_63_idx'), table_name='items')
-            op.remove_constraint(
-                "items",
-                "items_id_a_column_whose_name_is_so_long_that_its_constr_456c",
-            )
+            op.drop_index(op.f("items_a_column_whose_name_is_so_long_that_its_constraints_pass_63_idx"), table_name="items")
+            op.remove_constraint("items", "items_id_a_column_whose_name_is_so_long_that_its_constr_456c")
         """,
     ).walk(engine)

@@ -1,7 +1,5 @@
 """create_function, create_function(replace=True) and drop_function."""
 
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 
-from ddl import Function, Grant, Policy, RowSecurity
+from ddl import Function, Grant, Policy, RowLevelSecurity
 from tests.ddl.case import SETTINGS, Case, nothing
 
 
@@ -51,36 +49,22 @@ def test_create_functions_of_both_kinds(engine: Engine) -> None:
         after,
         upgrade=r"""
             op.create_function(
-                "note",
-                "message text DEFAULT 'a, b', VARIADIC parts numeric(10, 2)[] DEFAULT '{1.5}'",
-                returns="TABLE (a integer, b text)",
-                language="plpgsql",
-                volatility="immutable",
-                parallel="restricted",
-                strict=True,
-                security_definer=True,
-                settings=["search_path=pg_catalog, pg_temp", "statement_timeout=5s"],
+                "note", "message text DEFAULT 'a, b', VARIADIC parts numeric(10, 2)[] DEFAULT '{1.5}'",
+                returns="TABLE (a integer, b text)", language="plpgsql", volatility="immutable", parallel="restricted",
+                strict=True, security_definer=True, settings=["search_path=pg_catalog, pg_temp", "statement_timeout=5s"],
                 body=(
                     "begin\n"
                     "  -- What is quoted stays quoted: $$ 'x' \"y\" \\n 50% :z $function$\n"
                     "  return query select 1, message;\n"
                     "end"
                 ),
+                grants={"r_op": "execute with grant option"},
             )
             op.create_function(
-                "tenant",
-                returns="uuid",
-                volatility="stable",
-                parallel="safe",
-                leakproof=True,
-                body="RETURN nullif(current_setting('app.tenant', true), '')::uuid",
-                comment="Whose rows these are",
+                "tenant", returns="uuid", language="sql", volatility="stable", parallel="safe", leakproof=True,
+                body="RETURN nullif(current_setting('app.tenant', true), '')::uuid", comment="Whose rows these are",
+                grants={"Mixed Case": "execute", "r_app": "execute"},
             )
-            op.grant(
-                "function note(message text, VARIADIC parts numeric(10, 2)[])",
-                {"r_op": "execute with grant option"},
-            )
-            op.grant("function tenant()", {"Mixed Case": "execute", "r_app": "execute"})
         """,
         downgrade="""
             op.drop_function("tenant")
@@ -104,7 +88,7 @@ def declared(**given: Any) -> Callable[[MetaData], None]:
             "items",
             metadata,
             Column("id", Integer, primary_key=True, autoincrement=False),
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("p", to="r_app", using="plus(id) > 0"),
             Grant("select", to="r_app"),
         )
@@ -126,27 +110,14 @@ def test_replace_a_function_in_use(engine: Engine) -> None:
         declared(),
         after,
         upgrade="""
-            op.create_function(
-                "plus",
-                "a int",
-                returns="integer",
-                language="plpgsql",
-                volatility="stable",
-                strict=True,
-                settings="search_path=pg_catalog, pg_temp",
-                body="begin return a + 2; end",
-                comment="Adds two",
-                replace=True,
+            op.replace_function(
+                "plus", "a int", returns="integer", language="plpgsql", volatility="stable", strict=True,
+                settings="search_path=pg_catalog, pg_temp", body="begin return a + 2; end", comment="Adds two",
             )
         """,
         downgrade="""
-            op.create_function(
-                "plus",
-                "a integer",
-                returns="integer",
-                volatility="immutable",
-                body="RETURN (a + 1)",
-                replace=True,
+            op.replace_function(
+                "plus", "a integer", returns="integer", language="sql", volatility="immutable", body="RETURN (a + 1)",
             )
         """,
     ).walk(engine)
@@ -161,27 +132,19 @@ def test_another_result_takes_along_what_uses_it(engine: Engine) -> None:
             op.drop_policy("p", "items")
             op.drop_function("plus", "a integer")
             op.create_function(
-                "plus",
-                "a int",
-                returns="bigint",
-                volatility="immutable",
-                body="RETURN a + 1",
+                "plus", "a int", returns="bigint", language="sql", volatility="immutable", body="RETURN a + 1",
+                grants={"r_app": "execute"},
             )
-            op.create_policy("p", "items", to="r_app", using="plus(id) > 0")
-            op.grant("function plus(a int)", {"r_app": "execute"})
+            op.create_policy("p", "items", to="r_app", command="all", using="plus(id) > 0")
         """,
         downgrade="""
             op.drop_policy("p", "items")
             op.drop_function("plus", "a int")
             op.create_function(
-                "plus",
-                "a integer",
-                returns="integer",
-                volatility="immutable",
-                body="RETURN (a + 1)",
+                "plus", "a integer", returns="integer", language="sql", volatility="immutable", body="RETURN (a + 1)",
+                grants={"r_app": "execute"},
             )
-            op.create_policy("p", "items", to="r_app", using="(public.plus(id) > 0)")
-            op.grant("function plus(a integer)", {"r_app": "execute"})
+            op.create_policy("p", "items", to="r_app", command="all", using="(public.plus(id) > 0)")
         """,
     ).walk(engine)
 
@@ -204,18 +167,17 @@ def test_text_body_comes_before_the_table_that_it_names(engine: Engine) -> None:
         after,
         upgrade="""
             op.create_function(
-                "latest",
-                returns="integer",
-                settings="search_path=pg_catalog, pg_temp",
+                "latest", returns="integer", language="sql", settings="search_path=pg_catalog, pg_temp",
                 body="SELECT max(id) FROM public.items",
             )
-            op.create_table('items',
-            sa.Column('id', sa.Integer(), nullable=False),
-            sa.PrimaryKeyConstraint('id', name=op.f('items_pkey'))
+            op.create_table(
+                "items",
+                sa.Column("id", sa.Integer(), nullable=False),
+                sa.PrimaryKeyConstraint("id", name=op.f("items_pkey")),
             )
         """,
         downgrade="""
-            op.drop_table('items')
+            op.drop_table("items")
             op.drop_function("latest")
         """,
     ).walk(engine)
@@ -242,21 +204,20 @@ def test_types_of_arguments_and_result(engine: Engine) -> None:
         nothing,
         after,
         upgrade="""
-            op.create_table('items',
-            sa.Column('id', sa.Integer(), nullable=False),
-            sa.PrimaryKeyConstraint('id', name=op.f('items_pkey'))
+            op.create_table(
+                "items",
+                sa.Column("id", sa.Integer(), nullable=False),
+                sa.PrimaryKeyConstraint("id", name=op.f("items_pkey")),
             )
-            op.create_function("all_rows", returns="SETOF items", body="BEGIN ATOMIC TABLE items; END")
+            op.create_function("all_rows", returns="SETOF items", language="sql", body="BEGIN ATOMIC TABLE items; END")
             op.create_function(
-                "of_rows",
-                "wanted items, INOUT at date, listed items[] = '{}', OUT n int",
-                returns="record",
+                "of_rows", "wanted items, INOUT at date, listed items[] = '{}', OUT n int", returns="record", language="sql",
                 body="BEGIN ATOMIC SELECT at, wanted.id + cardinality(listed); END",
             )
         """,
         downgrade="""
             op.drop_function("of_rows", "wanted items, INOUT at date, listed items[], OUT n int")
             op.drop_function("all_rows")
-            op.drop_table('items')
+            op.drop_table("items")
         """,
     ).walk(engine)

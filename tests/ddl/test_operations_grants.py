@@ -1,7 +1,5 @@
 """grant and revoke on everything that can be granted."""
 
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
-
 from __future__ import annotations
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
@@ -56,7 +54,11 @@ def test_grant_on_tables_columns_views_functions_and_schemas(engine: Engine) -> 
             op.grant("item_ids", {"r_app": "select, update (id)"})
             op.grant(
                 "items",
-                {"Mixed Case": "delete with grant option, references (id), trigger, truncate", "PUBLIC": "select (n)", "r_app": 'insert, select, update ("From", id)'},
+                {
+                    "Mixed Case": "delete with grant option, references (id), trigger, truncate",
+                    "PUBLIC": "select (n)",
+                    "r_app": 'insert, select, update ("From", id)',
+                },
             )
             op.grant("schema public", {"r_app": "usage", "r_op": "create, usage"})
         """,
@@ -64,7 +66,11 @@ def test_grant_on_tables_columns_views_functions_and_schemas(engine: Engine) -> 
             op.revoke("schema public", {"r_app": "usage", "r_op": "create, usage"})
             op.revoke(
                 "items",
-                {"Mixed Case": "delete with grant option, references (id), trigger, truncate", "PUBLIC": "select (n)", "r_app": 'insert, select, update ("From", id)'},
+                {
+                    "Mixed Case": "delete with grant option, references (id), trigger, truncate",
+                    "PUBLIC": "select (n)",
+                    "r_app": 'insert, select, update ("From", id)',
+                },
             )
             op.revoke("item_ids", {"r_app": "select, update (id)"})
             op.revoke("function plus(a int, b int)", {"r_app": "execute"})

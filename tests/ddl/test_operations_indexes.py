@@ -1,7 +1,5 @@
 """add_index and remove_index, beside Alembic's create_index."""
 
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
-
 from __future__ import annotations
 
 from sqlalchemy import Column, Engine, Index, Integer, MetaData, Table, Text, desc, text
@@ -50,18 +48,29 @@ def test_create_indexes(engine: Engine) -> None:
         after,
         rows=ROWS,
         upgrade=r"""
-            op.create_index('Items Pattern', 'items', ['name'], unique=False, postgresql_ops={'name': 'text_pattern_ops'})
-            op.create_index('items_both', 'items', [sa.literal_column('lower(name)'), sa.literal_column('id DESC')], unique=True, postgresql_include=['data'])
-            op.create_index('items_data', 'items', ['data'], unique=False, postgresql_using='gin', postgresql_ops={'data': 'jsonb_path_ops'})
-            op.create_index(op.f('items_name_idx'), 'items', ['name'], unique=False, postgresql_where=sa.text("name <> ' \\:x 50%'"))
-            op.create_index('items_text', 'items', [sa.literal_column("(data ->> ' :x')")], unique=False, postgresql_with={'fillfactor': 50})
+            op.create_index("Items Pattern", "items", ["name"], unique=False, postgresql_ops={"name": "text_pattern_ops"})
+            op.create_index(
+                "items_both", "items", [sa.literal_column("lower(name)"), sa.literal_column("id DESC")], unique=True,
+                postgresql_include=["data"],
+            )
+            op.create_index(
+                "items_data", "items", ["data"], unique=False, postgresql_using="gin",
+                postgresql_ops={"data": "jsonb_path_ops"},
+            )
+            op.create_index(
+                op.f("items_name_idx"), "items", ["name"], unique=False, postgresql_where=sa.text("name <> ' \\:x 50%'"),
+            )
+            op.create_index(
+                "items_text", "items", [sa.literal_column("(data ->> ' :x')")], unique=False,
+                postgresql_with={"fillfactor": 50},
+            )
         """,
         downgrade=r"""
-            op.drop_index('items_text', table_name='items', postgresql_with={'fillfactor': 50})
-            op.drop_index(op.f('items_name_idx'), table_name='items', postgresql_where=sa.text("name <> ' \\:x 50%'"))
-            op.drop_index('items_data', table_name='items', postgresql_using='gin', postgresql_ops={'data': 'jsonb_path_ops'})
-            op.drop_index('items_both', table_name='items', postgresql_include=['data'])
-            op.drop_index('Items Pattern', table_name='items', postgresql_ops={'name': 'text_pattern_ops'})
+            op.drop_index("items_text", table_name="items", postgresql_with={"fillfactor": 50})
+            op.drop_index(op.f("items_name_idx"), table_name="items", postgresql_where=sa.text("name <> ' \\:x 50%'"))
+            op.drop_index("items_data", table_name="items", postgresql_using="gin", postgresql_ops={"data": "jsonb_path_ops"})
+            op.drop_index("items_both", table_name="items", postgresql_include=["data"])
+            op.drop_index("Items Pattern", table_name="items", postgresql_ops={"name": "text_pattern_ops"})
         """,
     ).walk(engine)
 
@@ -79,13 +88,11 @@ def test_change_an_index(engine: Engine) -> None:
         rows=ROWS,
         upgrade="""
             op.remove_index("items_name_idx", "items")
-            op.create_index(op.f('items_name_idx'), 'items', ['name'], unique=False, postgresql_where=sa.text('id > 2'))
+            op.create_index(op.f("items_name_idx"), "items", ["name"], unique=False, postgresql_where=sa.text("id > 2"))
         """,
         downgrade="""
-            op.drop_index(op.f('items_name_idx'), table_name='items', postgresql_where=sa.text('id > 2'))
-            op.add_index(
-                "CREATE INDEX items_name_idx ON public.items USING btree (name) WHERE (id > 1)",
-            )
+            op.drop_index(op.f("items_name_idx"), table_name="items", postgresql_where=sa.text("id > 2"))
+            op.add_index("CREATE INDEX items_name_idx ON public.items USING btree (name) WHERE (id > 1)")
         """,
     ).walk(engine)
 

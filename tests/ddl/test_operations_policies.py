@@ -1,6 +1,4 @@
-"""set_row_security, create_policy, alter_policy and drop_policy."""
-
-# ruff: noqa: E501 (revisions are quoted as Alembic writes them)
+"""set_row_level_security, create_policy, alter_policy and drop_policy."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 
-from ddl import Grant, Policy, RowSecurity
+from ddl import Grant, Policy, RowLevelSecurity
 from tests.ddl.case import Case
 
 ROWS = ["INSERT INTO items VALUES (1), (2)"]
@@ -22,7 +20,7 @@ def test_guard_a_table_that_has_rows(engine: Engine) -> None:
     def after(metadata: MetaData) -> None:
         table(
             metadata,
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("own", to="r_app", using="id > 1", check="id > 2"),
             Policy("add", to=["r_op", "Mixed Case"], command="insert", check="id <> 50 % 7"),
             Policy("see", to="PUBLIC", command="select", using="true"),
@@ -37,26 +35,17 @@ def test_guard_a_table_that_has_rows(engine: Engine) -> None:
         after,
         rows=ROWS,
         upgrade="""
-            op.set_row_security("items", enable=True, force=True)
-            op.create_policy(
-                "add",
-                "items",
-                to=["Mixed Case", "r_op"],
-                command="insert",
-                check="id <> 50 % 7",
+            op.set_row_level_security(
+                "items", enable=True, force=True,
+                policies={
+                    "add": 'FOR INSERT TO "Mixed Case", r_op WITH CHECK (id <> 50 % 7)',
+                    "gone": "FOR DELETE TO r_app USING (':a' <> ' :b')",
+                    "no more": "AS RESTRICTIVE FOR UPDATE TO r_app USING (id < 9)",
+                    "own": "FOR ALL TO r_app USING (id > 1) WITH CHECK (id > 2)",
+                    "see": "FOR SELECT TO PUBLIC USING (true)",
+                },
+                grants={"Mixed Case": "insert", "r_app": "delete, insert, select, update"},
             )
-            op.create_policy("gone", "items", to="r_app", command="delete", using="':a' <> ' :b'")
-            op.create_policy(
-                "no more",
-                "items",
-                to="r_app",
-                command="update",
-                using="id < 9",
-                permissive=False,
-            )
-            op.create_policy("own", "items", to="r_app", using="id > 1", check="id > 2")
-            op.create_policy("see", "items", to="PUBLIC", command="select", using="true")
-            op.grant("items", {"Mixed Case": "insert", "r_app": "delete, insert, select, update"})
         """,
         downgrade="""
             op.revoke("items", {"Mixed Case": "insert", "r_app": "delete, insert, select, update"})
@@ -65,7 +54,7 @@ def test_guard_a_table_that_has_rows(engine: Engine) -> None:
             op.drop_policy("no more", "items")
             op.drop_policy("gone", "items")
             op.drop_policy("add", "items")
-            op.set_row_security("items", enable=False, force=False)
+            op.set_row_level_security("items", enable=False, force=False)
         """,
     ).walk(engine)
 
@@ -94,10 +83,10 @@ def test_alter_what_alter_policy_can(engine: Engine) -> None:
         after,
         upgrade="""
             op.alter_policy("p", "b", to="r_app", command="select", using="id > 2")
-            op.alter_policy("own", "items", to=["r_app", "r_op"], using="id > 3", check="id > 4")
+            op.alter_policy("own", "items", to=["r_app", "r_op"], command="all", using="id > 3", check="id > 4")
         """,
         downgrade="""
-            op.alter_policy("own", "items", to="r_app", using="(id > 1)", check="(id > 2)")
+            op.alter_policy("own", "items", to="r_app", command="all", using="(id > 1)", check="(id > 2)")
             op.alter_policy("p", "b", to="r_app", command="select", using="(id > 1)")
         """,
     ).walk(engine)
@@ -128,16 +117,16 @@ def test_make_anew_what_alter_policy_cannot(engine: Engine) -> None:
             op.drop_policy("kind", "items")
             op.drop_policy("command", "items")
             op.create_policy("command", "items", to="r_app", command="select", using="id > 1")
-            op.create_policy("kind", "items", to="r_app", using="id > 1", permissive=False)
-            op.create_policy("without_check", "items", to="r_app", using="id > 1")
+            op.create_policy("kind", "items", to="r_app", command="all", using="id > 1", permissive=False)
+            op.create_policy("without_check", "items", to="r_app", command="all", using="id > 1")
         """,
         downgrade="""
             op.drop_policy("without_check", "items")
             op.drop_policy("kind", "items")
             op.drop_policy("command", "items")
-            op.create_policy("command", "items", to="r_app", using="(id > 1)")
-            op.create_policy("kind", "items", to="r_app", using="(id > 1)")
-            op.create_policy("without_check", "items", to="r_app", using="(id > 1)", check="(id > 2)")
+            op.create_policy("command", "items", to="r_app", command="all", using="(id > 1)")
+            op.create_policy("kind", "items", to="r_app", command="all", using="(id > 1)")
+            op.create_policy("without_check", "items", to="r_app", command="all", using="(id > 1)", check="(id > 2)")
         """,
     ).walk(engine)
 
@@ -154,29 +143,29 @@ def test_alter_a_restrictive_policy(engine: Engine) -> None:
         after,
         upgrade="""
             op.drop_policy("p", "items")
-            op.create_policy("p", "items", to="r_op", using="id > 2", permissive=False)
+            op.create_policy("p", "items", to="r_op", command="all", using="id > 2", permissive=False)
         """,
         downgrade="""
             op.drop_policy("p", "items")
-            op.create_policy("p", "items", to="r_app", using="(id > 1)", permissive=False)
+            op.create_policy("p", "items", to="r_app", command="all", using="(id > 1)", permissive=False)
         """,
     ).walk(engine)
 
 
 def test_row_security_without_force(engine: Engine) -> None:
     def before(metadata: MetaData) -> None:
-        table(metadata, RowSecurity())
+        table(metadata, RowLevelSecurity())
 
     def after(metadata: MetaData) -> None:
-        table(metadata, RowSecurity(force=False))
+        table(metadata, RowLevelSecurity(force=False))
 
     Case(
         before,
         after,
         upgrade="""
-            op.set_row_security("items", enable=True, force=False)
+            op.set_row_level_security("items", enable=True, force=False)
         """,
         downgrade="""
-            op.set_row_security("items", enable=True, force=True)
+            op.set_row_level_security("items", enable=True, force=True)
         """,
     ).walk(engine)

@@ -80,47 +80,21 @@ def test_create_triggers(engine: Engine) -> None:
         rows=ROWS,
         upgrade="""
             op.create_trigger(
-                "after all",
-                "items",
-                timing="after",
-                function="touched('a', 'it''s, :b')",
-                level="statement",
-                old_table="was",
-                new_table="New Rows",
+                "after all", "items", "after", "update", level="statement", function="touched('a', 'it''s, :b')",
+                old_table="was", new_table="New Rows",
             )
             op.create_trigger(
-                "before_row",
-                "items",
-                events='insert or update of "from", name',
-                function="touched()",
+                "before_row", "items", "before", 'insert or update of "from", name', level="row", function="touched()",
                 when="new.name <> ' :x 50% EXECUTE FUNCTION ' AND new.id > 0",
             )
             op.create_trigger(
-                "checked",
-                "items",
-                timing="after",
-                events="insert or delete",
-                function="touched()",
-                constraint=True,
-                deferrable=True,
-                initially_deferred=True,
+                "checked", "items", "after", "insert or delete", level="row", function="touched()", constraint=True,
+                deferrable=True, initially_deferred=True,
             )
             op.create_trigger(
-                "deferrable",
-                "items",
-                timing="after",
-                events="delete",
-                function="touched()",
-                constraint=True,
-                deferrable=True,
+                "deferrable", "items", "after", "delete", level="row", function="touched()", constraint=True, deferrable=True,
             )
-            op.create_trigger(
-                "truncated",
-                "items",
-                events="truncate",
-                function="touched()",
-                level="statement",
-            )
+            op.create_trigger("truncated", "items", "before", "truncate", level="statement", function="touched()")
         """,
         downgrade="""
             op.drop_trigger("truncated", "items")
@@ -145,16 +119,10 @@ def test_change_is_dropping_and_creating(engine: Engine) -> None:
         rows=ROWS,
         upgrade="""
             op.drop_trigger("t", "items")
-            op.create_trigger(
-                "t",
-                "items",
-                timing="after",
-                events="update of name",
-                function="touched()",
-            )
+            op.create_trigger("t", "items", "after", "update of name", level="row", function="touched()")
         """,
         downgrade="""
             op.drop_trigger("t", "items")
-            op.create_trigger("t", "items", function="public.touched()")
+            op.create_trigger("t", "items", "before", "update", level="row", function="public.touched()")
         """,
     ).walk(engine)

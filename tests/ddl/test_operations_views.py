@@ -50,22 +50,15 @@ def test_create_views_with_all_options(engine: Engine) -> None:
         upgrade=r"""
             op.create_view(
                 "guarded",
-                definition=(
+                (
                     "SELECT id, name AS \"The Name\", ' :x 50% ' AS text\n"
                     "  FROM items\n"
                     " WHERE id > 0"
                 ),
-                security_invoker=True,
-                security_barrier=True,
-                check_option="local",
-                comment="It's :x 50%",
+                security_invoker=True, security_barrier=True, check_option="local", comment="It's :x 50%",
+                grants={"Mixed Case": "select", "r_app": "insert (id), select, update"},
             )
-            op.create_view(
-                "cascaded",
-                definition="SELECT id FROM guarded -- all of it",
-                check_option="cascaded",
-            )
-            op.grant("guarded", {"Mixed Case": "select", "r_app": "insert (id), select, update"})
+            op.create_view("cascaded", "SELECT id FROM guarded -- all of it", check_option="cascaded")
         """,
         downgrade="""
             op.drop_view("cascaded")
@@ -95,23 +88,20 @@ def test_changed_view_takes_along_views_and_grants(engine: Engine) -> None:
         upgrade="""
             op.drop_view("upper")
             op.drop_view("lower")
-            op.create_view("lower", definition="SELECT 1 AS id, 2 AS name")
-            op.create_view("upper", definition="SELECT count(*) AS n FROM lower")
-            op.grant("lower", {"r_app": "select"})
-            op.grant("upper", {"r_op": "select"})
+            op.create_view("lower", "SELECT 1 AS id, 2 AS name", grants={"r_app": "select"})
+            op.create_view("upper", "SELECT count(*) AS n FROM lower", grants={"r_op": "select"})
         """,
         downgrade=r"""
             op.drop_view("upper")
             op.drop_view("lower")
-            op.create_view("lower", definition="SELECT 1 AS id")
+            op.create_view("lower", "SELECT 1 AS id", grants={"r_app": "select"})
             op.create_view(
                 "upper",
-                definition=(
+                (
                     "SELECT count(*) AS n\n"
                     "  FROM public.lower"
                 ),
+                grants={"r_op": "select"},
             )
-            op.grant("upper", {"r_op": "select"})
-            op.grant("lower", {"r_app": "select"})
         """,
     ).walk(engine)

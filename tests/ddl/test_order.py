@@ -8,14 +8,15 @@ import pytest
 from alembic.operations import ops
 from sqlalchemy.exc import ArgumentError
 
-from ddl.constraint import ConstraintOperation, ConstraintState
-from ddl.function import FunctionOperation, FunctionState
-from ddl.grant import GrantOperation, GrantState
-from ddl.order import by_mention, late_functions
-from ddl.plan import prune
-from ddl.policy import PolicyOperation, PolicyState
-from ddl.trigger import TriggerOperation, TriggerState
-from ddl.view import ViewOperation, ViewState
+from ddl import privileges
+from ddl.kinds.constraint import ConstraintOperation, ConstraintState
+from ddl.kinds.function import FunctionOperation, FunctionState
+from ddl.kinds.grant import GrantOperation, GrantState
+from ddl.kinds.policy import PolicyOperation, PolicyState
+from ddl.kinds.trigger import TriggerOperation, TriggerState
+from ddl.kinds.view import ViewOperation, ViewState
+from ddl.mention import by_mention, late_functions
+from ddl.shorten import prune
 
 # --- order ---
 
@@ -103,12 +104,12 @@ def drop_table(name: str) -> ops.DropTableOp:
 
 
 POLICY = PolicyOperation(PolicyState("p", "items", ("r",), using="id < f()"), None)
-GRANT = GrantOperation(GrantState("items", GrantState.parse({"r": "select"})), None)
+GRANT = GrantOperation(GrantState("items", privileges.parse({"r": "select"})), None)
 TRIGGER = TriggerOperation(TriggerState("t", "items", function="touch()"), None)
 INDEX = ops.DropIndexOp("i", "items")
 F = FunctionOperation(FunctionState("f", body="BEGIN ATOMIC SELECT 1; END"), None)
 F_TEXT = FunctionOperation(FunctionState("f", "a text", body="RETURN a"), None)
-F_GRANT = GrantOperation(GrantState("function f()", GrantState.parse({"r": "execute"})), None)
+F_GRANT = GrantOperation(GrantState("function f()", privileges.parse({"r": "execute"})), None)
 FOREIGN = ConstraintOperation(
     ConstraintState("items", "fk", "FOREIGN KEY (id) REFERENCES others (id)"), None
 )

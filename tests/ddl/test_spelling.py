@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddl import sql
-from ddl.function import FunctionState
+from ddl import source, sql
+from ddl.kinds.function import FunctionState
 
 # --- Python text ---
 
@@ -23,27 +23,59 @@ VALUES = st.recursive(
 )
 
 
-@given(VALUES)
-def test_python_literal_means_its_value(value: Any) -> None:
-    assert ast.literal_eval(sql.python_literal(value)) == value
-
-
 @given(st.lists(VALUES, max_size=3), st.dictionaries(st.sampled_from("abc"), VALUES))
-def test_python_call_means_its_arguments(positional: list[Any], keywords: dict[str, Any]) -> None:
-    """Also after Alembic has put white space before every line, and its template once more."""
-    source = sql.python_call("name", positional, keywords)
-    indented = "if True:\n" + re.sub(r"(?m)^", "        ", source)
-    call = ast.parse(indented).body[0].body[0].value  # type: ignore[attr-defined]
-    assert ast.unparse(call.func) == "op.name"
-    assert [ast.literal_eval(argument) for argument in call.args] == positional
-    assert {k.arg: ast.literal_eval(k.value) for k in call.keywords} == keywords
+def test_call_means_its_arguments(positional: list[Any], keywords: dict[str, Any]) -> None:
+    """Also laid out, and after Alembic's template has put white space before every line."""
+    for text in (line := source.call("name", positional, keywords), source.arranged(line)):
+        body = "if True:\n" + re.sub(r"(?m)^", "        ", text)
+        call = ast.parse(body).body[0].body[0].value  # type: ignore[attr-defined]
+        assert ast.unparse(call.func) == "op.name"
+        assert [ast.literal_eval(argument) for argument in call.args] == positional
+        assert {k.arg: ast.literal_eval(k.value) for k in call.keywords} == keywords
 
 
 @given(TEXT)
-def test_string_quotes_as_the_formatter_would(value: str) -> None:
-    assert sql.python_literal(value.replace("\n", "")).startswith(
-        "'" if '"' in value and "'" not in value else '"'
+def test_strings_have_the_quotes_that_a_formatter_chooses(value: str) -> None:
+    quote = "'" if '"' in value and "'" not in value else '"'
+    assert source.string(value).startswith(quote)
+
+
+SHORT = "op.create_index(op.f('ix_a'), 'a', ['b'])"
+WORDS = ("word " * 16).strip()
+LONG = f"sa.Column('name', sa.Text(), nullable=False, comment='{WORDS}')"
+
+
+def test_layout_fills_the_lines() -> None:
+    text = (
+        f"# ### commands ###\n{SHORT}\nop.create_table('a', {LONG}, {LONG})\n# keep\n# ### end ###"
     )
+    assert source.arranged(text).splitlines() == [
+        'op.create_index(op.f("ix_a"), "a", ["b"])',
+        "",
+        "op.create_table(",
+        '    "a",',
+        *(
+            '    sa.Column("name", sa.Text(), nullable=False,',
+            f'        comment="{WORDS}"),',
+        )
+        * 2,
+        ")",
+        "# keep",
+    ]
+
+
+def test_layout_keeps_the_lines_of_a_body_apart() -> None:
+    text = "op.create_function('f', returns='int', body='begin\\n  return 1;\\nend')"
+    assert source.arranged(text).splitlines() == [
+        "op.create_function(",
+        '    "f", returns="int",',
+        "    body=(",
+        r'        "begin\n"',
+        r'        "  return 1;\n"',
+        '        "end"',
+        "    ),",
+        ")",
+    ]
 
 
 # --- SQL text ---

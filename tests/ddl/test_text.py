@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-from ddl import Function, Grant, Policy, RowSecurity, Trigger, View, schema_grant
+from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, schema_grant
 from tests.ddl.case import SETTINGS, Case, assert_clean, metadata_of, nothing, snapshot, unequal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def odd(metadata: MetaData) -> None:
         CheckConstraint(for_text(f'"Mixed Col" <> {literal}'), name="odd"),
         Index("Ix 1%", "from", postgresql_where=text(for_text(f'"Mixed Col" <> {literal}'))),
         Index("Ix 2", text(for_text(f"(lower({literal}))"))),
-        RowSecurity(),
+        RowLevelSecurity(),
         Policy("Iso %", to="Mixed Case", using=f'"Mixed Col" <> {literal}'),
         Grant('select, update ("from", "Mixed Col")', to="Mixed Case"),
         Trigger(
@@ -150,7 +150,7 @@ def test_names_of_schemas_that_are_parts_of_others(engine: Engine) -> None:
                 "t",
                 metadata,
                 Column("id", Integer, primary_key=True, autoincrement=False),
-                RowSecurity(),
+                RowLevelSecurity(),
                 Policy("p", to="r_app", using="id IN (SELECT id FROM a_b.t)"),
                 Grant("select", to="r_app"),
                 schema=schema,

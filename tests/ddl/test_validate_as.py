@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, text
 from sqlalchemy.exc import IntegrityError
 
-from ddl import Grant, Policy, RowSecurity, schema_grant
+from ddl import Grant, Policy, RowLevelSecurity, schema_grant
 from tests.ddl.case import (
     apply,
     assert_clean,
@@ -42,7 +42,7 @@ def models(
         if table not in hidden:
             return []
         return [
-            RowSecurity(),
+            RowLevelSecurity(),
             Policy("read", to="r_read", command="select", using="true"),
             Grant("select", to="r_read"),
         ]
@@ -104,10 +104,8 @@ def test_rows_with_their_parent_pass(engine: Engine, owned: Engine, hidden: str)
     up, down = prepare(engine, owned, VALID, models(False, hidden), after)
     assert up == (
         "op.add_constraint(\n"
-        '    "child",\n'
-        '    "child_parent_id_fkey",\n'
-        '    "FOREIGN KEY(parent_id) REFERENCES parent (id)",\n'
-        '    validate_as="r_read",\n'
+        '    "child", "child_parent_id_fkey", "FOREIGN KEY(parent_id) REFERENCES parent (id)",'
+        ' validate_as="r_read",\n'
         ")"
     )
     start = snapshot(engine)

@@ -425,7 +425,7 @@ def test_a_model_of_ten_lines(migrated_database: str, tmp_path: Path) -> None:
     text = max((project / "alembic/versions").glob("0*.py")).read_text()
     for expected in (
         'op.create_table(\n        "pumps"',
-        'op.set_row_security("pumps", enable=True, force=True)',
+        'op.set_row_level_security("pumps", enable=True, force=True)',
         'op.create_policy(\n        "tenant_isolation",\n        "pumps"',
         'op.create_trigger("set_updated_at", "pumps"',
         'op.drop_table("pumps")',

@@ -6,6 +6,11 @@ import re
 
 import models
 from ddl import Declared
+from ddl.kinds.function import FunctionState
+from ddl.kinds.grant import GrantState
+from ddl.kinds.policy import PolicyState
+from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.kinds.view import ViewState
 from models.shared.base import OWN_TENANT
 from tests.support.declared_tables import (
     HYPERTABLES,
@@ -30,7 +35,7 @@ def held(table: str, role: str, privilege: str) -> set[str]:
     """The columns of ``table`` (a key of the MetaData) for which ``role`` has ``privilege``."""
     columns: set[str] = set()
     schema, _, name = f".{table}".rpartition(".")
-    grants = DECLARED.of("grant").get((schema.strip(".") or "public", name))
+    grants = DECLARED.of(GrantState).get((schema.strip(".") or "public", name))
     for found in grants.privileges if grants else ():
         if (found.role, found.name) == (role, privilege):
             every = set(models.metadata.tables[table].columns.keys())
@@ -42,7 +47,7 @@ def policies(table: str, role: str) -> list[tuple[str, str | None, str | None, b
     """(command, using, check, permissive) of the policies of ``table`` for ``role``."""
     return [
         (state.command, state.using, state.check, state.permissive)
-        for state in DECLARED.of("policy").values()
+        for state in DECLARED.of(PolicyState).values()
         if state.table == table and role in state.to
     ]
 
@@ -51,7 +56,7 @@ def test_tenant_tables_are_guarded() -> None:
     """Row-level security enabled and forced, with policies for the application and operators."""
     findings = []
     for name in (table.name for table in TENANT_TABLES):
-        security = DECLARED.of("row security").get(("public", name))
+        security = DECLARED.of(RowLevelSecurityState).get(("public", name))
         if security is None or not (security.enable and security.force):
             findings.append(
                 f"{name}: row-level security is not enabled and forced; inherit from TenantScoped"
@@ -82,11 +87,11 @@ def test_no_further_policy_opens_a_tenant_table_to_the_application() -> None:
 
 
 def test_policies_are_on_tables_with_row_level_security() -> None:
-    secured = set(DECLARED.of("row security"))
+    secured = set(DECLARED.of(RowLevelSecurityState))
     assert_none(
         [
-            f"{state.table}: policy {state.name} without row-level security; add RowSecurity()"
-            for state in DECLARED.of("policy").values()
+            f"{state.table}: policy {state.name} without row-level security; add RowLevelSecurity()"
+            for state in DECLARED.of(PolicyState).values()
             if (state.schema, state.table) not in secured
         ]
     )
@@ -161,7 +166,7 @@ def test_grants_go_to_the_declared_roles_only() -> None:
     assert_none(
         [
             f"{state.title()} to {found.role}"
-            for state in DECLARED.of("grant").values()
+            for state in DECLARED.of(GrantState).values()
             for found in state.privileges
             if found.role not in ROLES or found.grantable
         ]
@@ -173,7 +178,7 @@ def test_roles_that_insert_can_execute_the_defaults() -> None:
     for table in TABLES:
         defaults = {str(getattr(c.server_default, "arg", "")) for c in table.columns}
         for call in sorted(defaults & {"uuid7()", "current_tenant()"}):
-            grants = DECLARED.of("grant")[("public", f"function {call}")].privileges
+            grants = DECLARED.of(GrantState)[("public", f"function {call}")].privileges
             executing = {found.role for found in grants}
             findings += [
                 f"{table.name}: {role} inserts, but may not execute {call}"
@@ -187,12 +192,12 @@ def test_the_context_is_read_in_one_place() -> None:
     """A second setting trusted by a policy would be a second way in."""
     findings = [
         f"policy {state.name} on {state.table}"
-        for state in DECLARED.of("policy").values()
+        for state in DECLARED.of(PolicyState).values()
         if "current_setting" in f"{state.using} {state.check}"
     ]
     findings += [
         state.title()
-        for state in DECLARED.of("function").values()
+        for state in DECLARED.of(FunctionState).values()
         if "current_setting" in state.body and state.name != "current_tenant"
     ]
     assert_none(findings)
@@ -200,14 +205,14 @@ def test_the_context_is_read_in_one_place() -> None:
 
 def test_no_function_runs_with_the_rights_of_its_owner() -> None:
     """Row-level security is forced, so the owner sees no rows; operators act across tenants."""
-    assert_none([s.title() for s in DECLARED.of("function").values() if s.security_definer])
+    assert_none([s.title() for s in DECLARED.of(FunctionState).values() if s.security_definer])
 
 
 def test_text_bodies_qualify_tables_with_their_schema() -> None:
     """Their search_path contains none of our schemas."""
     tables = "|".join(sorted(models.metadata.tables, key=len, reverse=True))
     findings = []
-    for state in DECLARED.of("function").values():
+    for state in DECLARED.of(FunctionState).values():
         if state.standard_body:
             continue
         code = re.sub(r"'(?:[^']|'')*'|--[^\n]*", " ", state.body)
@@ -233,7 +238,7 @@ def test_views_run_with_the_privileges_of_the_caller() -> None:
     """Except tenant views: their callers have no grant on the hypertable, so the views filter."""
     behind = {table.name for table in TENANT_HYPERTABLES} | {key[1] for key in ROLLUPS}
     findings = []
-    for state in DECLARED.of("view").values():
+    for state in DECLARED.of(ViewState).values():
         if state.name not in behind and not state.security_invoker:
             findings.append(state.title())
         where = f"\n  FROM timeseries.{state.name}\n WHERE {OWN_TENANT}"

@@ -22,6 +22,8 @@ from sqlalchemy.dialects.postgresql import INET, JSONB, TSVECTOR
 
 import models
 from ddl import Declared
+from ddl.kinds.grant import GrantState
+from ddl.kinds.trigger import TriggerState
 from tests.support.declared_tables import TABLES, assert_none, checks, parts
 
 PLAIN_TYPES = (
@@ -128,10 +130,10 @@ def test_rows_that_change_have_timestamps() -> None:
     for table in TABLES:
         dated = {"created_at", "updated_at"} <= set(table.columns.keys())
         schema = table.schema or "public"
-        trigger = declared.of("trigger").get((schema, table.name, "set_updated_at"))
+        trigger = declared.of(TriggerState).get((schema, table.name, "set_updated_at"))
         if dated and (trigger is None or trigger.function != "set_updated_at()"):
             findings.append(f"{table.name}: updated_at without trigger set_updated_at")
-        grants = declared.of("grant")[(schema, table.name)].privileges
+        grants = declared.of(GrantState)[(schema, table.name)].privileges
         updating = {held.role for held in grants if held.name == "update"} - {"fleet_operator"}
         # A counter that is hit all the time; its window says when.
         if updating and not dated and table.name != "rate_limits":

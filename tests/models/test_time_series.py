@@ -14,7 +14,15 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Mapped, mapped_column, registry
 
 import models
-from ddl import Columnstore, Declared, Hypertable, Refresh, Retention, RowSecurity, Stored
+from ddl import Columnstore, Declared, Hypertable, RefreshPolicy, RetentionPolicy, RowLevelSecurity
+from ddl.kinds.columnstore import ColumnstoreState
+from ddl.kinds.function import FunctionState
+from ddl.kinds.grant import GrantState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.trigger import TriggerState
+from ddl.kinds.view import ViewState
 from models.monitoring.check_history import LATENCY_BOUNDS_MS, bucket_columns
 from models.shared import rollups
 from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
@@ -35,7 +43,7 @@ NOT_APPENDED_BY_TENANTS = {"quarantine_events", "notification_log"}
 
 
 def time_column(name: str) -> str:
-    column: str = DECLARED.of("hypertable")[(TIMESERIES, name)].time_column
+    column: str = DECLARED.of(HypertableState)[(TIMESERIES, name)].time_column
     return column
 
 
@@ -76,15 +84,15 @@ def test_tenant_and_time_come_first_and_stand_in_every_unique_key() -> None:
 def test_every_hypertable_and_rollup_is_compressed_and_dropped_in_time() -> None:
     """Tables that grow without limit fill the disk; compression must come before dropping."""
     findings = []
-    for key in [*DECLARED.of("hypertable"), *ROLLUPS]:
-        store = DECLARED.of("columnstore").get(key)
-        retention = DECLARED.of("retention").get(key)
+    for key in [*DECLARED.of(HypertableState), *ROLLUPS]:
+        store = DECLARED.of(ColumnstoreState).get(key)
+        retention = DECLARED.of(RetentionPolicyState).get(key)
         if store is None or retention is None:
             findings.append(f"{key}: columnstore {store}, retention {retention}")
         elif days(store.after) >= days(retention.drop_after):
             findings.append(f"{key}: compressed after {store.after}, {retention.drop_after} kept")
     assert_none(findings)
-    assert {table.name for table in HYPERTABLES} == {key[1] for key in DECLARED.of("hypertable")}
+    assert {table.name for table in HYPERTABLES} == {key[1] for key in DECLARED.of(HypertableState)}
 
 
 def test_batches_of_the_columnstore_hold_one_tenant() -> None:
@@ -92,7 +100,7 @@ def test_batches_of_the_columnstore_hold_one_tenant() -> None:
     assert_none(
         [
             f"{state.title()}: segmentby {state.segmentby}"
-            for key, state in DECLARED.of("columnstore").items()
+            for key, state in DECLARED.of(ColumnstoreState).items()
             if not key[1].startswith("system_metrics")
             if state.segmentby.split(",")[0] != "tenant_id"
         ]
@@ -103,7 +111,7 @@ def test_the_columnstore_orders_by_the_rest_of_the_key() -> None:
     """So that redelivery into compressed chunks finds its batch without reading the others."""
     findings = []
     for table in HYPERTABLES:
-        store = DECLARED.of("columnstore")[(TIMESERIES, table.name)]
+        store = DECLARED.of(ColumnstoreState)[(TIMESERIES, table.name)]
         arranged = {part.split()[0] for part in f"{store.segmentby},{store.orderby}".split(",")}
         missing = {column.name for column in table.primary_key.columns} - arranged
         if missing:
@@ -115,9 +123,9 @@ def test_raw_data_outlives_the_window_of_every_refresh() -> None:
     """A refresh erases from the rollup what the raw data no longer has."""
     findings = []
     for key, rollup in ROLLUPS.items():
-        window = days(DECLARED.of("refresh")[key].start_offset)
+        window = days(DECLARED.of(RefreshPolicyState)[key].start_offset)
         for source in re.findall(rf"\b{TIMESERIES}\.(\w+)", rollup.definition):
-            kept = DECLARED.of("retention")[(TIMESERIES, source)].drop_after
+            kept = DECLARED.of(RetentionPolicyState)[(TIMESERIES, source)].drop_after
             if days(kept) <= window:
                 findings.append(f"{key[1]}: window of {window} days, {source} keeps {kept}")
     assert_none(findings)
@@ -127,7 +135,7 @@ def test_raw_data_outlives_the_window_of_every_refresh() -> None:
 def test_tenants_have_a_view_and_nothing_behind_it() -> None:
     """Grants on a hypertable are copied to its chunks, which no view filters."""
     findings = []
-    grants = DECLARED.of("grant")
+    grants = DECLARED.of(GrantState)
     for name in [*(table.name for table in HYPERTABLES), *(key[1] for key in ROLLUPS)]:
         behind = {(held.role, held.name) for held in grants[(TIMESERIES, name)].privileges}
         allowed = {("fleet_operator", "select"), ("fleet_operator_read", "select")}
@@ -137,7 +145,7 @@ def test_tenants_have_a_view_and_nothing_behind_it() -> None:
             allowed.add(("fleet_operator", "insert"))  # with the job that it is about
         if behind != allowed:
             findings.append(f"{TIMESERIES}.{name}: {sorted(behind)}")
-        view = DECLARED.of("view").get(("public", name))
+        view = DECLARED.of(ViewState).get(("public", name))
         if (view is None) is not name.startswith("system_metrics"):
             findings.append(f"{name}: view {view}")
     assert_none(findings)
@@ -150,8 +158,8 @@ def test_views_are_for_reading_and_appending_only() -> None:
     series = {table.name: table for table in TENANT_HYPERTABLES}
     rolled = [key[1] for key in ROLLUPS if not key[1].startswith("system_metrics")]
     for name in [*series, *rolled]:
-        view = DECLARED.of("view")[("public", name)]
-        privileges = DECLARED.of("grant")[("public", name)].privileges
+        view = DECLARED.of(ViewState)[("public", name)]
+        privileges = DECLARED.of(GrantState)[("public", name)].privileges
         found = {(held.role, held.name) for held in privileges}
         appended = name in series and name not in NOT_APPENDED_BY_TENANTS
         expected = {("fleet_app", "select")} | ({("fleet_app", "insert")} if appended else set())
@@ -168,7 +176,7 @@ def test_views_are_for_reading_and_appending_only() -> None:
 
 
 def test_a_tenant_cannot_set_when_an_audit_event_was_recorded() -> None:
-    privileges = DECLARED.of("grant")[("public", "audit_events")].privileges
+    privileges = DECLARED.of(GrantState)[("public", "audit_events")].privileges
     given = {held.column for held in privileges if held.name == "insert"}
     columns = set(models.metadata.tables["timeseries.audit_events"].columns.keys())
     assert given == columns - {"recorded_at"}
@@ -211,7 +219,7 @@ def test_latency_buckets_are_adjacent_and_known_to_the_function() -> None:
         assert lower.rsplit(" ", 1)[1] == re.findall(r">= (\d+)", upper)[0]
     body = next(
         state.body
-        for state in DECLARED.of("function").values()
+        for state in DECLARED.of(FunctionState).values()
         if state.name == "percentile_from_buckets"
     )
     assert f"cardinality(counts) = {len(conditions)}" in body
@@ -219,7 +227,7 @@ def test_latency_buckets_are_adjacent_and_known_to_the_function() -> None:
 
 
 def test_telemetry_is_notified_per_statement_not_per_row() -> None:
-    triggers = [s for k, s in DECLARED.of("trigger").items() if k[0] == TIMESERIES]
+    triggers = [s for k, s in DECLARED.of(TriggerState).items() if k[0] == TIMESERIES]
     assert [(s.table, s.level, s.new_table) for s in triggers] == [("telemetry", "statement", None)]
 
 
@@ -243,7 +251,7 @@ def series(base: type[Base], **changes: Any) -> None:
         "key": PrimaryKeyConstraint("tenant_id", "device_id", "ts"),
         "hypertable": Hypertable("ts", chunk_interval="1 day"),
         "columnstore": Columnstore(**STORE),
-        "retention": Retention("90 days"),
+        "retention": RetentionPolicy("90 days"),
         "more": None,
         "options": {"schema": TIMESERIES, "comment": "Tried."},
         "ts_order": -19,
@@ -293,9 +301,12 @@ def test_a_correct_declaration_passes(base: type[Base]) -> None:
             {"columnstore": Columnstore(**STORE | {"segmentby": "device_id, tenant_id"})},
             'write segmentby="tenant_id, device_id"',
         ),
-        ({"retention": Retention("7 days")}, "would never be compressed; write after="),
-        ({"retention": Retention("a while")}, 'interval "a while": write a number and one of'),
-        ({"more": RowSecurity()}, r"remove RowSecurity\(\)"),
+        ({"retention": RetentionPolicy("7 days")}, "would never be compressed; write after="),
+        (
+            {"retention": RetentionPolicy("a while")},
+            'interval "a while": write a number and one of',
+        ),
+        ({"more": RowLevelSecurity()}, r"remove RowLevelSecurity\(\)"),
         (
             {"device": mapped_column(ForeignKey("device_registry.device_id"))},
             "has a foreign key.*remove it",
@@ -315,8 +326,8 @@ def rollup(**changes: Any) -> None:
         "definition": "SELECT tenant_id, time_bucket('1 hour', ts) AS bucket"
         " FROM timeseries.raw GROUP BY 1, 2",
         "columns": ("tenant_id", "bucket"),
-        "refresh": Refresh("3 days", "1 hour", "1 hour"),
-        "columnstore": Stored("tenant_id", "bucket DESC", "30 days"),
+        "refresh": RefreshPolicy("3 days", "1 hour", "1 hour"),
+        "columnstore": Columnstore("tenant_id", "bucket DESC", "30 days"),
         "retention": "1 year",
         "comment": "Tried.",
     } | changes
@@ -328,20 +339,20 @@ def rollup(**changes: Any) -> None:
     [
         ({}, None),
         (
-            {"refresh": Refresh("30 days", "1 hour", "1 hour")},
+            {"refresh": RefreshPolicy("30 days", "1 hour", "1 hour")},
             "starts 30 days ago, but hypertable raw keeps only 10 days.*longer than 30",
         ),
         (
             {"retention": "2 days", "columnstore": None},
             "starts 3 days ago, but rollup tried keeps only 2 days",
         ),
-        ({"refresh": Refresh(None, "1 hour", "1 hour")}, 'write Refresh."3 days", …'),
+        ({"refresh": RefreshPolicy(None, "1 hour", "1 hour")}, 'write Refresh."3 days", …'),
         (
-            {"columnstore": Stored("device_id", "bucket DESC", "30 days")},
+            {"columnstore": Columnstore("device_id", "bucket DESC", "30 days")},
             'rollup tried: segmentby="device_id" does not start with tenant_id',
         ),
         (
-            {"columnstore": Stored("tenant_id", "bucket DESC", "1 day")},
+            {"columnstore": Columnstore("tenant_id", "bucket DESC", "1 day")},
             r'columnstore after 1 day, but a refresh rewrites the last 3 days; write .*"3 days"',
         ),
         ({"retention": "20 days"}, "dropped after 20 days and would never be compressed"),
@@ -355,7 +366,7 @@ def test_a_mistake_in_a_rollup_says_what_to_write(
     base: type[Base], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str | None
 ) -> None:
     monkeypatch.setattr(rollups, "Base", base)
-    Table("raw", base.metadata, Retention("10 days"), schema=TIMESERIES)
+    Table("raw", base.metadata, RetentionPolicy("10 days"), schema=TIMESERIES)
     if message is None:
         rollup(**changes)
         return

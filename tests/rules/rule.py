@@ -14,7 +14,7 @@ WITH ours AS (
 ), relations AS (
     SELECT c.*, c.oid::regclass::text AS name
       FROM pg_class c JOIN ours ON ours.oid = c.relnamespace
-     WHERE c.relname NOT IN ('alembic_version', 'schema_history', 'timeseries_ledger')
+     WHERE c.relname NOT IN ('alembic_version', 'schema_history', 'pending_operations')
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                           AND e.objid = c.oid AND e.deptype = 'e')
 ), tables AS (

@@ -8,10 +8,11 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Table, Uniq
 
 import models
 from ddl import Declared
+from ddl.kinds.rollup import RollupState
 from models.shared.base import TIMESERIES
 
 TABLES = models.metadata.sorted_tables
-ROLLUPS = Declared.on(models.metadata).of("rollup")
+ROLLUPS = Declared.on(models.metadata).of(RollupState)
 HYPERTABLES = [table for table in TABLES if table.schema == TIMESERIES]
 TENANT_HYPERTABLES = [table for table in HYPERTABLES if models.SCOPES[table.key] == "tenant"]
 TENANT_TABLES = [

@@ -12,6 +12,8 @@ from sqlalchemy.dialects import postgresql
 import models
 from ddl import Declared
 from ddl.edition import Edition, detect
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.view import ViewState
 from models.shared.base import TIMESERIES
 
 ONE, TWO = uuid.UUID(int=0xA1), uuid.UUID(int=0xA2)
@@ -37,8 +39,8 @@ def reaches() -> list[Reach]:
     """Every tenant table and every tenant view, by the name that a tenant uses."""
     found = [Reach(table.name, table) for table in tenant_tables()]
     tables = {reach.name for reach in found}
-    rollups = {name for _, name in Declared.on(models.metadata).of("rollup")}
-    views = {name for _, name in Declared.on(models.metadata).of("view")} & rollups
+    rollups = {name for _, name in Declared.on(models.metadata).of(RollupState)}
+    views = {name for _, name in Declared.on(models.metadata).of(ViewState)} & rollups
     return [*found, *(Reach(name, None) for name in sorted(views - tables))]
 
 

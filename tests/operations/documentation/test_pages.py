@@ -76,10 +76,10 @@ UNION SELECT polname FROM pg_policy
 _OF_TOOLS = """
 SELECT attname AS name FROM pg_attribute
  WHERE attrelid IN ('alembic_version'::regclass, 'schema_history'::regclass,
-                    'timeseries_ledger'::regclass)
+                    'pending_operations'::regclass)
 UNION SELECT conname FROM pg_constraint
  WHERE conrelid IN ('alembic_version'::regclass, 'schema_history'::regclass,
-                    'timeseries_ledger'::regclass)
+                    'pending_operations'::regclass)
 UNION SELECT 'schema_history_id_seq'
 """
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import models
 from ddl.base import Declared
+from ddl.kinds.rollup import RollupState
 from operations.cli import app
 from operations.maintenance import conversion
 from operations.maintenance.conversion import ConversionError, convert
@@ -44,7 +45,7 @@ pytestmark = pytest.mark.timescaledb
 
 Build = Callable[..., str]
 
-ROLLUPS = {".".join(key) for key in Declared.on(models.metadata).of("rollup")}
+ROLLUPS = {".".join(key) for key in Declared.on(models.metadata).of(RollupState)}
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_everything_is_converted_and_every_row_stays(
         # Really stored, not computed: the oldest hours are there without the raw data.
         table = stored(engine, "telemetry_hourly")
         assert scalar(engine, f"SELECT min(bucket) < now() - interval '299 days' FROM {table}")
-        assert scalar(engine, "SELECT to_regclass('timeseries_ledger') IS NULL")
+        assert scalar(engine, "SELECT to_regclass('pending_operations') IS NULL")
         history = "SELECT direction FROM schema_history ORDER BY id DESC LIMIT 1"
         assert scalar(engine, history) == "convert"
         command.check(config_for(engine))
@@ -150,7 +151,7 @@ def test_a_downgrade_without_conversion(build: Build) -> None:
     with engine_of(build()) as engine:
         execute(engine, "CREATE EXTENSION timescaledb SCHEMA public")
         command.downgrade(config_for(engine), "base")
-        assert scalar(engine, "SELECT to_regclass('timeseries_ledger') IS NULL")
+        assert scalar(engine, "SELECT to_regclass('pending_operations') IS NULL")
         command.upgrade(config_for(engine), "head")
         command.check(config_for(engine))
 

@@ -53,9 +53,9 @@ def test_policies_of_tenants_delete_more(lesser: Engine) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("DELETE FROM timeseries_ledger WHERE kind = 'retention'", "found none pending"),
+        ("DELETE FROM pending_operations WHERE kind = 'retention'", "found none pending"),
         (
-            """UPDATE timeseries_ledger SET state = state || '{"drop_after": "30 days"}'
+            """UPDATE pending_operations SET state = state || '{"drop_after": "30 days"}'
                 WHERE kind = 'retention'""",
             "expected 400 days, found 30 days",
         ),

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from ddl import Declared
+from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.base import TIMESERIES, Base
 from models.shared.time_series_checks import days
 from operations.reference.permissions import ACTIONS, PERMISSIONS
@@ -317,6 +318,6 @@ def test_nothing_retired_is_still_in_the_reference():
 
 def test_raw_data_outlives_the_longest_plan() -> None:
     """Data must be kept for as long as any plan promises."""
-    declared = Declared.on(Base.metadata).of("retention")
+    declared = Declared.on(Base.metadata).of(RetentionPolicyState)
     kept = days(declared[TIMESERIES, "telemetry"].drop_after)
     assert kept > max(plan["limits"]["data_retention_days"] for plan in PLANS)

@@ -1,0 +1,149 @@
+"""What differs between models and database, one line for each object, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddl import sql
+from ddl.base import Key, State
+from ddl.catalog import Catalog
+from ddl.kinds import KINDS
+from ddl.kinds.grant import GrantState
+from ddl.privileges import by_role
+
+MISSING = "expected, missing"
+UNDECLARED = "found, not declared"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One object that is not as declared; values in the server's own spelling.
+
+    ``detail`` says which part differs (a field, a role), empty for the whole object;
+    ``expected`` and ``found`` are None for what one side does not have; of grants they hold the
+    privileges that are missing and those that are not declared.
+    """
+
+    kind: str
+    name: str
+    detail: str = ""
+    expected: Any = None
+    found: Any = None
+
+    def what(self) -> str:
+        """The right-hand side of a line."""
+        if not self.detail:
+            return MISSING if self.found is None else UNDECLARED
+        if self.kind == "grant":
+            parts = (("missing", self.expected), ("not declared", self.found))
+            listed = [f"{what}: {_privileges(text)}" for what, text in parts if text]
+            return f"to {self.detail}: {'; '.join(listed)}"
+        return f"{self.detail}: expected {_text(self.expected)}, found {_text(self.found)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        change = "changed"
+        if not self.detail:
+            change = "missing" if self.found is None else "not declared"
+        values = {"expected": _plain(self.expected), "found": _plain(self.found)}
+        found = {"kind": self.kind, "name": self.name, "change": change, "detail": self.detail}
+        return found | (values if self.detail else {})
+
+
+def differences(target: Catalog, current: Catalog) -> list[Difference]:
+    """Every difference, kind by kind; of what is missing or too many only the whole."""
+    lone = _lone_relations(target, current)
+    found: list[Difference] = []
+    for kind in KINDS:
+        expected, actual = target.of(kind.state), current.of(kind.state)
+        for key in sorted(expected.keys() | actual.keys()):
+            want, have = expected.get(key), actual.get(key)
+            if want == have or (have is not None and want is None and not kind.dropped):
+                continue
+            state: Any = want if want is not None else have
+            # A column of a missing table is no news; the table itself is.
+            if state.relation in lone and not (kind.relation and key == _own(lone, state)):
+                continue
+            found += _of_object(kind.name, want, have)
+    return found
+
+
+def _lone_relations(target: Catalog, current: Catalog) -> dict[Key, Key]:
+    """Relations that only one side has, with the key of their own state."""
+    found: dict[Key, Key] = {}
+    for kind in KINDS:
+        if kind.relation:
+            expected, actual = target.of(kind.state), current.of(kind.state)
+            for key in expected.keys() ^ actual.keys():
+                state = expected.get(key) or actual[key]
+                found[state.relation] = key
+    return found
+
+
+def _own(lone: Mapping[Key, Key], state: State) -> Key | None:
+    return lone[state.relation] if state.relation is not None else None
+
+
+def _of_object(kind: str, want: State | None, have: State | None) -> Iterator[Difference]:
+    state = want or have
+    assert state is not None
+    name = state.title().removeprefix(f"{kind} ")
+    if isinstance(state, GrantState):
+        yield from _of_grants(name, want, have)
+        return
+    if want is None or have is None:
+        yield Difference(kind, name, "", want and name, have and name)
+        return
+    expected, found = want.details(), have.details()
+    for detail in expected:
+        if expected[detail] != found[detail]:
+            yield Difference(kind, name, detail, expected[detail], found[detail])
+
+
+def _of_grants(name: str, want: State | None, have: State | None) -> Iterator[Difference]:
+    """Role by role, and of each privilege only the columns that differ."""
+    expected = want.privileges if isinstance(want, GrantState) else frozenset()
+    found = have.privileges if isinstance(have, GrantState) else frozenset()
+    missing, more = by_role(expected - found), by_role(found - expected)
+    for role in sorted(missing.keys() | more.keys()):
+        yield Difference("grant", name, role, missing.get(role), more.get(role))
+
+
+def lines(found: Sequence[Difference], width: int | None = None) -> list[str]:
+    """One line for each difference, in columns: kind, full name, what differs.
+
+    Args:
+        width: of a line, in characters; a longer one is cut. None cuts nothing.
+    """
+    kinds = max((len(one.kind) for one in found), default=0)
+    names = min(60, max((len(one.name) for one in found), default=0))
+    listed = [f"{one.kind:<{kinds}} {one.name:<{names}}   {one.what()}" for one in found]
+    return [
+        line if width is None or len(line) <= width else line[: width - 1] + "…" for line in listed
+    ]
+
+
+def _text(value: Any) -> str:
+    """A value on one line."""
+    if value is None or value == "":
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "nothing"
+    return " ".join(str(value).split())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _privileges(text: str) -> str:
+    return ", ".join(_upper(part) for part in sql.split_list(text))
+
+
+def _upper(privilege: str) -> str:
+    name, _, columns = privilege.partition(" (")
+    return f"{name.upper()} ({columns}" if columns else name.upper()

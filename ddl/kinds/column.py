@@ -1,0 +1,341 @@
+"""Columns: read from the catalog, added, altered and dropped by Alembic's own operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from alembic import util
+from alembic.operations import Operations, ops
+from sqlalchemy import Column, Connection
+
+from ddl import sql
+from ddl.base import Alteration, Identity, Key, State
+from ddl.changes import Changes
+from ddl.kind import Kind
+from ddl.kinds.table import TableState
+from ddl.plan import Phase, Plan
+from ddl.reflected import Reflected
+
+# --- declare: the models' own Column ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ColumnState(State):
+    """One column in PostgreSQL's spelling; ``generated`` is its expression and STORED."""
+
+    kind: ClassVar[str] = "column"
+    identified_by: ClassVar[tuple[str, ...]] = ("schema", "table", "name")
+    positional: ClassVar[tuple[str, ...]] = ("table", "name")
+
+    table: str = ""
+    name: str = ""
+    type: str = "text"
+    collation: str | None = None
+    not_null: bool = False
+    default: str | None = None
+    generated: str | None = None
+    identity: str | None = None
+    comment: str | None = None
+    schema: str = sql.DEFAULT_SCHEMA
+
+    @property
+    def relation(self) -> Key | None:
+        """The table of the column."""
+        return (self.schema, self.table)
+
+    def is_retyped_as(self, after: ColumnState) -> bool:
+        """True where ALTER COLUMN TYPE makes the other of it."""
+        return (self.type, self.collation) != (after.type, after.collation)
+
+    def is_remade_as(self, after: ColumnState) -> bool:
+        """True where only dropping and adding makes the other of it."""
+        return self.generated != after.generated or (
+            after.generated is not None and self.is_retyped_as(after)
+        )
+
+
+# --- operate: what Alembic has no words for --------------------------------------------------
+
+
+@Operations.register_operation("alter_column_type")
+class ColumnTypeOperation(Alteration[ColumnState]):
+    """ALTER COLUMN … TYPE … USING: a cast that is written works in both directions."""
+
+    verb = "alter_column_type"
+
+    @classmethod
+    def alter_column_type(
+        cls,
+        operations: Operations,
+        table: str,
+        column: str,
+        type_: str,
+        *,
+        collation: str | None = None,
+        schema: str = "public",
+    ) -> None:
+        """Change the type (in PostgreSQL's spelling) or collation of a column."""
+        state = ColumnState(table, column, type_, collation, schema=schema)
+        operations.invoke(cls(state, state))
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Table, column and type."""
+        state = self.state
+        keywords: dict[str, Any] = {}
+        if state.collation:
+            keywords["collation"] = state.collation
+        if state.schema != sql.DEFAULT_SCHEMA:
+            keywords["schema"] = state.schema
+        return [state.table, state.name, state.type], keywords
+
+    def alter(self, before: ColumnState, after: ColumnState, edition: str) -> list[str]:
+        """One ALTER TABLE."""
+        state = after
+        name = sql.ident(state.name)
+        collate = f" COLLATE {state.collation}" if state.collation else ""
+        return [
+            (
+                f"ALTER TABLE {sql.qualified(state.schema, state.table)} ALTER COLUMN {name}"
+                f" TYPE {state.type}{collate} USING {name}::{state.type}"
+            )
+        ]
+
+
+@Operations.register_operation("alter_column_identity")
+class ColumnIdentityOperation(Alteration[ColumnState]):
+    """Give, take or change IDENTITY; the sequence goes on counting where it is kept."""
+
+    verb = "alter_column_identity"
+
+    @classmethod
+    def alter_column_identity(
+        cls,
+        operations: Operations,
+        table: str,
+        column: str,
+        identity: str | None,
+        *,
+        before: str | None = None,
+        schema: str = "public",
+    ) -> None:
+        """``identity`` is ``ALWAYS`` or ``BY DEFAULT`` and all options of the sequence."""
+        was = ColumnState(table, column, identity=before, schema=schema)
+        operations.invoke(cls(was, replace(was, identity=identity)))
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Table, column and what it becomes; ``before`` decides between ADD and SET."""
+        state = self.state
+        keywords: dict[str, Any] = {}
+        if self.before is not None and self.before.identity is not None:
+            keywords["before"] = self.before.identity
+        if state.schema != sql.DEFAULT_SCHEMA:
+            keywords["schema"] = state.schema
+        return [state.table, state.name, state.identity], keywords
+
+    def alter(self, before: ColumnState, after: ColumnState, edition: str) -> list[str]:
+        """One ALTER TABLE."""
+        state = after
+        table = sql.qualified(state.schema, state.table)
+        alter = f"ALTER TABLE {table} ALTER COLUMN {sql.ident(state.name)}"
+        if state.identity is None:
+            return [f"{alter} DROP IDENTITY"]
+        kind = "ALWAYS" if state.identity.startswith("ALWAYS") else "BY DEFAULT"
+        options = state.identity.removeprefix(kind).strip()
+        if before.identity is None:
+            return [f"{alter} ADD GENERATED {kind} AS IDENTITY ({options})"]
+        changed = " ".join(f"SET {option}" for option in _SEQUENCE_OPTION.findall(options))
+        return [f"{alter} SET GENERATED {kind} {changed}"]
+
+
+_SEQUENCE_OPTION = re.compile(r"NO CYCLE|[A-Z]+(?: -?\d+)?")
+
+
+# --- reflect ---------------------------------------------------------------------------------
+
+_QUERY = sa.text("""
+SELECT n.nspname AS schema, c.relname AS table, a.attname AS name,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN quote_ident(l.collname) END AS collation,
+       a.attnotnull AS not_null,
+       CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS default,
+       CASE a.attgenerated WHEN 's' THEN pg_get_expr(d.adbin, d.adrelid) || ' STORED'
+                           WHEN 'v' THEN pg_get_expr(d.adbin, d.adrelid) || ' VIRTUAL'
+       END AS generated,
+       CASE WHEN a.attidentity <> '' THEN
+            CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END
+            || format(' START %s INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s%s CYCLE', s.seqstart,
+                      s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
+                      CASE WHEN NOT s.seqcycle THEN ' NO' END) END AS identity,
+       col_description(c.oid, a.attnum) AS comment
+  FROM pg_attribute a
+  JOIN pg_class c ON c.oid = a.attrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  LEFT JOIN pg_depend i ON i.classid = 'pg_class'::regclass AND i.deptype = 'i'
+        AND i.refclassid = 'pg_class'::regclass AND i.refobjid = a.attrelid
+        AND i.refobjsubid = a.attnum AND a.attidentity <> ''
+  LEFT JOIN pg_sequence s ON s.seqrelid = i.objid
+ WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND c.relkind IN ('r', 'p')
+   AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY n.nspname, c.relname, a.attnum
+""")
+
+
+def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """The columns of the tables of ``schemas``, in their order."""
+    rows = connection.execute(_QUERY, {"schemas": list(schemas)}).mappings()
+    return [ColumnState(**row) for row in rows]
+
+
+# --- compare ---------------------------------------------------------------------------------
+
+
+def alterable(before: ColumnState, after: ColumnState) -> bool:
+    """True where the column keeps its place."""
+    return not before.is_remade_as(after)
+
+
+def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
+    """Columns of surviving tables that go, come back otherwise, or change their type."""
+    before, after = changes.sides(ColumnState)
+    tables = changes.target.of(TableState)
+    for key in sorted(before):
+        if key[:2] in tables:
+            new = after.get(key)
+            if new is None or before[key].is_retyped_as(new) or before[key].is_remade_as(new):
+                yield (kind.name, key)
+
+
+def compare(changes: Changes, plan: Plan, _kind: Kind[Any]) -> None:
+    """Columns of tables that exist; those of a new table stand in its CREATE TABLE."""
+    reflected = Reflected(changes.connection, changes.current)
+    before, after = changes.sides(TableState)
+    for table in sorted(before.keys() & after.keys()):
+        _Columns(changes, plan, table, reflected).compare()
+
+
+class _Columns:
+    """The columns of one table that stays."""
+
+    def __init__(self, changes: Changes, plan: Plan, table: Key, reflected: Reflected) -> None:
+        self.changes = changes
+        self.plan = plan
+        self.table = table
+        self.reflected = reflected
+        self.model = changes.models[table].columns
+        self.schema = None if table[0] == sql.DEFAULT_SCHEMA else table[0]
+
+    def compare(self) -> None:
+        """Drop, add, then alter."""
+        changes, plan = self.changes, self.plan
+        before = self._by_name(changes.current)
+        after = self._by_name(changes.target)
+        again = {name for name in before if changes.is_recreated("column", (*self.table, name))}
+        for name in sorted((before.keys() - after.keys()) | again):
+            column = self.reflected.dropped_column(self.table, name)
+            drop = ops.DropColumnOp.from_column_and_tablename(self.schema, self.table[1], column)
+            plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
+        for name in [one.name for one in self.model if one.name not in before.keys() - again]:
+            add = ops.AddColumnOp.from_column_and_tablename(
+                self.schema, self.table[1], self.model[name]
+            )
+            plan.add(Phase.ADD_COLUMNS, add, makes=[("column", (*self.table, name))])
+        for name in sorted((before.keys() & after.keys()) - again):
+            undefault = changes.is_recreated("default", (*self.table, name))
+            if before[name] != after[name] or undefault:
+                self._plan_column(plan, before[name], after[name], self.model[name], undefault)
+
+    def _by_name(self, side: Any) -> dict[str, ColumnState]:
+        found = self.changes.parts("column", self.table, side)
+        return {state.name: state for state in found}
+
+    def _plan_column(
+        self,
+        plan: Plan,
+        before: ColumnState,
+        after: ColumnState,
+        model: Column[Any],
+        undefault: bool,
+    ) -> None:
+        """Type, default, NOT NULL and comment of one column, in the order that works.
+
+        A default that stands in the way of the new type, or of what it calls (``undefault``),
+        goes first and comes back.
+        """
+        found = self.reflected.columns(before.key[:2])[before.name]
+        retyped = before.is_retyped_as(after)
+        had = found.server_default if before.default is not None else None
+        default = ("default", before.key)
+        undefault = before.default is not None and (retyped or undefault)
+        if undefault:
+            without = self._alter(before, found, had, modify_server_default=None)
+            plan.add(Phase.ALTER_COLUMNS, without, removes=[default])
+            had = None
+        identity = ColumnIdentityOperation(before, after)
+        renumbered = before.identity != after.identity
+        if renumbered and after.identity is None:
+            plan.add(Phase.ALTER_COLUMNS, identity)
+        if retyped:
+            retype = ColumnTypeOperation(before, after)
+            plan.add(Phase.ALTER_COLUMNS, retype, makes=[("column", before.key)])
+        modified: dict[str, Any] = {}
+        if (after.default is not None) if undefault else before.default != after.default:
+            modified["modify_server_default"] = _default(model, after)
+        if before.not_null != after.not_null:
+            modified["modify_nullable"] = not after.not_null
+        if before.comment != after.comment:
+            modified["modify_comment"] = after.comment
+        if modified:
+            found.type = model.type if retyped else found.type
+            alter = self._alter(after, found, had, **modified)
+            plan.add(Phase.ALTER_COLUMNS, alter, makes=[default])
+        if renumbered and after.identity is not None:
+            plan.add(Phase.ALTER_COLUMNS, identity)
+
+    def _alter(
+        self, state: ColumnState, found: Column[Any], had: Any, **modified: Any
+    ) -> ops.AlterColumnOp:
+        return ops.AlterColumnOp(
+            state.table,
+            state.name,
+            schema=self.schema,
+            existing_type=found.type,
+            existing_nullable=found.nullable,
+            existing_server_default=had,
+            existing_comment=found.comment,
+            **modified,
+        )
+
+
+def _default(model: Column[Any], after: ColumnState) -> Any:
+    """The model's default; that of a serial column belongs to CREATE TABLE."""
+    if after.default is not None and model.server_default is None:
+        raise util.CommandError(
+            f"column {after.table}.{after.name}: the model makes it serial, which only a new"
+            f" column can be; write Identity() in the model, or autoincrement=False"
+        )
+    return model.server_default if after.default is not None else None
+
+
+KIND = Kind(
+    ColumnState,
+    None,
+    read,
+    create=Phase.ADD_COLUMNS,
+    drop=Phase.DROP_COLUMNS,
+    alterable=alterable,
+    dependent_objects="""
+    SELECT 'pg_attrdef'::regclass, d.oid,
+           CASE a.attgenerated WHEN '' THEN 'default' ELSE 'column' END, r.key || a.attname::text
+      FROM pg_attrdef d JOIN relations r ON r.oid = d.adrelid
+      JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum""",
+    compare=compare,
+    seeds=seeds,
+)

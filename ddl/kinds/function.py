@@ -1,0 +1,332 @@
+"""Functions: SQL-standard bodies (bound when created) and text bodies (plpgsql)."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy.exc import ArgumentError
+
+from ddl import privileges, sql
+from ddl.base import Declaration, Identity, Key, Operation, State, explicit, optional, revisable
+from ddl.changes import Changes
+from ddl.kind import Kind
+from ddl.kinds.grant import GrantState
+from ddl.plan import Phase, Plan
+
+# --- declare ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FunctionState(State):
+    """One function; ``arguments`` and ``returns`` in the words of CREATE FUNCTION."""
+
+    kind: ClassVar[str] = "function"
+    identified_by: ClassVar[tuple[str, ...]] = ("schema", "name", "arguments")
+    positional: ClassVar[tuple[str, ...]] = ("name", "arguments")
+    grantable: ClassVar[bool] = True
+
+    name: str = ""
+    arguments: str = optional("")
+    returns: str = explicit("void")
+    language: str = explicit("sql")
+    volatility: str = "volatile"
+    parallel: str = "unsafe"
+    strict: bool = False
+    security_definer: bool = False
+    leakproof: bool = False
+    settings: tuple[str, ...] = ()
+    body: str = ""
+    comment: str | None = None
+    schema: str = sql.DEFAULT_SCHEMA
+
+    @property
+    def key(self) -> Key:
+        """(schema, name, types of the arguments)."""
+        return (self.schema, self.name, self.signature)
+
+    @property
+    def declared_as(self) -> Key:
+        """(schema, name): one name, one function, so that the server's spelling can differ."""
+        return (self.schema, self.name)
+
+    @property
+    def relation(self) -> Key:
+        """The function itself, as its grants call it: they go with it."""
+        return (self.schema, self.granted_as.replace('"', ""))
+
+    @property
+    def granted_as(self) -> str:
+        """``function uuid7()``."""
+        return f"function {sql.ident(self.name)}({self.signature})"
+
+    @property
+    def signature(self) -> str:
+        """The arguments without defaults, as DROP FUNCTION and GRANT want them."""
+        return ", ".join(_without_default(argument) for argument in sql.split_list(self.arguments))
+
+    @property
+    def qualified(self) -> str:
+        """The name with its signature, for every statement but CREATE."""
+        return f"{sql.qualified(self.schema, self.name)}({self.signature})"
+
+    @property
+    def standard_body(self) -> bool:
+        """True for a body that the server parses, and binds to its tables, at creation."""
+        start = re.match(r"return\b|begin\s+atomic\b", self.body, re.I)
+        return self.language == "sql" and start is not None
+
+    def title(self) -> str:
+        """``function public.uuid7()``."""
+        return f"function {self.schema}.{self.name}({self.signature})"
+
+    def details(self) -> Mapping[str, Any]:
+        """All but the name: the arguments have defaults that no signature shows."""
+        return {**super().details(), "arguments": self.arguments}
+
+    def text(self) -> str:
+        """Types and body."""
+        return f"{self.arguments} {self.returns} {self.body}"
+
+
+def _without_default(argument: str) -> str:
+    return re.split(r"\sdefault\s|:?=", argument, maxsplit=1, flags=re.I)[0].strip()
+
+
+class Function(Declaration):
+    """A function, in ``__table_args__`` of the table it serves or alone with ``metadata=``.
+
+    Args:
+        arguments: as in CREATE FUNCTION: ``"wanted uuid, note text DEFAULT ''"``.
+        body: SQL-standard (``RETURN …`` or ``BEGIN ATOMIC … END``) or the text of the body.
+        settings: configuration while it runs; a text body must fix ``search_path``.
+        grants: role to ``"execute"``; PUBLIC never has it.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a text body without a fixed search_path.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: str = "",
+        *,
+        returns: str,
+        body: str,
+        language: str = "sql",
+        volatility: str = "volatile",
+        parallel: str = "unsafe",
+        strict: bool = False,
+        security_definer: bool = False,
+        leakproof: bool = False,
+        settings: Mapping[str, str] | None = None,
+        grants: Mapping[str, str] | None = None,
+        comment: str | None = None,
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+    ) -> None:
+        self.state = FunctionState(
+            name=name,
+            arguments=", ".join(sql.split_list(arguments)),
+            returns=returns,
+            language=language,
+            volatility=volatility,
+            parallel=parallel,
+            strict=strict,
+            security_definer=security_definer,
+            leakproof=leakproof,
+            settings=tuple(f"{key}={value}" for key, value in sorted((settings or {}).items())),
+            body=textwrap.dedent(body).strip(),
+            comment=comment,
+            schema=schema or sql.DEFAULT_SCHEMA,
+        )
+        if not self.state.standard_body and "search_path" not in (settings or {}):
+            raise ArgumentError(
+                f"function {name} has a text body and no fixed search_path: a caller "
+                f"could put other objects before the ones it names; write "
+                f'settings={{"search_path": "pg_catalog, pg_temp"}} and name tables as public.x'
+            )
+        self.grants = GrantState(
+            on=self.state.granted_as,
+            privileges=privileges.parse(grants or {}),
+            schema=self.state.schema,
+        )
+        self._register(metadata, self.state, self.grants)
+
+    def states(self, table: Table) -> Iterator[State]:
+        """The function and its grants."""
+        yield self.state
+        yield self.grants
+
+
+# --- operate ---------------------------------------------------------------------------------
+
+
+@revisable(FunctionState, alter="replace_function")
+class FunctionOperation(Operation[FunctionState]):
+    """CREATE, CREATE OR REPLACE or DROP FUNCTION; creating takes EXECUTE from PUBLIC."""
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """A function without arguments has no empty ones; a drop names their types only."""
+        positional, keywords = super().arguments()
+        if self.after is None:
+            positional = [positional[0], self.state.signature]
+        return [value for value in positional if value != ""], keywords
+
+    def create(self, state: FunctionState, edition: str) -> list[str]:
+        """CREATE takes EXECUTE from PUBLIC at once: only grants give it."""
+        found = [create_function(state), f"REVOKE ALL ON FUNCTION {state.qualified} FROM PUBLIC"]
+        if state.comment is not None:
+            found.append(sql.comment_on(f"FUNCTION {state.qualified}", state.comment))
+        return _unchecked(state, found)
+
+    def alter(self, before: FunctionState, after: FunctionState, edition: str) -> list[str]:
+        """Another body under the same signature; the grants stay."""
+        comment = sql.comment_on(f"FUNCTION {after.qualified}", after.comment)
+        return _unchecked(after, [create_function(after, replace=True), comment])
+
+    def drop(self, state: FunctionState, edition: str) -> list[str]:
+        """One statement; fails while something still uses it."""
+        return [f"DROP FUNCTION {state.qualified}"]
+
+
+def _unchecked(state: FunctionState, statements: list[str]) -> list[str]:
+    """A text body may name tables that a later operation creates."""
+    if state.standard_body or state.language != "sql":
+        return statements
+    check = "SET LOCAL check_function_bodies"
+    return [f"{check} = off", *statements, f"{check} TO DEFAULT"]
+
+
+def create_function(state: FunctionState, *, replace: bool = False) -> str:
+    """CREATE [OR REPLACE] FUNCTION for ``state``."""
+    name = sql.qualified(state.schema, state.name)
+    lines = [
+        f"CREATE {'OR REPLACE ' if replace else ''}FUNCTION {name}({state.arguments})",
+        f"RETURNS {state.returns}",
+        (
+            f"LANGUAGE {sql.ident(state.language)} {state.volatility.upper()}"
+            f" PARALLEL {state.parallel.upper()}"
+            f"{' STRICT' if state.strict else ''}"
+            f"{' SECURITY DEFINER' if state.security_definer else ''}"
+            f"{' LEAKPROOF' if state.leakproof else ''}"
+        ),
+    ]
+    for setting in state.settings:
+        key, _, value = setting.partition("=")
+        lines.append(f"SET {key} TO {sql.setting_value(key, value)}")
+    body = state.body if state.standard_body else f"AS {sql.dollar_quoted(state.body)}"
+    return "\n".join([*lines, body])
+
+
+# --- reflect ---------------------------------------------------------------------------------
+
+_QUERY = sa.text("""
+SELECT n.nspname AS schema, p.proname AS name,
+       pg_get_function_arguments(p.oid) AS arguments,
+       pg_get_function_result(p.oid) AS returns, l.lanname AS language,
+       CASE p.provolatile WHEN 'v' THEN 'volatile' WHEN 's' THEN 'stable' ELSE 'immutable' END
+           AS volatility,
+       CASE p.proparallel WHEN 'u' THEN 'unsafe' WHEN 'r' THEN 'restricted' ELSE 'safe' END
+           AS parallel,
+       p.proisstrict AS strict, p.prosecdef AS security_definer, p.proleakproof AS leakproof,
+       coalesce(p.proconfig, '{}') AS settings,
+       coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body,
+       obj_description(p.oid, 'pg_proc') AS comment
+  FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_language l ON l.oid = p.prolang
+ WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND p.prokind = 'f'
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
+                      AND e.objid = p.oid AND e.deptype = 'e')
+""")
+
+
+def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """Every function of ``schemas`` that belongs to no extension."""
+    rows = connection.execute(_QUERY, {"schemas": list(schemas)}).mappings()
+    return [FunctionState(**{**row, "settings": tuple(sorted(row["settings"]))}) for row in rows]
+
+
+# --- compare ---------------------------------------------------------------------------------
+
+
+def replaceable(before: FunctionState, after: FunctionState) -> bool:
+    """True where CREATE OR REPLACE does: same names and types in, same type out."""
+    return (before.arguments, before.returns) == (after.arguments, after.returns)
+
+
+def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
+    """What cannot be replaced, and what goes while another of its name comes.
+
+    Of another signature it is another function, which the old one would shadow.
+    """
+    before, after = changes.sides(FunctionState)
+    names = {key[:2] for key in after}
+    gone = [key for key in sorted(before.keys() - after.keys()) if key[:2] in names]
+    for key in [*changes.not_alterable(kind), *gone]:
+        yield (kind.name, key)
+
+
+def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
+    """Functions come before the tables, or after those that they read; they go last."""
+    before, after = changes.sides(FunctionState)
+    again = {key for name, key in changes.recreated if name == kind.name}
+    dropped = sorted((before.keys() - after.keys()) | again, reverse=True)
+    reading = _read_what_goes(changes, [before[key] for key in dropped])
+    for key in dropped:
+        identity = (kind.name, key)
+        early = identity in changes.recreated | changes.in_the_way or key[1] in reading
+        phase = Phase.DROP_FUNCTIONS_IN_THE_WAY if early else Phase.DROP_FUNCTIONS
+        plan.add(phase, FunctionOperation(before[key], None), removes=[identity])
+    needed = changes.needed_by_tables()
+    altered = set(changes.changed(FunctionState)) - again
+    for key in sorted((after.keys() - before.keys()) | again | altered):
+        state = changes.spelled(after[key])
+        beside = None if (kind.name, key) in needed else changes.beside(state)
+        late = key[1] in changes.late or beside is not None
+        plan.add(
+            Phase.FUNCTIONS_OVER_TABLES if late else Phase.FUNCTIONS,
+            FunctionOperation(before[key] if key in altered else None, state),
+            makes=[(kind.name, key)],
+            beside=beside,
+        )
+
+
+def _read_what_goes(changes: Changes, functions: list[FunctionState]) -> set[str]:
+    """Names of functions that can only come back after a table or view has."""
+    # The order of declarations knows functions, and functions know this module.
+    from ddl.mention import late_functions
+
+    gone = {
+        key
+        for kind in changes.kinds
+        if kind.relation and kind.state is not FunctionState
+        for key in changes.current.of(kind.state).keys() - changes.target.of(kind.state).keys()
+    }
+    return late_functions(functions, gone, "")
+
+
+KIND = Kind(
+    FunctionState,
+    FunctionOperation,
+    read,
+    create=Phase.FUNCTIONS,
+    drop=Phase.DROP_FUNCTIONS,
+    alterable=replaceable,
+    relation=True,
+    by_mention=True,
+    dependent_objects="""
+    SELECT 'pg_proc'::regclass, p.oid, 'function',
+           -- Of names alone the array would be one of names, which end after 63 bytes.
+           ARRAY[n.nspname::text, p.proname::text, pg_get_function_identity_arguments(p.oid)]
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname = ANY (CAST(:schemas AS name[]))""",
+    compare=compare,
+    seeds=seeds,
+)

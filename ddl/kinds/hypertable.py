@@ -1,0 +1,168 @@
+"""Hypertables: tables partitioned by time into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from alembic.util import CommandError
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import ArgumentError
+
+from ddl import sql
+from ddl.base import Declaration, State, explicit, revisable
+from ddl.changes import Changes
+from ddl.edition import APACHE, COMMUNITY
+from ddl.kind import Kind, always
+from ddl.plan import Phase, Plan
+from ddl.time_series import (
+    TimeSeriesOperation,
+    TimeSeriesState,
+    forgotten,
+    pending,
+    regclass,
+    rows,
+)
+
+# --- declare ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HypertableState(TimeSeriesState):
+    """One hypertable: the column of time, and how much of it a chunk holds."""
+
+    kind: ClassVar[str] = "hypertable"
+    intervals: ClassVar[tuple[str, ...]] = ("chunk_interval",)
+
+    time_column: str = explicit("ts")
+    chunk_interval: str = explicit("7 days")
+
+
+class Hypertable(Declaration):
+    """Makes the table a hypertable: ``Hypertable("ts", chunk_interval="1 day")``.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the primary key or a unique key lacks the time column.
+    """
+
+    def __init__(self, time_column: str, *, chunk_interval: str) -> None:
+        self.time_column = time_column
+        self.chunk_interval = chunk_interval
+
+    def states(self, table: Table) -> Iterator[State]:
+        """The hypertable."""
+        if self.time_column not in table.primary_key.columns:
+            key = ", ".join([*table.primary_key.columns.keys(), self.time_column])
+            raise ArgumentError(
+                f"hypertable {table.name}: its primary key lacks the time column "
+                f"{self.time_column}; every key of a hypertable contains it: write a primary key "
+                f"over ({key})"
+            )
+        schema = table.schema or sql.DEFAULT_SCHEMA
+        yield HypertableState(table.name, self.time_column, self.chunk_interval, schema=schema)
+
+
+# --- operate ---------------------------------------------------------------------------------
+
+
+@revisable(HypertableState)
+class HypertableOperation(TimeSeriesOperation[HypertableState]):
+    """create_hypertable(), set_chunk_time_interval(), or drop_chunks() before the table goes."""
+
+    requires = APACHE
+
+    @property
+    def is_removal(self) -> bool:
+        """Never left out: the chunks do not go with the table."""
+        return False
+
+    def recorded(self) -> list[str]:
+        """What is pending on a relation goes with it."""
+        found = super().recorded()
+        if self.after is None:
+            found += forgotten(f"relation = {regclass(self.state)}")
+        return found
+
+    def statements(self, edition: str = COMMUNITY) -> list[str]:
+        """On the Apache edition columnstore and retention policy are pending, and go, too."""
+        found = super().statements(edition)
+        if self.after is None and edition == APACHE:
+            found += forgotten(f"relation = {regclass(self.state)}")
+        return found
+
+    def create(self, state: HypertableState, edition: str) -> list[str]:
+        """One call; rows that are there move into chunks."""
+        return [
+            (
+                f"SELECT create_hypertable({regclass(state)},"
+                f" by_range({sql.literal(state.time_column)}, {_interval(state)}),"
+                " create_default_indexes => false, migrate_data => true)"
+            )
+        ]
+
+    def alter(self, before: HypertableState, after: HypertableState, edition: str) -> list[str]:
+        """How much time a new chunk holds; those that exist stay as they are."""
+        return [f"SELECT set_chunk_time_interval({regclass(after)}, {_interval(after)})"]
+
+    def drop(self, state: HypertableState, edition: str) -> list[str]:
+        """Remove all chunks, right before the table is dropped.
+
+        DROP TABLE alone would leave compressed chunks behind, with the tenants' data in them.
+        """
+        return [f"SELECT drop_chunks({regclass(state)}, older_than => 'infinity'::timestamptz)"]
+
+
+def _interval(state: HypertableState) -> str:
+    return f"INTERVAL {sql.literal(state.chunk_interval)}"
+
+
+# --- reflect ---------------------------------------------------------------------------------
+
+_QUERY = """
+SELECT h.hypertable_name AS name, d.column_name AS time_column,
+       d.time_interval::text AS chunk_interval, h.hypertable_schema AS schema
+  FROM timescaledb_information.hypertables h
+  JOIN timescaledb_information.dimensions d USING (hypertable_schema, hypertable_name)
+ WHERE h.hypertable_schema = ANY (CAST(:schemas AS name[])) AND d.dimension_number = 1
+"""
+
+
+def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """The hypertables of ``schemas``, real and pending."""
+    found = rows(connection, _QUERY, schemas) + pending(connection, HypertableState.kind, schemas)
+    return [HypertableState(**row) for row in found]
+
+
+# --- compare ---------------------------------------------------------------------------------
+
+
+def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
+    """Only the length of chunks changes; only its own table takes a hypertable along."""
+    before, after = changes.sides(HypertableState)
+    for key in sorted(before.keys() - after.keys()):
+        if changes.target.get(("table", key)) is not None:
+            raise CommandError(
+                f"table {'.'.join(key)} is a hypertable, and the models declare a plain "
+                "table: TimescaleDB knows no way back; declare Hypertable(…), or make a new "
+                "table and copy the rows"
+            )
+    for key in changes.changed(HypertableState):
+        if before[key].time_column != after[key].time_column:
+            raise CommandError(
+                f"hypertable {'.'.join(key)}: expected time column {after[key].time_column}, "
+                f"found {before[key].time_column}, which cannot change: make a new table"
+            )
+    changes.compare(plan, kind)
+
+
+KIND = Kind(
+    HypertableState,
+    HypertableOperation,
+    read,
+    create=Phase.HYPERTABLES,
+    drop=Phase.DROP_HYPERTABLES,
+    alterable=always,
+    every_edition=False,
+    compare=compare,
+)

@@ -1,0 +1,143 @@
+"""Indexes of existing relations, by their whole definition.
+
+Alembic compares names and columns; predicates, expressions, methods, operator classes and
+INCLUDE pass it unseen. The definition says all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from alembic.operations import Operations, ops
+from sqlalchemy import Connection
+
+from ddl import sql
+from ddl.base import Key, Operation, State, revisable
+from ddl.changes import Changes
+from ddl.kind import Kind
+from ddl.plan import Phase, Plan
+
+# --- declare: the models' own Index -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IndexState(State):
+    """One index; ``definition`` is the whole CREATE INDEX."""
+
+    kind: ClassVar[str] = "index"
+    positional: ClassVar[tuple[str, ...]] = ("definition",)
+
+    table: str = ""
+    name: str = ""
+    definition: str = ""
+    valid: bool = True
+    schema: str = sql.DEFAULT_SCHEMA
+
+    @property
+    def relation(self) -> Key | None:
+        """The table that it serves."""
+        return (self.schema, self.table)
+
+    def title(self) -> str:
+        """With its table, for the reader: ``index public.sites.ix_sites_region``."""
+        return f"index {self.schema}.{self.table}.{self.name}"
+
+
+# --- operate ---------------------------------------------------------------------------------
+
+
+@revisable(IndexState, create="add_index", drop="remove_index")
+class IndexOperation(Operation[IndexState]):
+    """CREATE INDEX by its whole definition, or DROP INDEX.
+
+    Add and remove, since Alembic has create and drop for indexes in other words.
+    """
+
+    @classmethod
+    def add_index(cls, operations: Operations, definition: str) -> None:
+        """``op.add_index("CREATE INDEX ix_a_b ON a (b) WHERE c IS NULL")``."""
+        operations.invoke(cls(None, IndexState(definition=definition)))
+
+    @classmethod
+    def remove_index(
+        cls, operations: Operations, name: str, table: str, *, schema: str = "public"
+    ) -> None:
+        """Drop an index; ``table`` tells the reader whose it was."""
+        operations.invoke(cls(IndexState(table, name, schema=schema), None))
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """The definition, or the name and table."""
+        state = self.state
+        if self.after is not None:
+            return [state.definition], {}
+        schema = {} if state.schema == sql.DEFAULT_SCHEMA else {"schema": state.schema}
+        return [state.name, state.table], dict(schema)
+
+    def create(self, state: IndexState, edition: str) -> list[str]:
+        """One statement."""
+        return [state.definition]
+
+    def drop(self, state: IndexState, edition: str) -> list[str]:
+        """One statement."""
+        return [f"DROP INDEX {sql.qualified(state.schema, state.name)}"]
+
+
+# --- reflect ---------------------------------------------------------------------------------
+
+_QUERY = sa.text("""
+SELECT n.nspname AS schema, c.relname AS table, x.relname AS name, i.indisvalid AS valid,
+       pg_get_indexdef(i.indexrelid) AS definition
+  FROM pg_index i
+  JOIN pg_class c ON c.oid = i.indrelid
+  JOIN pg_class x ON x.oid = i.indexrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND c.relkind IN ('r', 'p', 'm')
+   AND NOT c.relispartition
+   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid
+                      AND k.contype IN ('p', 'u', 'x'))
+""")
+
+
+def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """The indexes of ``schemas``; one behind a constraint is not listed."""
+    rows = connection.execute(_QUERY, {"schemas": list(schemas)}).mappings()
+    return [IndexState(**row) for row in rows]
+
+
+# --- compare: dropped and created, a declared one in Alembic's own words -------------------------
+
+
+def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
+    """Every index of its own, also on new tables: CREATE TABLE has no words for one."""
+    before, after = changes.sides(IndexState)
+    again = {key for name, key in changes.recreated if name == kind.name}
+    for key in sorted((before.keys() - after.keys()) | again):
+        plan.add(kind.drop, IndexOperation(before[key], None), removes=[(kind.name, key)])
+    for key in sorted((after.keys() - before.keys()) | again):
+        state = after[key]
+        create = _in_words_of_alembic(changes, state) or IndexOperation(
+            None, changes.spelled(state)
+        )
+        plan.add(kind.create, create, makes=[(kind.name, key)], relation=state.relation)
+
+
+def _in_words_of_alembic(changes: Changes, state: IndexState) -> Any:
+    table = changes.models.get((state.schema, state.table))
+    for index in table.indexes if table is not None else ():
+        if sql.constraint_name(index) == state.name:
+            return ops.CreateIndexOp.from_index(index)
+    return None
+
+
+KIND = Kind(
+    IndexState,
+    IndexOperation,
+    read,
+    create=Phase.INDEXES,
+    drop=Phase.DROP_INDEXES,
+    relkinds="iI",
+    compare=compare,
+)

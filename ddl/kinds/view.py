@@ -1,0 +1,158 @@
+"""Views: of the invoker's rights, with a check option, with a barrier, or plain."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, MetaData, Table
+
+from ddl import privileges, sql
+from ddl.base import Declaration, Key, Operation, State, revisable
+from ddl.kind import Kind
+from ddl.kinds.grant import GrantState
+from ddl.plan import Phase
+
+# --- declare ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ViewState(State):
+    """One view; ``definition`` is its query."""
+
+    kind: ClassVar[str] = "view"
+    positional: ClassVar[tuple[str, ...]] = ("name", "definition")
+    grantable: ClassVar[bool] = True
+
+    name: str = ""
+    definition: str = ""
+    security_invoker: bool = False
+    security_barrier: bool = False
+    check_option: str | None = None
+    comment: str | None = None
+    schema: str = sql.DEFAULT_SCHEMA
+
+    @property
+    def relation(self) -> Key | None:
+        """The view itself."""
+        return self.key
+
+    @property
+    def granted_as(self) -> str:
+        """Its name."""
+        return self.name
+
+    def text(self) -> str:
+        """The query."""
+        return self.definition
+
+
+class View(Declaration):
+    """A view with its grants, in ``__table_args__`` of a table it reads or with ``metadata=``.
+
+    Args:
+        security_invoker: read the tables with the rights of whoever asks: what a view over
+            tables with row security needs, else it shows the owner's rows.
+        check_option: ``local`` or ``cascaded``.
+        grants: role to privileges.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: str,
+        *,
+        security_invoker: bool = False,
+        security_barrier: bool = False,
+        check_option: str | None = None,
+        grants: Mapping[str, str] | None = None,
+        comment: str | None = None,
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+    ) -> None:
+        schema = schema or sql.DEFAULT_SCHEMA
+        self.state = ViewState(
+            name,
+            textwrap.dedent(definition).strip().rstrip(";"),
+            security_invoker,
+            security_barrier,
+            check_option,
+            comment,
+            schema,
+        )
+        self.grants = GrantState(name, privileges.parse(grants or {}), schema)
+        self._register(metadata, self.state, self.grants)
+
+    def states(self, table: Table) -> Iterator[State]:
+        """The view and its grants."""
+        yield self.state
+        yield self.grants
+
+
+# --- operate ---------------------------------------------------------------------------------
+
+
+@revisable(ViewState)
+class ViewOperation(Operation[ViewState]):
+    """CREATE or DROP VIEW; a change is one of each, since columns can only be appended."""
+
+    def create(self, state: ViewState, edition: str) -> list[str]:
+        """CREATE VIEW with its options, then the comment."""
+        name = sql.qualified(state.schema, state.name)
+        options = [
+            option for option in ("security_invoker", "security_barrier") if getattr(state, option)
+        ]
+        settings = f" WITH ({', '.join(f'{option} = true' for option in options)})"
+        check = f"\nWITH {state.check_option.upper()} CHECK OPTION" if state.check_option else ""
+        found = [f"CREATE VIEW {name}{settings if options else ''} AS\n{state.definition}{check}"]
+        if state.comment is not None:
+            found.append(sql.comment_on(f"VIEW {name}", state.comment))
+        return found
+
+    def drop(self, state: ViewState, edition: str) -> list[str]:
+        """One statement; fails while another view reads it."""
+        return [f"DROP VIEW {sql.qualified(state.schema, state.name)}"]
+
+
+# --- reflect ---------------------------------------------------------------------------------
+
+_QUERY = sa.text("""
+SELECT n.nspname AS schema, c.relname AS name,
+       rtrim(pg_get_viewdef(c.oid), ';') AS definition,
+       coalesce(CAST(o.value ->> 'security_invoker' AS bool), false) AS security_invoker,
+       coalesce(CAST(o.value ->> 'security_barrier' AS bool), false) AS security_barrier,
+       o.value ->> 'check_option' AS check_option,
+       obj_description(c.oid, 'pg_class') AS comment
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL (SELECT jsonb_object_agg(option_name, option_value)
+                        FROM pg_options_to_table(c.reloptions)) o (value)
+ WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND c.relkind = 'v'
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                      AND e.objid = c.oid AND e.deptype = 'e')
+""")
+
+
+def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """Every view of ``schemas`` that belongs to no extension."""
+    rows = connection.execute(_QUERY, {"schemas": list(schemas)}).mappings()
+    return [
+        ViewState(**{**row, "definition": textwrap.dedent(row["definition"]).strip()})
+        for row in rows
+    ]
+
+
+# --- compare: dropped and created, whatever changes -----------------------------------------------
+
+KIND = Kind(
+    ViewState,
+    ViewOperation,
+    read,
+    create=Phase.VIEWS,
+    drop=Phase.DROP_VIEWS,
+    relation=True,
+    relkinds="v",
+    by_mention=True,
+)

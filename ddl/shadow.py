@@ -1,0 +1,291 @@
+"""The models built in shadow schemas inside a savepoint, read back, and rolled back.
+
+Both sides of the comparison come from the same queries on the same server, so no SQL is
+parsed or normalised here and equal things are equal to the letter. Nothing is left behind;
+live tables are only read (ACCESS SHARE locks until the surrounding transaction ends).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.engine.mock import create_mock_engine
+
+from ddl import sql
+from ddl.base import Declared, Key, State
+from ddl.catalog import Catalog, read, read_global, rename, renamed
+from ddl.dependents import Dependents, dependents
+from ddl.kinds import KINDS
+from ddl.kinds.function import FunctionState
+from ddl.mention import by_mention, late_functions
+from ddl.plan import Phase
+
+
+class ModelError(Exception):
+    """The declared models cannot be built; says which statement the server refused."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both catalogs in one spelling, and in each what depends on what."""
+
+    target: Catalog
+    current: Catalog
+    target_dependents: Dependents
+    current_dependents: Dependents
+    late: set[str]
+    """The names of functions that come after the tables."""
+    undeclared: Dependents
+    """What declarations refer to although it is no declaration."""
+
+    def reject_undeclared(self) -> None:
+        """A name that no model declares may still be found, where an extension lives in public.
+
+        Raises:
+            ModelError: a declaration refers to something of ``current`` by such a name.
+        """
+        for identity, others in sorted(self.undeclared.items()):
+            if self.current.get(identity) is not None:
+                kind, key = min(others)
+                raise ModelError(
+                    f"{kind} {'.'.join(key)} refers to {identity[0]} {'.'.join(identity[1])},"
+                    f" which is in the database but in no model; declare it"
+                )
+
+
+def schemas_of(metadata: MetaData) -> list[str]:
+    """Every schema that the models use, the default one included, sorted."""
+    named = {table.schema for table in metadata.tables.values() if table.schema}
+    declared = Declared.on(metadata)
+    for kind in KINDS:
+        if kind.in_schema:
+            named.update(key[0] for key in declared.of(kind.state))
+    return sorted(named | {sql.DEFAULT_SCHEMA})
+
+
+def _tables(metadata: MetaData) -> set[Key]:
+    return {(table.schema or sql.DEFAULT_SCHEMA, table.name) for table in metadata.tables.values()}
+
+
+def compare(connection: Connection, metadata: MetaData, edition: str) -> Comparison:
+    """Build the models in shadow schemas as ``edition`` can, read both sides, roll back.
+
+    Raises:
+        ModelError: the server refuses a declaration; the message holds its reason.
+    """
+    schemas = schemas_of(metadata)
+    # Names of their own per server process: two checks at once must not wait for each other.
+    process = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    names = {schema: f"_shadow_{process}_{number}_" for number, schema in enumerate(schemas)}
+    back = {shadow: schema for schema, shadow in names.items()}
+    tables = _table_statements(metadata)
+    late = _late(metadata, tables)
+    current = read_global(connection)
+    with _savepoint(connection):
+        declared = declared_statements(metadata, tables, late, edition)
+        _build(connection, declared, names, _known(metadata, tables, names))
+        connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
+        both = read(connection, [*schemas, *back])
+        edges = dependents(connection, [*schemas, *back], both)
+    target = [
+        state
+        for kind in KINDS
+        if not kind.in_schema
+        for state in Declared.on(metadata).of(kind.state).values()
+    ]
+    for state in both.states():
+        if state.key[0] in back:
+            target.append(renamed(state, back))
+        else:
+            current.append(state)
+    sides: dict[tuple[bool, bool], Dependents] = {}
+    for identity, others in edges.items():
+        for one in others:
+            side = sides.setdefault((identity[1][0] in back, one[1][0] in back), {})
+            side.setdefault(rename(identity, back), set()).add(rename(one, back))
+    return Comparison(
+        _settled(Catalog(target), Catalog(current), metadata),
+        Catalog(current),
+        sides.get((True, True), {}),
+        sides.get((False, False), {}),
+        late,
+        sides.get((False, True), {}),
+    )
+
+
+def _settled(target: Catalog, current: Catalog, metadata: MetaData) -> Catalog:
+    """The target with those states of today that mean the same as the declared ones."""
+    found = []
+    for kind in KINDS:
+        today = current.of(kind.state)
+        for key, state in target.of(kind.state).items():
+            settles = kind.settle is not None and key in today and state != today[key]
+            found.append(
+                kind.settle(metadata, state, today[key]) if settles and kind.settle else state
+            )
+    return Catalog(found)
+
+
+@contextmanager
+def _savepoint(connection: Connection) -> Iterator[None]:
+    savepoint = connection.begin_nested()
+    try:
+        yield
+    finally:
+        savepoint.rollback()
+
+
+def _build(
+    connection: Connection, declared: Sequence[str], names: dict[str, str], known: set[Key]
+) -> None:
+    """Create everything ``declared``, in the schemas ``names``, in one round trip."""
+    preamble: list[str] = []
+    extensions = connection.scalars(
+        sa.text(
+            "SELECT DISTINCT n.nspname FROM pg_extension e"
+            " JOIN pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname <> 'plpgsql' AND n.nspname <> 'pg_catalog' ORDER BY 1"
+        )
+    )
+    path = ", ".join([names[sql.DEFAULT_SCHEMA], *(sql.ident(name) for name in extensions)])
+    preamble += [f"CREATE SCHEMA {name}" for name in names.values()]
+    preamble += [f"SET LOCAL search_path = {path}", "SET LOCAL check_function_bodies = on"]
+    # What new objects are given by default is given to the live ones, but declared by nobody.
+    preamble += connection.scalars(_DEFAULT_PRIVILEGES)
+    pattern = _qualified(names)
+
+    def in_shadow(match: re.Match[str]) -> str:
+        spelled = match["qualifier"] or match["schema"]
+        schema = sql.unquoted(spelled)
+        if match["qualifier"] and (schema, sql.unquoted(match["name"])) not in known:
+            return match[0]
+        return names[schema] + match[0].removeprefix(spelled)
+
+    try:
+        _execute(
+            connection, preamble + [pattern.sub(in_shadow, statement) for statement in declared]
+        )
+    except ModelError as error:
+        back = {shadow: schema for schema, shadow in names.items()}
+        raise ModelError(rename(str(error), back)) from error
+
+
+_DEFAULT_PRIVILEGES = sa.text("""
+SELECT DISTINCT format(
+           'ALTER DEFAULT PRIVILEGES REVOKE ALL ON %s FROM %s',
+           CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
+                WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' END,
+           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+  FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) a
+ WHERE d.defaclnamespace = 0 AND d.defaclrole = (SELECT oid FROM pg_roles
+                                                  WHERE rolname = current_user)
+   AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n') AND a.grantee <> d.defaclrole
+ ORDER BY 1
+""")
+
+
+def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
+    """Matches ``qualifier.name``, and ``schema`` where GRANT names it without a dot behind it."""
+    spelled = {spelling for name in schemas for spelling in (f'"{name}"', sql.ident(name))}
+    one = "|".join(re.escape(spelling) for spelling in sorted(spelled))
+    return re.compile(
+        rf'(?<![\w."])(?P<qualifier>{one})\.(?P<name>{sql.IDENT})'
+        rf"|(?<=\bON SCHEMA )(?P<schema>{one})(?!\w)",
+        re.I,
+    )
+
+
+def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str, str]) -> set[Key]:
+    """What the models put into their schemas: other names after a dot are columns and strangers."""
+    declared = Declared.on(metadata)
+    found = {*_tables(metadata)}
+    for kind in KINDS:
+        if kind.relation:
+            found.update(key[:2] for key in declared.of(kind.state))
+    # Types and sequences come with tables.
+    for match in _qualified(names).finditer("\n".join(table_statements)):
+        if match["qualifier"]:
+            found.add((sql.unquoted(match["qualifier"]), sql.unquoted(match["name"])))
+    return found
+
+
+def _execute(connection: Connection, statements: Sequence[str]) -> None:
+    """All statements at once; only where that fails one by one, to name the culprit."""
+    attempt = connection.begin_nested()
+    try:
+        sql.send(connection, "\n".join(map(sql.terminated, statements)))
+        attempt.commit()
+        return
+    except sa.exc.DBAPIError:
+        attempt.rollback()
+    for statement in statements:
+        try:
+            sql.send(connection, statement)
+        except sa.exc.DBAPIError as error:
+            reason = str(error.orig).strip()
+            raise ModelError(f"the server refuses a declaration: {reason}\n{statement}") from error
+
+
+def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:
+    """The names of the declared functions that come after the tables."""
+    declared = Declared.on(metadata)
+    relations = _tables(metadata)
+    for kind in KINDS:
+        if kind.relation and kind.state is not FunctionState:
+            relations.update(declared.of(kind.state))
+    functions = declared.of(FunctionState).values()
+    return late_functions(functions, relations, "\n".join(table_statements))
+
+
+def declared_statements(
+    metadata: MetaData, table_statements: Sequence[str], late: set[str], edition: str
+) -> list[str]:
+    """The SQL that creates all that the models declare, in an order that works."""
+    declared = Declared.on(metadata)
+    kinds = sorted(KINDS, key=lambda kind: kind.create)
+    mentioned = [
+        state for kind in kinds if kind.by_mention for state in declared.of(kind.state).values()
+    ]
+    early = [one for one in mentioned if isinstance(one, FunctionState) and one.name not in late]
+    found: list[str] = []
+    pending = [state for state in mentioned if state not in early]
+    for kind in kinds:
+        if kind.create == Phase.TABLES:
+            found += _creations(by_mention(early), edition)
+            found += table_statements
+        if kind.create > Phase.FUNCTIONS_OVER_TABLES and pending:
+            found += _creations(by_mention(pending), edition)
+            pending = []
+        if not kind.by_mention:
+            states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
+            found += _creations(by_mention(states) if kind.relation else states, edition)
+    return found
+
+
+def _creations(states: Iterable[State], edition: str) -> list[str]:
+    """The SQL that creates ``states``, in their order."""
+    found: list[str] = []
+    for state in states:
+        operation = _OPERATIONS[state.kind]
+        found += operation(None, state).statements(edition)
+    return found
+
+
+_OPERATIONS: dict[str, Any] = {kind.name: kind.operation for kind in KINDS if kind.operation}
+
+
+def _table_statements(metadata: MetaData) -> list[str]:
+    """What ``create_all`` would send, without CONCURRENTLY, which needs no transaction."""
+    found: list[str] = []
+
+    def collect(element: Any, *_: Any, **__: Any) -> None:
+        found.append(re.sub(r"\bINDEX CONCURRENTLY\b", "INDEX", sql.compiled(element)))
+
+    metadata.create_all(create_mock_engine("postgresql+psycopg://", collect), checkfirst=False)
+    return found

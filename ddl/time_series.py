@@ -1,0 +1,156 @@
+"""Pending operations: what a server of a smaller edition cannot carry out is written down.
+
+On a server without the needed edition an operation writes its state into the table
+``pending_operations`` instead, and the readers take that table as the state of the database. So
+the same model gives the same revision on every edition, drift is seen on every edition, and a
+database that is converted to TimescaleDB later knows what it still has to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from ddl import privileges, sql
+from ddl.base import Key, Operation, State
+from ddl.edition import COMMUNITY, POSTGRESQL, detect, suffices
+
+PENDING = "pending_operations"
+
+CREATE_PENDING = f"""CREATE TABLE IF NOT EXISTS {PENDING} (
+    kind text NOT NULL,
+    relation text NOT NULL,
+    state jsonb NOT NULL,
+    PRIMARY KEY (kind, relation)
+)"""
+
+
+def forgotten(condition: str) -> list[str]:
+    """Delete pending operations; the table goes with its last row: an empty catalog has none."""
+    return [
+        f"""DO $pending$
+BEGIN
+    IF to_regclass({sql.literal(PENDING)}) IS NOT NULL THEN
+        DELETE FROM {PENDING} WHERE {condition};
+        IF NOT EXISTS (SELECT FROM {PENDING}) THEN
+            DROP TABLE {PENDING};
+        END IF;
+    END IF;
+END
+$pending$"""
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeSeriesState(State):
+    """A property of one relation; ``intervals`` names the fields that hold one."""
+
+    intervals: ClassVar[tuple[str, ...]] = ()
+
+    name: str = ""
+    schema: str = dataclasses.field(default=sql.DEFAULT_SCHEMA, kw_only=True)
+
+    @property
+    def relation(self) -> Key | None:
+        """The table or rollup it belongs to."""
+        return self.key
+
+    def recorded(self) -> dict[str, Any]:
+        """What a pending operation keeps of it."""
+        return dict(self.details())
+
+
+T = TypeVar("T", bound=TimeSeriesState)
+
+
+class TimeSeriesOperation(Operation[T]):
+    """An operation that only some editions can carry out; the others write it down.
+
+    A kind says the SQL for an edition that can, as for every operation, and, where a server
+    without it does something else meanwhile, ``substitute``.
+    """
+
+    requires: ClassVar[str] = COMMUNITY
+
+    def statements(self, edition: str = COMMUNITY) -> list[str]:
+        """The SQL for ``edition``."""
+        if suffices(edition, self.requires):
+            return super().statements(edition)
+        found = [*self.substitute(), *self.recorded()]
+        if self.before is None and self.grants:
+            found += privileges.statements(self.state.granted_as, self.state.schema, self.grants)
+        return found
+
+    def substitute(self) -> list[str]:
+        """What a server without the edition does instead."""
+        return []
+
+    def recorded(self) -> list[str]:
+        """Write the pending operation down, or take it back."""
+        state = self.state
+        if self.after is None:
+            return forgotten(f"(kind, relation) = ({sql.literal(state.kind)}, {regclass(state)})")
+        return record(state, state.recorded())
+
+
+def record(state: TimeSeriesState, values: Mapping[str, Any]) -> list[str]:
+    """Write a pending operation down, with intervals in the server's own spelling."""
+    pairs = []
+    for key, value in values.items():
+        spelled = "NULL" if value is None else sql.literal(str(value))
+        if isinstance(value, bool):
+            spelled = str(value).lower()
+        elif key in state.intervals and value is not None:
+            # As the information views have it.
+            spelled = f"({spelled}::interval)::text"
+        pairs.append(f"{sql.literal(key)}, {spelled}")
+    identity = f"{sql.literal(state.kind)}, {regclass(state)}"
+    return [
+        CREATE_PENDING,
+        (
+            f"INSERT INTO {PENDING} (kind, relation, state) VALUES ({identity},"
+            f" jsonb_build_object({', '.join(pairs)}))"
+            " ON CONFLICT (kind, relation) DO UPDATE SET state = excluded.state"
+        ),
+    ]
+
+
+def regclass(state: TimeSeriesState) -> str:
+    """The relation as an argument of TimescaleDB's functions."""
+    return sql.literal(f"{sql.ident(state.schema)}.{sql.ident(state.name)}")
+
+
+def scheduled(call: str, runs: bool) -> str:
+    """A statement with the call that adds a job, paused where it does not run."""
+    return f"SELECT {call}" if runs else f"SELECT alter_job({call}, scheduled => false)"
+
+
+def rows(connection: Connection, query: str, schemas: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a query over the information views; none where there is no TimescaleDB."""
+    if detect(connection) == POSTGRESQL:
+        return []
+    found = connection.execute(sa.text(query), {"schemas": list(schemas)}).mappings()
+    return [dict(row) for row in found]
+
+
+def pending(connection: Connection, kind: str, schemas: Sequence[str]) -> list[dict[str, Any]]:
+    """The pending operations of ``kind``, in whichever of ``schemas`` their table is."""
+    found: list[dict[str, Any]] = []
+    tables = sa.text(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = :pending AND n.nspname = ANY (CAST(:schemas AS name[]))"
+    )
+    where = {"pending": PENDING, "schemas": list(schemas)}
+    for schema in connection.scalars(tables, where).all():
+        query = sa.text(
+            "SELECT split_part(relation, '.', 1) AS schema, split_part(relation, '.', 2) AS name,"
+            f" state FROM {sql.ident(schema)}.{PENDING} WHERE kind = :kind"
+        )
+        for row in connection.execute(query, {"kind": kind}):
+            if row.schema in schemas:
+                found.append({"schema": row.schema, "name": row.name, **row.state})
+    return found

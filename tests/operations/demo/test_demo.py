@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,12 +24,6 @@ from tests.support.engines import engine_of
 from tests.support.plain_owner import plain_owner
 
 DEVICES = 60  # of each tenant: more than one gateway, not a whole batch
-
-
-@pytest.fixture
-def engine(seeded_database: str) -> Iterator[Engine]:
-    with engine_of(seeded_database) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -31,13 +30,6 @@ from tests.support.reference_data import (
     versions,
 )
 from tests.support.servers import DatabaseServer
-
-
-@pytest.fixture
-def engine(migrated_database: str) -> Iterator[Engine]:
-    with engine_of(migrated_database) as made:
-        yield made
-
 
 # --- tenants ---
 

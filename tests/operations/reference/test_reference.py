@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,13 +26,6 @@ from tests.support.reference_data import (
     read,
     versions,
 )
-
-
-@pytest.fixture
-def engine(migrated_database: str) -> Iterator[Engine]:
-    with engine_of(migrated_database) as made:
-        yield made
-
 
 # --- what there is ---
 

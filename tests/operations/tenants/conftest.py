@@ -1,21 +1,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
 
 from operations.demo import registration
 from operations.demo.tenant_data import TENANTS
-from tests.support.engines import engine_of
 from tests.support.tenant_rows import DEVICES
-
-
-@pytest.fixture
-def engine(seeded_database: str) -> Iterator[Engine]:
-    with engine_of(seeded_database) as engine:
-        yield engine
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_an_acceptance_without_a_complaint_is_reported(project: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [
-        ('from models import base\nop.execute("SELECT 1")', "imports models"),
+        ('from models.shared import base\nop.execute("SELECT 1")', "imports models"),
         ('op.get_bind().execute("SELECT 1")', "get_bind reads the database"),
         ('op.execute("ALTER TABLE sites ALTER name SET NOT NULL")', "adding-not-nullable-field"),
         ('op.execute("CREATE INDEX x ON sites (name)")', "require-concurrent-index-creation"),

@@ -23,6 +23,7 @@ from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.dependents import Dependents, dependents
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
+from ddl.kinds.grant import GrantState
 from ddl.mention import by_mention, late_functions
 from ddl.plan import Phase
 
@@ -61,7 +62,9 @@ class Comparison:
 
 def schemas_of(metadata: MetaData) -> list[str]:
     """Every schema that the models use, the default one included, sorted."""
-    named = {table.schema for table in metadata.tables.values() if table.schema}
+    # SQLAlchemy has no public list of sequences.
+    listed = [*metadata.tables.values(), *metadata._sequences.values()]
+    named = {item.schema for item in listed if item.schema}
     declared = Declared.on(metadata)
     for kind in KINDS:
         if kind.in_schema:
@@ -208,6 +211,11 @@ def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str,
     for kind in KINDS:
         if kind.relation:
             found.update(key[:2] for key in declared.of(kind.state))
+    # A sequence that comes with its column stands in no statement but GRANT.
+    for schema, on in declared.of(GrantState):
+        noun, _, name = on.partition(" ")
+        if noun == "sequence" and name:
+            found.add((schema, name))
     # Types and sequences come with tables.
     for match in _qualified(names).finditer("\n".join(table_statements)):
         if match["qualifier"]:
@@ -257,8 +265,11 @@ def declared_statements(
     pending = [state for state in mentioned if state not in early]
     for kind in kinds:
         if kind.create == Phase.TABLES:
+            # A function that a table needs may need a sequence.
+            sequences = [one for one in table_statements if one.startswith("CREATE SEQUENCE ")]
+            found += sequences
             found += _creations(by_mention(early), edition)
-            found += table_statements
+            found += [one for one in table_statements if one not in sequences]
         if kind.create > Phase.FUNCTIONS_OVER_TABLES and pending:
             found += _creations(by_mention(pending), edition)
             pending = []

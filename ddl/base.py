@@ -76,6 +76,14 @@ class State(ABC):
         return None
 
     @property
+    def part_of(self) -> Identity | None:
+        """The object with which this one comes and goes, although it is a relation itself.
+
+        Of such an object only a change is told, never that it is missing.
+        """
+        return None
+
+    @property
     def granted_as(self) -> str:
         """The object as GRANT names it: ``sites``, ``function uuid7()``; see ``grantable``."""
         raise TypeError(f"{self.kind} takes no grants")  # pragma: no cover - a kind's mistake

@@ -56,6 +56,7 @@ class Catalog:
             for kind in _RELATIONS
             for key, state in self.of(kind.state).items()
             if not (kind.name == "table" and excluded(key))
+            and not (state.part_of is not None and excluded(state.part_of[1][:2]))
         }
         return Catalog(
             state

@@ -63,6 +63,8 @@ def differences(target: Catalog, current: Catalog) -> list[Difference]:
             if want == have or (have is not None and want is None and not kind.dropped):
                 continue
             state: Any = want if want is not None else have
+            if state.part_of is not None and None in (want, have):
+                continue
             # A column of a missing table is no news; the table itself is.
             if state.relation in lone and not (kind.relation and key == _own(lone, state)):
                 continue

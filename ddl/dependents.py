@@ -26,10 +26,6 @@ WITH relations AS (
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN (VALUES {relkinds}) AS k (letter, kind) ON c.relkind = k.letter::"char"
      WHERE n.nspname = ANY (CAST(:schemas AS name[]))
-       -- The sequence of a serial column or an identity is a part of the column.
-       AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend o
-                 WHERE o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.refobjsubid > 0
-                   AND o.deptype IN ('a', 'i')))
 ), objects AS (
     SELECT 'pg_class'::regclass AS class, r.oid, r.kind, r.key FROM relations r
     UNION ALL
@@ -49,7 +45,8 @@ WITH relations AS (
       JOIN objects r ON r.class = d.refclassid AND r.oid = d.refobjid
       LEFT JOIN pg_attribute a ON r.kind = 'table' AND a.attrelid = r.oid
             AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
-     WHERE d.deptype IN ('n', 'a')
+     -- The sequence of a serial column is a part of the column, on which its default depends.
+     WHERE d.deptype IN ('n', 'a') AND o.kind <> 'sequence'
     UNION
     SELECT coalesce(own.kind, 'index'), coalesce(own.key, x.key), o.kind, o.key
       FROM pg_constraint f

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 PLAIN_KEY = re.compile(r"PRIMARY KEY \((?:\"[^\"]*\"|[^()\"])*\)")
 """The definition of a primary key that has nothing but columns."""
 
+_SERIAL = sa.text("""
+SELECT quote_literal(pg_get_serial_sequence(format('%I.%I', VARIADIC CAST(:table AS text[])),
+                                            :column))
+""")
+
 
 class Reflected:
     """What drops can be undone with; every table is looked up once."""
 
     def __init__(self, connection: Connection, current: Catalog) -> None:
+        self._connection = connection
         self._inspector = sa.inspect(connection)
         self._current = current
         self._columns: dict[Key, dict[str, Column[Any]]] = {}
@@ -44,7 +50,9 @@ class Reflected:
         column = self.columns(table)[name]
         default = self._column(table, name).default
         if default is not None and default.startswith("nextval("):
-            column.server_default = None
+            own = self._connection.scalar(_SERIAL, {"table": list(table), "column": name})
+            if default == f"nextval({own}::regclass)":
+                column.server_default = None
         return column
 
     def table(self, key: Key) -> Table:

@@ -287,7 +287,9 @@ class _Columns:
             plan.add(Phase.ALTER_COLUMNS, retype, makes=[("column", before.key)])
         modified: dict[str, Any] = {}
         if (after.default is not None) if undefault else before.default != after.default:
-            modified["modify_server_default"] = _default(model, after)
+            serial = model.server_default is None and before.default == after.default
+            kept = found.server_default if serial else _default(model, after)
+            modified["modify_server_default"] = kept
         if before.not_null != after.not_null:
             modified["modify_nullable"] = not after.not_null
         if before.comment != after.comment:

@@ -26,6 +26,7 @@ from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, found_
 from ddl.differences import lines
 from tests.ddl.case import (
     SETTINGS,
+    Declare,
     metadata_of,
     migration,
     rendered,
@@ -129,13 +130,15 @@ def models(metadata: MetaData) -> None:
     schema_grant("usage", on="public", to="r_app", metadata=metadata)
 
 
-def fixed(connection: Connection, statements: str, *expected: str) -> None:
+def fixed(
+    connection: Connection, statements: str, *expected: str, declare: Declare = models
+) -> None:
     """``statements`` must be told by exactly the lines ``expected``, be undone by the upgrade,
     and be there again after the downgrade."""
     start = snapshot_of(connection)
     connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
     changed = snapshot_of(connection)
-    script = migration(connection, metadata_of(models))
+    script = migration(connection, metadata_of(declare))
     found = [" ".join(line.split()) for line in lines(found_by(script))]
     assert found == list(expected)
 

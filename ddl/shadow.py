@@ -263,6 +263,8 @@ def declared_statements(
     early = [one for one in mentioned if isinstance(one, FunctionState) and one.name not in late]
     found: list[str] = []
     pending = [state for state in mentioned if state not in early]
+    views = {state.relation for state in pending}
+    waiting: list[State] = []
     for kind in kinds:
         if kind.create == Phase.TABLES:
             # A function that a table needs may need a sequence.
@@ -271,10 +273,14 @@ def declared_statements(
             found += _creations(by_mention(early), edition)
             found += [one for one in table_statements if one not in sequences]
         if kind.create > Phase.FUNCTIONS_OVER_TABLES and pending:
-            found += _creations(by_mention(pending), edition)
+            # What serves a view, such as its indexes, waits for it.
+            found += _creations([*by_mention(pending), *waiting], edition)
             pending = []
         if not kind.by_mention:
             states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
+            if pending:
+                waiting += [state for state in states if state.relation in views]
+                states = [state for state in states if state.relation not in views]
             found += _creations(by_mention(states) if kind.relation else states, edition)
     return found
 

@@ -28,6 +28,7 @@ from ddl.kinds import (
     grant,
     hypertable,
     index,
+    materialized_view,
     policy,
     refresh_policy,
     retention_policy,
@@ -43,6 +44,7 @@ from ddl.kinds.columnstore import Columnstore
 from ddl.kinds.function import Function
 from ddl.kinds.grant import Grant, schema_grant
 from ddl.kinds.hypertable import Hypertable
+from ddl.kinds.materialized_view import MaterializedView
 from ddl.kinds.policy import Policy
 from ddl.kinds.refresh_policy import RefreshPolicy
 from ddl.kinds.retention_policy import RetentionPolicy
@@ -57,6 +59,7 @@ __all__ = [
     "Function",
     "Grant",
     "Hypertable",
+    "MaterializedView",
     "Policy",
     "RefreshPolicy",
     "RetentionPolicy",
@@ -79,6 +82,7 @@ KINDS: tuple[Kind[Any], ...] = (
     row_level_security.KIND,
     policy.KIND,
     view.KIND,
+    materialized_view.KIND,
     hypertable.KIND,
     columnstore.KIND,
     retention_policy.KIND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, Table
 
 from ddl import sql
 from ddl.base import Key
+from ddl.types import SqlType
 
 if TYPE_CHECKING:
     from ddl.catalog import Catalog
@@ -41,7 +43,13 @@ class Reflected:
     def columns(self, table: Key) -> dict[str, Column[Any]]:
         """The columns of a table by name, in their order."""
         if table not in self._columns:
-            listed = self._inspector.get_columns(table[1], schema=table[0])
+            with warnings.catch_warnings():
+                # What SQLAlchemy does not recognize comes back by its SQL.
+                warnings.simplefilter("ignore", sa.exc.SAWarning)
+                listed = self._inspector.get_columns(table[1], schema=table[0])
+            for info in listed:
+                if isinstance(info["type"], sa.types.NullType):
+                    info["type"] = SqlType(self._column(table, info["name"]).type)
             self._columns[table] = {info["name"]: _column(info) for info in listed}
         return self._columns[table]
 

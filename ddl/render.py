@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from alembic.autogenerate import render
+from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import ClauseElement, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.types import TypeEngine
 
-from ddl import sql
+from ddl import sql, types
 
 
 class FaithfulImpl(PostgresqlImpl):
@@ -35,6 +37,12 @@ class FaithfulImpl(PostgresqlImpl):
         if self.dialect.paramstyle in ("format", "pyformat"):
             text = text.replace("%%", "%")
         return text if is_index else sql.escaped(text)
+
+    def render_type(self, type_: TypeEngine[Any], autogen_context: AutogenContext) -> Any:
+        """A type of a project by its SQL, since a revision must not import it."""
+        if types.is_foreign(type_):
+            return f"op.sql_type({type_.compile(dialect=self.dialect)!r})"
+        return super().render_type(type_, autogen_context)
 
 
 def _complete(kind: type[Any], *names: str) -> None:

@@ -12,7 +12,7 @@ from alembic import util
 from alembic.operations import Operations, ops
 from sqlalchemy import Column, Connection
 
-from ddl import sql
+from ddl import sql, types
 from ddl.base import Alteration, Identity, Key, State
 from ddl.changes import Changes
 from ddl.kind import Kind
@@ -244,7 +244,9 @@ class _Columns:
             plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
         for name in [one.name for one in self.model if one.name not in before.keys() - again]:
             add = ops.AddColumnOp.from_column_and_tablename(
-                self.schema, self.table[1], self.model[name]
+                self.schema,
+                self.table[1],
+                types.found_by_revisions(self.model[name], after[name].type),
             )
             plan.add(Phase.ADD_COLUMNS, add, makes=[("column", (*self.table, name))])
         for name in sorted((before.keys() & after.keys()) - again):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from alembic import util
 from alembic.operations import Operations, ops
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection
 from sqlalchemy.schema import sort_tables_and_constraints
 
-from ddl import sql
+from ddl import sql, types
 from ddl.base import Alteration, Identity, Key, State
 from ddl.changes import Changes
 from ddl.kind import Kind, always
@@ -177,12 +177,23 @@ def _create(changes: Changes, plan: Plan, created: set[Key]) -> None:
         key = (table.schema or sql.DEFAULT_SCHEMA, table.name)
         later = {sql.constraint_name(one) for one in table.constraints if one in circular}
         create = ops.CreateTableOp.from_table(table)
-        create.columns = [item for item in create.columns if item not in circular]
+        create.columns = [
+            _found_by_revisions(changes, key, item)
+            for item in create.columns
+            if item not in circular
+        ]
         parts: list[Identity] = [("table", key)]
         for name in ("column", "constraint"):
             found = changes.parts(name, key, changes.target)
             parts += [(name, one.key) for one in found if one.key[2] not in later]
         plan.add(Phase.TABLES, create, makes=parts, relation=key)
+
+
+def _found_by_revisions(changes: Changes, table: Key, item: Any) -> Any:
+    if not isinstance(item, Column):
+        return item
+    state: Any = changes.target.get(("column", (*table, item.name)))
+    return types.found_by_revisions(item, state.type)
 
 
 def _alter(plan: Plan, before: TableState, after: TableState) -> None:

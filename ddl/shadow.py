@@ -91,8 +91,10 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
     late = _late(metadata, tables)
     current = read_global(connection)
     with _savepoint(connection):
+        _build_database(connection, metadata, edition)
         declared = declared_statements(metadata, tables, late, edition)
-        _build(connection, declared, names, _known(metadata, tables, names))
+        known = _known(metadata, tables, names) - _of_extensions(connection, schemas)
+        _build(connection, declared, names, known)
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
@@ -142,6 +144,36 @@ def _savepoint(connection: Connection) -> Iterator[None]:
         yield
     finally:
         savepoint.rollback()
+
+
+def _build_database(connection: Connection, metadata: MetaData, edition: str) -> None:
+    """Create what belongs to the database as a whole, as a revision would."""
+    declared = Declared.on(metadata)
+    found: list[str] = []
+    for kind in sorted(KINDS, key=lambda kind: kind.create):
+        if not kind.in_schema:
+            states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
+            found += _creations(states, edition)
+    if found:
+        _execute(connection, [f"SET LOCAL search_path = {sql.DEFAULT_SCHEMA}", *found])
+
+
+def _of_extensions(connection: Connection, schemas: Sequence[str]) -> set[Key]:
+    """What extensions keep in the models' own schemas: it has no shadow."""
+    rows = connection.execute(_OF_EXTENSIONS, {"schemas": list(schemas)})
+    return {(row.schema, row.name) for row in rows}
+
+
+_OF_EXTENSIONS = sa.text("""
+SELECT n.nspname AS schema, o.name
+  FROM (SELECT 'pg_type'::regclass, oid, typname, typnamespace FROM pg_type
+        UNION ALL SELECT 'pg_proc'::regclass, oid, proname, pronamespace FROM pg_proc
+        UNION ALL SELECT 'pg_class'::regclass, oid, relname, relnamespace FROM pg_class)
+       AS o (class, oid, name, namespace)
+  JOIN pg_namespace n ON n.oid = o.namespace
+  JOIN pg_depend e ON e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e'
+ WHERE n.nspname = ANY (CAST(:schemas AS name[]))
+""")
 
 
 def _build(
@@ -254,7 +286,7 @@ def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:
 def declared_statements(
     metadata: MetaData, table_statements: Sequence[str], late: set[str], edition: str
 ) -> list[str]:
-    """The SQL that creates all that the models declare, in an order that works."""
+    """The SQL that creates all that the models declare in schemas, in an order that works."""
     declared = Declared.on(metadata)
     kinds = sorted(KINDS, key=lambda kind: kind.create)
     mentioned = [
@@ -276,7 +308,7 @@ def declared_statements(
             # What serves a view, such as its indexes, waits for it.
             found += _creations([*by_mention(pending), *waiting], edition)
             pending = []
-        if not kind.by_mention:
+        if kind.in_schema and not kind.by_mention:
             states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
             if pending:
                 waiting += [state for state in states if state.relation in views]

@@ -39,6 +39,14 @@ class Changes:
             for table in metadata.tables.values()
         }
         self.kinds = kinds
+        self.provided: set[Identity] = {
+            identity
+            for kind in kinds
+            if kind.provides is not None
+            for state in self.declared.of(kind.state).values()
+            for identity in kind.provides(state)
+        }
+        """What comes along with the creation of something else."""
         self.recreated: set[Identity] = set()
         """Objects of both sides that must go and come back."""
         self.in_the_way: set[Identity] = set()
@@ -116,7 +124,8 @@ class Changes:
         gone = before.keys() - after.keys() if kind.dropped else set()
         for key in sorted(gone | again, reverse=True):
             plan.add(kind.drop, operation(before[key], None), removes=[(kind.name, key)])
-        for key in sorted((after.keys() - before.keys()) | again):
+        new = {key for key in after.keys() - before.keys() if (kind.name, key) not in self.provided}
+        for key in sorted(new | again):
             self._make(plan, kind, operation(None, self.spelled(after[key])), key)
         for key in sorted(set(self.changed(kind.state)) - again):
             self._make(plan, kind, operation(before[key], self.spelled(after[key])), key)

@@ -55,6 +55,8 @@ class Kind(Generic[S]):
     """False for what TimescaleDB alone has; elsewhere its operations are pending."""
     dropped: bool = True
     """False for what others may use, too: it is created where it is missing, and stays."""
+    provides: Callable[[S], Iterable[Identity]] | None = None
+    """What its creation makes along: no operation of their own creates these."""
     compare: Callable[[Changes, Plan, Kind[Any]], None] | None = None
     """Adds the operations to the plan; None where :meth:`Changes.compare` does."""
     seeds: Callable[[Changes, Kind[Any]], Iterable[Identity]] | None = None

@@ -403,6 +403,8 @@ def _run(operations: Operations, operation: Operation[Any]) -> None:
 
 
 @renderers.dispatch_for(Operation)
-def _render(_: AutogenContext, operation: Operation[Any]) -> str:
+def _render(_: AutogenContext, operation: Operation[Any]) -> str | list[str]:
+    if operation.after is None and not operation.statements():
+        return []  # what stays needs no line
     positional, keywords = operation.arguments()
     return source.call(operation.verb, positional, keywords)

@@ -24,6 +24,7 @@ from ddl.kinds import (
     column,
     columnstore,
     constraint,
+    extension,
     function,
     grant,
     hypertable,
@@ -41,6 +42,7 @@ from ddl.kinds import (
     view,
 )
 from ddl.kinds.columnstore import Columnstore
+from ddl.kinds.extension import Extension
 from ddl.kinds.function import Function
 from ddl.kinds.grant import Grant, schema_grant
 from ddl.kinds.hypertable import Hypertable
@@ -56,6 +58,7 @@ from ddl.kinds.view import View
 __all__ = [
     "KINDS",
     "Columnstore",
+    "Extension",
     "Function",
     "Grant",
     "Hypertable",
@@ -71,6 +74,7 @@ __all__ = [
 ]
 
 KINDS: tuple[Kind[Any], ...] = (
+    extension.KIND,
     schema.KIND,
     table.KIND,
     column.KIND,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from database import console, roles
 from database.console import Progress
@@ -16,6 +16,7 @@ from database.migration import history
 from database.settings import Settings
 from ddl import pending_operations
 from ddl.edition import Edition, available, detect
+from ddl.kinds.extension import missing as missing_extensions
 from ddl.sql import ident, send
 
 LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough
@@ -104,13 +105,14 @@ def _holder(connection: Connection) -> str:
     )
 
 
-def prepare(connection: Connection, progress: Progress) -> None:
+def prepare(connection: Connection, metadata: MetaData, progress: Progress) -> None:
     """Roles, extension and schema_history; each is left alone where it exists.
 
     Raises:
-        PreparationError: names every right that the connected role lacks.
+        PreparationError: names every right that the connected role lacks, and every extension of
+            the models that it cannot have.
     """
-    _check_rights(connection)
+    _check_rights(connection, metadata)
     connection.commit()
     with connection.begin():
         for statement in roles.creation():
@@ -139,7 +141,7 @@ SELECT current_user AS role, current_database() AS database, pg_get_userbyid(d.d
 """)
 
 
-def _check_rights(connection: Connection) -> None:
+def _check_rights(connection: Connection, metadata: MetaData) -> None:
     row = connection.execute(_RIGHTS).one()
     missing = []
     if not row.owns:
@@ -152,6 +154,7 @@ def _check_rights(connection: Connection) -> None:
     if not row.may_create_in_public:
         missing.append("CREATE in schema public (GRANT CREATE ON SCHEMA public)")
     missing += roles.missing_rights(connection)
+    missing += missing_extensions(connection, metadata)
     if missing:
         raise PreparationError(
             f"role {row.role} cannot migrate database {row.database}; nothing was changed; it "

@@ -235,7 +235,7 @@ class Runner:
         driver.add_notice_handler(lambda notice: self.progress.warning(notice.message_primary))
         with preparation.exclusive(connection, self.settings):
             if not self.goes_down:
-                preparation.prepare(connection, self.progress)
+                preparation.prepare(connection, self.metadata, self.progress)
             self.edition = checks.edition_of(connection)
             self._left_out = pending_operations.skipped(connection)
             connection.commit()

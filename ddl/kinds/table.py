@@ -178,7 +178,7 @@ def _create(changes: Changes, plan: Plan, created: set[Key]) -> None:
         later = {sql.constraint_name(one) for one in table.constraints if one in circular}
         create = ops.CreateTableOp.from_table(table)
         create.columns = [
-            _found_by_revisions(changes, key, item)
+            _as_column(changes, key, item) if isinstance(item, Column) else item
             for item in create.columns
             if item not in circular
         ]
@@ -189,11 +189,15 @@ def _create(changes: Changes, plan: Plan, created: set[Key]) -> None:
         plan.add(Phase.TABLES, create, makes=parts, relation=key)
 
 
-def _found_by_revisions(changes: Changes, table: Key, item: Any) -> Any:
-    if not isinstance(item, Column):
-        return item
-    state: Any = changes.target.get(("column", (*table, item.name)))
-    return types.found_by_revisions(item, state.type)
+def _as_column(changes: Changes, table: Key, column: Column[Any]) -> Column[Any]:
+    """A column of the model with all that the revision must say."""
+    state: Any = changes.target.get(("column", (*table, column.name)))
+    found = types.found_by_revisions(column, state.type)
+    if isinstance(column.default, sa.Sequence) and state.default is state.identity is None:
+        # Written without its Sequence, SQLAlchemy would make the key serial.
+        found = found._copy()
+        found.autoincrement = False
+    return found
 
 
 def _alter(plan: Plan, before: TableState, after: TableState) -> None:

@@ -204,6 +204,21 @@ def test_column_and_table_come_back_with_the_default_of_a_sequence(engine: Engin
     Case(before, after).walk(engine)
 
 
+@pytest.mark.parametrize("of_server", [False, True])
+def test_key_that_a_sequence_numbers(engine: Engine, of_server: bool) -> None:
+    def after(metadata: MetaData) -> None:
+        numbers = Sequence("order_no", metadata=metadata)
+        default = numbers.next_value() if of_server else None
+        Table(
+            "items",
+            metadata,
+            Column("id", Integer, numbers, server_default=default, primary_key=True),
+            Column("a", Text),
+        )
+
+    Case(nothing, after).walk(engine)
+
+
 # --- sequences that columns own ---
 
 

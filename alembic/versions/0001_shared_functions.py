@@ -14,10 +14,7 @@ def upgrade() -> None:
     op.create_schema("timeseries")
     op.revoke("schema public", {"PUBLIC": "usage"})
     op.create_function(
-        "check_status_transition",
-        returns="trigger",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "check_status_transition", returns="trigger", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "declare\n"
             "  step text := old.status || ' > ' || new.status;\n"
@@ -36,22 +33,13 @@ def upgrade() -> None:
         comment="Trigger: rejects status transitions that are not in its arguments.",
     )
     op.create_function(
-        "current_tenant",
-        returns="uuid",
-        language="sql",
-        volatility="stable",
-        parallel="safe",
+        "current_tenant", returns="uuid", language="sql", volatility="stable", parallel="safe",
         body="RETURN nullif(current_setting('app.tenant_id', true), '')::uuid",
         comment="The tenant of the current transaction, or NULL. Nothing else reads the setting.",
-        grants={
-            "fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "execute"
-        },
+        grants={"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "execute"},
     )
     op.create_function(
-        "notify_tenants",
-        returns="trigger",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "notify_tenants", returns="trigger", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "declare\n"
             "  changed text := 'select distinct tenant_id from new_rows';\n"
@@ -76,10 +64,7 @@ def upgrade() -> None:
         comment="Trigger: NOTIFY the given channel with each tenant whose rows changed in the given columns.",
     )
     op.create_function(
-        "reject_system_row_change",
-        returns="trigger",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "reject_system_row_change", returns="trigger", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "begin\n"
             "  if pg_has_role(current_user, 'fleet_app', 'usage')\n"
@@ -98,38 +83,29 @@ def upgrade() -> None:
         comment="Trigger: rejects changes by tenants to rows that its condition selects.",
     )
     op.create_function(
-        "set_updated_at",
-        returns="trigger",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
-        body=("begin\n  new.updated_at := now();\n  return new;\nend"),
+        "set_updated_at", returns="trigger", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
+        body=(
+            "begin\n"
+            "  new.updated_at := now();\n"
+            "  return new;\n"
+            "end"
+        ),
         comment="Trigger: sets updated_at to the time of the transaction.",
     )
     op.create_function(
-        "uuid7",
-        returns="uuid",
-        language="sql",
-        parallel="safe",
+        "uuid7", returns="uuid", language="sql", parallel="safe",
         body="RETURN (overlay(lpad(to_hex(floor(extract(epoch FROM clock_timestamp()) * 4096000)::bigint), 15, '0')"
-        " placing '7' FROM 13 FOR 0) || right(gen_random_uuid()::text, 17))::uuid",
+            " placing '7' FROM 13 FOR 0) || right(gen_random_uuid()::text, 17))::uuid",
         comment="A new time-ordered id, UUID version 7, on every supported server.",
-        grants={
-            "fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "execute"
-        },
+        grants={"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "execute"},
     )
-    op.grant(
-        "schema public",
-        {"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "usage"},
-    )
+    op.grant("schema public", {"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "usage"})
     op.grant("schema timeseries", {"fleet_ingest, fleet_operator, fleet_operator_read": "usage"})
 
 
 def downgrade() -> None:
     op.revoke("schema timeseries", {"fleet_ingest, fleet_operator, fleet_operator_read": "usage"})
-    op.revoke(
-        "schema public",
-        {"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "usage"},
-    )
+    op.revoke("schema public", {"fleet_app, fleet_auth, fleet_ingest, fleet_operator, fleet_operator_read": "usage"})
     op.drop_function("uuid7")
     op.drop_function("set_updated_at")
     op.drop_function("reject_system_row_change")

@@ -12,10 +12,7 @@ down_revision = "0011"
 
 def upgrade() -> None:
     op.create_function(
-        "copy_device_templates",
-        "tenant uuid, fresh text[]",
-        returns="bigint",
-        language="plpgsql",
+        "copy_device_templates", "tenant uuid, fresh text[]", returns="bigint", language="plpgsql",
         settings="search_path=pg_catalog, pg_temp",
         body=(
             "declare\n"
@@ -102,15 +99,12 @@ def upgrade() -> None:
             "end"
         ),
         comment="Part of sync_tenant(): copies the built-in device templates and their parts whose keys are in fresh;"
-        " returns the number of rows.",
+            " returns the number of rows.",
         grants={"fleet_operator": "execute"},
     )
     op.create_function(
-        "provision_tenant",
-        "slug text, name text, owner_user_id uuid, tier_id text",
-        returns="uuid",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "provision_tenant", "slug text, name text, owner_user_id uuid, tier_id text", returns="uuid",
+        language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "declare\n"
             "  made uuid;\n"
@@ -143,11 +137,7 @@ def upgrade() -> None:
         grants={"fleet_operator": "execute"},
     )
     op.create_function(
-        "sync_tenant",
-        "tenant uuid",
-        returns="bigint",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "sync_tenant", "tenant uuid", returns="bigint", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "declare\n"
             "  platform constant uuid := '00000000-0000-0000-0000-000000000000';\n"
@@ -232,7 +222,7 @@ def upgrade() -> None:
             "end"
         ),
         comment="Copies the built-in rows that a tenant never had; overwrites and restores nothing. Returns the number"
-        " of rows added, 0 when called again.",
+            " of rows added, 0 when called again.",
         grants={"fleet_operator": "execute"},
     )
 

@@ -15,47 +15,25 @@ def upgrade() -> None:
     op.create_table(
         "tag_values",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "ts",
-            sa.TIMESTAMP(timezone=True),
-            nullable=False,
-            comment="When it was sampled, according to the source.",
-        ),
+        sa.Column("ts", sa.TIMESTAMP(timezone=True), nullable=False,
+            comment="When it was sampled, according to the source."),
         sa.Column("tag_id", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "connection_id", sa.Uuid(), nullable=False, comment="The data source at the time."
-        ),
-        sa.Column(
-            "quality", sa.Integer(), nullable=True, comment="Status code of the driver; 0 is good."
-        ),
+        sa.Column("connection_id", sa.Uuid(), nullable=False, comment="The data source at the time."),
+        sa.Column("quality", sa.Integer(), nullable=True, comment="Status code of the driver; 0 is good."),
         sa.Column("v_num", sa.Double(), nullable=True, comment="The value, if it is a number."),
         sa.Column("v_text", sa.Text(), nullable=True),
         sa.Column("v_bool", sa.Boolean(), nullable=True),
-        sa.Column(
-            "v_json",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
-            comment="Arrays and structures.",
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(v_json) <> 'null'", name=op.f("ck_tag_values_v_json_value")
-        ),
-        sa.CheckConstraint(
-            "num_nonnulls(v_num, v_text, v_bool, v_json) <= 1", name=op.f("ck_tag_values_one_value")
-        ),
+        sa.Column("v_json", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True,
+            comment="Arrays and structures."),
+        sa.CheckConstraint("jsonb_typeof(v_json) <> 'null'", name=op.f("ck_tag_values_v_json_value")),
+        sa.CheckConstraint("num_nonnulls(v_num, v_text, v_bool, v_json) <= 1", name=op.f("ck_tag_values_one_value")),
         sa.PrimaryKeyConstraint("tenant_id", "tag_id", "ts", name=op.f("pk_tag_values")),
         schema="timeseries",
         comment="Samples of tags; each row has a value of one type.",
     )
-    op.create_hypertable(
-        "tag_values", time_column="ts", chunk_interval="1 day", schema="timeseries"
-    )
+    op.create_hypertable("tag_values", time_column="ts", chunk_interval="1 day", schema="timeseries")
     op.create_columnstore(
-        "tag_values",
-        segmentby="tenant_id,tag_id",
-        orderby="ts DESC",
-        after="7 days",
-        schema="timeseries",
+        "tag_values", segmentby="tenant_id,tag_id", orderby="ts DESC", after="7 days", schema="timeseries",
     )
     op.create_retention_policy("tag_values", drop_after="30 days", schema="timeseries")
     op.create_view(
@@ -70,9 +48,7 @@ def upgrade() -> None:
         grants={"fleet_app": "insert, select"},
     )
     op.grant(
-        "tag_values",
-        {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
-        schema="timeseries",
+        "tag_values", {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"}, schema="timeseries",
     )
     op.create_rollup(
         "tag_values_hourly",
@@ -83,26 +59,16 @@ def upgrade() -> None:
             " WHERE abs(v_num) <= 1e100\n"
             " GROUP BY 1, 2, 3"
         ),
-        materialized_only=False,
-        comment="Numeric samples of tags by hour.",
-        grants={"fleet_operator, fleet_operator_read": "select"},
-        schema="timeseries",
+        materialized_only=False, comment="Numeric samples of tags by hour.",
+        grants={"fleet_operator, fleet_operator_read": "select"}, schema="timeseries",
     )
     op.create_columnstore(
-        "tag_values_hourly",
-        segmentby="tenant_id,tag_id",
-        orderby="bucket DESC",
-        after="30 days",
-        rollup=True,
+        "tag_values_hourly", segmentby="tenant_id,tag_id", orderby="bucket DESC", after="30 days", rollup=True,
         schema="timeseries",
     )
     op.create_retention_policy("tag_values_hourly", drop_after="1 year", schema="timeseries")
     op.create_refresh_policy(
-        "tag_values_hourly",
-        start_offset="3 days",
-        end_offset="1 hour",
-        every="30 minutes",
-        schema="timeseries",
+        "tag_values_hourly", start_offset="3 days", end_offset="1 hour", every="30 minutes", schema="timeseries",
     )
     op.create_view(
         "tag_values_hourly",
@@ -111,8 +77,7 @@ def upgrade() -> None:
             "  FROM timeseries.tag_values_hourly\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
-        comment="Numeric samples of tags by hour. Only rows of the current tenant.",
-        grants={"fleet_app": "select"},
+        comment="Numeric samples of tags by hour. Only rows of the current tenant.", grants={"fleet_app": "select"},
     )
 
 

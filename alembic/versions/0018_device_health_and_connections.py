@@ -15,63 +15,29 @@ def upgrade() -> None:
     op.create_table(
         "device_connection_events",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "ts",
-            sa.TIMESTAMP(timezone=True),
-            nullable=False,
-            comment="When it happened, according to the broker.",
-        ),
+        sa.Column("ts", sa.TIMESTAMP(timezone=True), nullable=False,
+            comment="When it happened, according to the broker."),
         sa.Column("device_id", sa.Text(), nullable=False),
-        sa.Column(
-            "seq",
-            sa.BigInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Distinguishes events of the same moment.",
-        ),
-        sa.Column(
-            "event",
-            sa.Text(),
-            nullable=False,
-            comment="connection_lost: without a disconnect message.",
-        ),
-        sa.Column(
-            "details",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-            comment="Reason, address, protocol, as reported by the broker.",
-        ),
-        sa.CheckConstraint(
-            "device_id <> ''", name=op.f("ck_device_connection_events_device_id_not_empty")
-        ),
-        sa.CheckConstraint(
-            "event IN ('connected', 'disconnected', 'connection_lost')",
-            name=op.f("ck_device_connection_events_event"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(details) = 'object'",
-            name=op.f("ck_device_connection_events_details_object"),
-        ),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "device_id", "ts", "seq", name=op.f("pk_device_connection_events")
-        ),
+        sa.Column("seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False,
+            comment="Distinguishes events of the same moment."),
+        sa.Column("event", sa.Text(), nullable=False, comment="connection_lost: without a disconnect message."),
+        sa.Column("details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"), nullable=False,
+            comment="Reason, address, protocol, as reported by the broker."),
+        sa.CheckConstraint("device_id <> ''", name=op.f("ck_device_connection_events_device_id_not_empty")),
+        sa.CheckConstraint("event IN ('connected', 'disconnected', 'connection_lost')",
+            name=op.f("ck_device_connection_events_event")),
+        sa.CheckConstraint("jsonb_typeof(details) = 'object'", name=op.f("ck_device_connection_events_details_object")),
+        sa.PrimaryKeyConstraint("tenant_id", "device_id", "ts", "seq", name=op.f("pk_device_connection_events")),
         schema="timeseries",
         comment="Connects and disconnects of devices.",
     )
-    op.create_hypertable(
-        "device_connection_events", time_column="ts", chunk_interval="7 days", schema="timeseries"
-    )
+    op.create_hypertable("device_connection_events", time_column="ts", chunk_interval="7 days", schema="timeseries")
     op.create_columnstore(
-        "device_connection_events",
-        segmentby="tenant_id",
-        orderby="device_id,ts DESC,seq",
-        after="7 days",
+        "device_connection_events", segmentby="tenant_id", orderby="device_id,ts DESC,seq", after="7 days",
         schema="timeseries",
     )
-    op.create_retention_policy(
-        "device_connection_events", drop_after="90 days", schema="timeseries"
-    )
+    op.create_retention_policy("device_connection_events", drop_after="90 days", schema="timeseries")
     op.create_view(
         "device_connection_events",
         (
@@ -79,47 +45,28 @@ def upgrade() -> None:
             "  FROM timeseries.device_connection_events\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
-        check_option="cascaded",
-        comment="Connects and disconnects of devices. Only rows of the current tenant.",
+        check_option="cascaded", comment="Connects and disconnects of devices. Only rows of the current tenant.",
         grants={"fleet_app": "insert, select"},
     )
     op.grant(
-        "device_connection_events",
-        {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
+        "device_connection_events", {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
         schema="timeseries",
     )
 
     op.create_table(
         "device_health_telemetry",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "ts",
-            sa.TIMESTAMP(timezone=True),
-            nullable=False,
-            comment="When it was measured, according to the device.",
-        ),
+        sa.Column("ts", sa.TIMESTAMP(timezone=True), nullable=False,
+            comment="When it was measured, according to the device."),
         sa.Column("device_id", sa.Text(), nullable=False),
         sa.Column("rssi", sa.Integer(), nullable=True, comment="Signal strength, dBm."),
-        sa.Column(
-            "rsrp", sa.Integer(), nullable=True, comment="Power of LTE reference signals, dBm."
-        ),
-        sa.Column(
-            "rsrq", sa.Integer(), nullable=True, comment="Quality of LTE reference signals, dB."
-        ),
-        sa.Column(
-            "sinr", sa.Integer(), nullable=True, comment="Signal to interference and noise, dB."
-        ),
-        sa.Column(
-            "signal_quality",
-            sa.Integer(),
-            nullable=True,
-            comment="Percent, according to the modem.",
-        ),
+        sa.Column("rsrp", sa.Integer(), nullable=True, comment="Power of LTE reference signals, dBm."),
+        sa.Column("rsrq", sa.Integer(), nullable=True, comment="Quality of LTE reference signals, dB."),
+        sa.Column("sinr", sa.Integer(), nullable=True, comment="Signal to interference and noise, dB."),
+        sa.Column("signal_quality", sa.Integer(), nullable=True, comment="Percent, according to the modem."),
         sa.Column("network_type", sa.Text(), nullable=True, comment="LTE, NB-IoT, Wi-Fi, ..."),
         sa.Column("cell_id", sa.Text(), nullable=True),
-        sa.Column(
-            "mcc_mnc", sa.Text(), nullable=True, comment="Country and network of the carrier."
-        ),
+        sa.Column("mcc_mnc", sa.Text(), nullable=True, comment="Country and network of the carrier."),
         sa.Column("battery_pct", sa.Integer(), nullable=True),
         sa.Column("battery_voltage", sa.Double(), nullable=True, comment="Volts."),
         sa.Column("power_source", sa.Text(), nullable=True),
@@ -128,51 +75,27 @@ def upgrade() -> None:
         sa.Column("memory_used_pct", sa.Integer(), nullable=True),
         sa.Column("storage_used_pct", sa.Integer(), nullable=True),
         sa.Column("uptime_seconds", sa.BigInteger(), nullable=True),
-        sa.Column(
-            "reboot_count", sa.BigInteger(), nullable=True, comment="Since it was manufactured."
-        ),
+        sa.Column("reboot_count", sa.BigInteger(), nullable=True, comment="Since it was manufactured."),
         sa.Column("error_count", sa.BigInteger(), nullable=True, comment="Since the last reboot."),
-        sa.Column(
-            "data_tx_bytes", sa.BigInteger(), nullable=True, comment="Sent since the last reboot."
-        ),
+        sa.Column("data_tx_bytes", sa.BigInteger(), nullable=True, comment="Sent since the last reboot."),
         sa.Column("data_rx_bytes", sa.BigInteger(), nullable=True, comment="Received since then."),
-        sa.Column(
-            "data_session_bytes",
-            sa.BigInteger(),
-            nullable=True,
-            comment="Sent and received in the current session.",
-        ),
+        sa.Column("data_session_bytes", sa.BigInteger(), nullable=True,
+            comment="Sent and received in the current session."),
         sa.Column("gps_lat", sa.Double(), nullable=True, comment="Degrees, WGS 84."),
         sa.Column("gps_lon", sa.Double(), nullable=True, comment="Degrees, WGS 84."),
         sa.Column("gps_accuracy_m", sa.Double(), nullable=True, comment="Metres."),
         sa.Column("gps_fix", sa.Boolean(), nullable=True),
-        sa.Column(
-            "extra",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-            comment="Other values that the device reports.",
-        ),
-        sa.CheckConstraint(
-            "device_id <> ''", name=op.f("ck_device_health_telemetry_device_id_not_empty")
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(extra) = 'object'", name=op.f("ck_device_health_telemetry_extra_object")
-        ),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "device_id", "ts", name=op.f("pk_device_health_telemetry")
-        ),
+        sa.Column("extra", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"), nullable=False, comment="Other values that the device reports."),
+        sa.CheckConstraint("device_id <> ''", name=op.f("ck_device_health_telemetry_device_id_not_empty")),
+        sa.CheckConstraint("jsonb_typeof(extra) = 'object'", name=op.f("ck_device_health_telemetry_extra_object")),
+        sa.PrimaryKeyConstraint("tenant_id", "device_id", "ts", name=op.f("pk_device_health_telemetry")),
         schema="timeseries",
         comment="Radio, power and position of devices.",
     )
-    op.create_hypertable(
-        "device_health_telemetry", time_column="ts", chunk_interval="1 day", schema="timeseries"
-    )
+    op.create_hypertable("device_health_telemetry", time_column="ts", chunk_interval="1 day", schema="timeseries")
     op.create_columnstore(
-        "device_health_telemetry",
-        segmentby="tenant_id,device_id",
-        orderby="ts DESC",
-        after="7 days",
+        "device_health_telemetry", segmentby="tenant_id,device_id", orderby="ts DESC", after="7 days",
         schema="timeseries",
     )
     op.create_retention_policy("device_health_telemetry", drop_after="90 days", schema="timeseries")
@@ -183,13 +106,11 @@ def upgrade() -> None:
             "  FROM timeseries.device_health_telemetry\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
-        check_option="cascaded",
-        comment="Radio, power and position of devices. Only rows of the current tenant.",
+        check_option="cascaded", comment="Radio, power and position of devices. Only rows of the current tenant.",
         grants={"fleet_app": "insert, select"},
     )
     op.grant(
-        "device_health_telemetry",
-        {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
+        "device_health_telemetry", {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
         schema="timeseries",
     )
     op.create_rollup(
@@ -214,26 +135,16 @@ def upgrade() -> None:
             "  FROM timeseries.device_health_telemetry\n"
             " GROUP BY 1, 2, 3"
         ),
-        materialized_only=False,
-        comment="Radio, power and load of devices by hour; of counters the maximum.",
-        grants={"fleet_operator, fleet_operator_read": "select"},
-        schema="timeseries",
+        materialized_only=False, comment="Radio, power and load of devices by hour; of counters the maximum.",
+        grants={"fleet_operator, fleet_operator_read": "select"}, schema="timeseries",
     )
     op.create_columnstore(
-        "device_health_hourly",
-        segmentby="tenant_id,device_id",
-        orderby="bucket DESC",
-        after="30 days",
-        rollup=True,
+        "device_health_hourly", segmentby="tenant_id,device_id", orderby="bucket DESC", after="30 days", rollup=True,
         schema="timeseries",
     )
     op.create_retention_policy("device_health_hourly", drop_after="1 year", schema="timeseries")
     op.create_refresh_policy(
-        "device_health_hourly",
-        start_offset="3 days",
-        end_offset="1 hour",
-        every="30 minutes",
-        schema="timeseries",
+        "device_health_hourly", start_offset="3 days", end_offset="1 hour", every="30 minutes", schema="timeseries",
     )
     op.create_view(
         "device_health_hourly",

@@ -12,12 +12,8 @@ down_revision = "0020"
 
 def upgrade() -> None:
     op.create_function(
-        "percentile_from_buckets",
-        "counts numeric[], fraction double precision, slowest double precision DEFAULT NULL",
-        returns="double precision",
-        language="sql",
-        volatility="immutable",
-        parallel="safe",
+        "percentile_from_buckets", "counts numeric[], fraction double precision, slowest double precision DEFAULT NULL",
+        returns="double precision", language="sql", volatility="immutable", parallel="safe",
         body=(
             "RETURN (\n"
             "  SELECT s.lower + (s.upper - s.lower) * (s.wanted - s.before) / s.n\n"
@@ -34,65 +30,34 @@ def upgrade() -> None:
             "   LIMIT 1)"
         ),
         comment="The latency in ms of a percentile (fraction: 0 to 1), interpolated within its bucket. counts: the"
-        " bucket columns of health_checks_hourly or health_checks_daily in order, or their sums; slowest: max_ms,"
-        " the upper end of the last bucket.",
+            " bucket columns of health_checks_hourly or health_checks_daily in order, or their sums; slowest: max_ms,"
+            " the upper end of the last bucket.",
         grants={"fleet_app, fleet_operator, fleet_operator_read": "execute"},
     )
 
     op.create_table(
         "health_checks",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "checked_at",
-            sa.TIMESTAMP(timezone=True),
-            nullable=False,
-            comment="When the check was due, so that recording it twice changes nothing.",
-        ),
-        sa.Column(
-            "endpoint_id",
-            sa.Uuid(),
-            nullable=False,
-            comment="The endpoint; no foreign key, as in every hypertable.",
-        ),
-        sa.Column(
-            "ok", sa.Boolean(), nullable=False, comment="It answered in time and as expected."
-        ),
-        sa.Column(
-            "status_code",
-            sa.Integer(),
-            nullable=True,
-            comment="Status code of HTTP or a similar protocol.",
-        ),
-        sa.Column(
-            "response_ms",
-            sa.Double(),
-            nullable=True,
-            comment="Time until the complete response; NULL: no response.",
-        ),
+        sa.Column("checked_at", sa.TIMESTAMP(timezone=True), nullable=False,
+            comment="When the check was due, so that recording it twice changes nothing."),
+        sa.Column("endpoint_id", sa.Uuid(), nullable=False,
+            comment="The endpoint; no foreign key, as in every hypertable."),
+        sa.Column("ok", sa.Boolean(), nullable=False, comment="It answered in time and as expected."),
+        sa.Column("status_code", sa.Integer(), nullable=True, comment="Status code of HTTP or a similar protocol."),
+        sa.Column("response_ms", sa.Double(), nullable=True,
+            comment="Time until the complete response; NULL: no response."),
         sa.Column("dns_ms", sa.Double(), nullable=True),
         sa.Column("connect_ms", sa.Double(), nullable=True),
-        sa.Column(
-            "ttfb_ms",
-            sa.Double(),
-            nullable=True,
-            comment="Time until the first byte of the response.",
-        ),
+        sa.Column("ttfb_ms", sa.Double(), nullable=True, comment="Time until the first byte of the response."),
         sa.Column("error", sa.Text(), nullable=True, comment="Error message; NULL if ok."),
         sa.CheckConstraint("response_ms >= 0", name=op.f("ck_health_checks_response_ms")),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "endpoint_id", "checked_at", name=op.f("pk_health_checks")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "endpoint_id", "checked_at", name=op.f("pk_health_checks")),
         schema="timeseries",
         comment="Checks of endpoints.",
     )
-    op.create_hypertable(
-        "health_checks", time_column="checked_at", chunk_interval="1 day", schema="timeseries"
-    )
+    op.create_hypertable("health_checks", time_column="checked_at", chunk_interval="1 day", schema="timeseries")
     op.create_columnstore(
-        "health_checks",
-        segmentby="tenant_id,endpoint_id",
-        orderby="checked_at DESC",
-        after="7 days",
+        "health_checks", segmentby="tenant_id,endpoint_id", orderby="checked_at DESC", after="7 days",
         schema="timeseries",
     )
     op.create_retention_policy("health_checks", drop_after="30 days", schema="timeseries")
@@ -103,13 +68,11 @@ def upgrade() -> None:
             "  FROM timeseries.health_checks\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
-        check_option="cascaded",
-        comment="Checks of endpoints. Only rows of the current tenant.",
+        check_option="cascaded", comment="Checks of endpoints. Only rows of the current tenant.",
         grants={"fleet_app": "insert, select"},
     )
     op.grant(
-        "health_checks",
-        {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
+        "health_checks", {"fleet_ingest": "insert", "fleet_operator, fleet_operator_read": "select"},
         schema="timeseries",
     )
     op.create_rollup(
@@ -137,24 +100,15 @@ def upgrade() -> None:
         ),
         materialized_only=False,
         comment="Checks of endpoints by day, with a latency histogram whose counts can be summed.",
-        grants={"fleet_operator, fleet_operator_read": "select"},
-        schema="timeseries",
+        grants={"fleet_operator, fleet_operator_read": "select"}, schema="timeseries",
     )
     op.create_columnstore(
-        "health_checks_daily",
-        segmentby="tenant_id,endpoint_id",
-        orderby="bucket DESC",
-        after="30 days",
-        rollup=True,
+        "health_checks_daily", segmentby="tenant_id,endpoint_id", orderby="bucket DESC", after="30 days", rollup=True,
         schema="timeseries",
     )
     op.create_retention_policy("health_checks_daily", drop_after="1 year", schema="timeseries")
     op.create_refresh_policy(
-        "health_checks_daily",
-        start_offset="7 days",
-        end_offset="1 day",
-        every="6 hours",
-        schema="timeseries",
+        "health_checks_daily", start_offset="7 days", end_offset="1 day", every="6 hours", schema="timeseries",
     )
     op.create_rollup(
         "health_checks_hourly",
@@ -181,24 +135,15 @@ def upgrade() -> None:
         ),
         materialized_only=False,
         comment="Checks of endpoints by hour, with a latency histogram whose counts can be summed.",
-        grants={"fleet_operator, fleet_operator_read": "select"},
-        schema="timeseries",
+        grants={"fleet_operator, fleet_operator_read": "select"}, schema="timeseries",
     )
     op.create_columnstore(
-        "health_checks_hourly",
-        segmentby="tenant_id,endpoint_id",
-        orderby="bucket DESC",
-        after="7 days",
-        rollup=True,
+        "health_checks_hourly", segmentby="tenant_id,endpoint_id", orderby="bucket DESC", after="7 days", rollup=True,
         schema="timeseries",
     )
     op.create_retention_policy("health_checks_hourly", drop_after="30 days", schema="timeseries")
     op.create_refresh_policy(
-        "health_checks_hourly",
-        start_offset="3 days",
-        end_offset="1 hour",
-        every="30 minutes",
-        schema="timeseries",
+        "health_checks_hourly", start_offset="3 days", end_offset="1 hour", every="30 minutes", schema="timeseries",
     )
     op.create_view(
         "health_checks_daily",
@@ -208,7 +153,7 @@ def upgrade() -> None:
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
         comment="Checks of endpoints by day, with a latency histogram whose counts can be summed. Only rows of the"
-        " current tenant.",
+            " current tenant.",
         grants={"fleet_app": "select"},
     )
     op.create_view(
@@ -219,7 +164,7 @@ def upgrade() -> None:
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
         comment="Checks of endpoints by hour, with a latency histogram whose counts can be summed. Only rows of the"
-        " current tenant.",
+            " current tenant.",
         grants={"fleet_app": "select"},
     )
 
@@ -232,7 +177,4 @@ def downgrade() -> None:
     op.drop_view("health_checks")
     op.drop_hypertable("health_checks", schema="timeseries")
     op.drop_table("health_checks", schema="timeseries")
-    op.drop_function(
-        "percentile_from_buckets",
-        "counts numeric[], fraction double precision, slowest double precision",
-    )
+    op.drop_function("percentile_from_buckets", "counts numeric[], fraction double precision, slowest double precision")

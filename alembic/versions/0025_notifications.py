@@ -16,30 +16,13 @@ def upgrade() -> None:
         "notification_log",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("ts", sa.TIMESTAMP(timezone=True), nullable=False, comment="When it was sent."),
-        sa.Column(
-            "id", sa.Uuid(), nullable=False, comment="Assigned by the sender, one for each attempt."
-        ),
+        sa.Column("id", sa.Uuid(), nullable=False, comment="Assigned by the sender, one for each attempt."),
         sa.Column("channel_id", sa.Uuid(), nullable=False, comment="The notification channel."),
         sa.Column("job_id", sa.Uuid(), nullable=True, comment="The notification job."),
-        sa.Column(
-            "alert_id", sa.BigInteger(), nullable=True, comment="The alert it was about, if any."
-        ),
-        sa.Column(
-            "incident_id", sa.Uuid(), nullable=True, comment="The incident it was about, if any."
-        ),
-        sa.Column(
-            "event",
-            sa.Text(),
-            nullable=True,
-            comment="Event of the alert or incident, e.g. opened.",
-        ),
-        sa.Column(
-            "attempt",
-            sa.Integer(),
-            server_default=sa.text("1"),
-            nullable=False,
-            comment="Counts from 1.",
-        ),
+        sa.Column("alert_id", sa.BigInteger(), nullable=True, comment="The alert it was about, if any."),
+        sa.Column("incident_id", sa.Uuid(), nullable=True, comment="The incident it was about, if any."),
+        sa.Column("event", sa.Text(), nullable=True, comment="Event of the alert or incident, e.g. opened."),
+        sa.Column("attempt", sa.Integer(), server_default=sa.text("1"), nullable=False, comment="Counts from 1."),
         sa.Column("success", sa.Boolean(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True, comment="Error message of the receiver."),
         sa.Column("duration_ms", sa.Double(), nullable=True),
@@ -49,21 +32,12 @@ def upgrade() -> None:
         comment="Attempts to deliver notifications.",
     )
     op.create_index(
-        op.f("ix_notification_log_channel_id_alert_id"),
-        "notification_log",
-        ["tenant_id", "channel_id", "alert_id", sa.literal_column("ts DESC")],
-        unique=False,
-        schema="timeseries",
+        op.f("ix_notification_log_channel_id_alert_id"), "notification_log",
+        ["tenant_id", "channel_id", "alert_id", sa.literal_column("ts DESC")], unique=False, schema="timeseries",
     )
-    op.create_hypertable(
-        "notification_log", time_column="ts", chunk_interval="7 days", schema="timeseries"
-    )
+    op.create_hypertable("notification_log", time_column="ts", chunk_interval="7 days", schema="timeseries")
     op.create_columnstore(
-        "notification_log",
-        segmentby="tenant_id",
-        orderby="ts DESC,id",
-        after="7 days",
-        schema="timeseries",
+        "notification_log", segmentby="tenant_id", orderby="ts DESC,id", after="7 days", schema="timeseries",
     )
     op.create_retention_policy("notification_log", drop_after="90 days", schema="timeseries")
     op.create_view(
@@ -73,17 +47,12 @@ def upgrade() -> None:
             "  FROM timeseries.notification_log\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
-        check_option="cascaded",
-        comment="Attempts to deliver notifications. Only rows of the current tenant.",
+        check_option="cascaded", comment="Attempts to deliver notifications. Only rows of the current tenant.",
         grants={"fleet_app": "select"},
     )
     op.grant(
         "notification_log",
-        {
-            "fleet_ingest": "insert",
-            "fleet_operator": "insert, select",
-            "fleet_operator_read": "select",
-        },
+        {"fleet_ingest": "insert", "fleet_operator": "insert, select", "fleet_operator_read": "select"},
         schema="timeseries",
     )
 
@@ -92,235 +61,111 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuid7()"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column(
-            "topic_filter",
-            sa.Text(),
-            nullable=False,
-            comment="May contain the MQTT wildcards + and #.",
-        ),
-        sa.Column(
-            "topic_pattern",
-            sa.Text(),
+        sa.Column("topic_filter", sa.Text(), nullable=False, comment="May contain the MQTT wildcards + and #."),
+        sa.Column("topic_pattern", sa.Text(),
             sa.Computed(
                 "'^' || regexp_replace(replace(regexp_replace(topic_filter, '([.^$*()\\[\\]{}|?\\\\])', '\\\\\\1', 'g'), '+',"
-                " '[^/]*'), '(^|/)#$', CASE WHEN topic_filter = '#' THEN '.*' ELSE '(/.*)?' END) || '$'",
+                    " '[^/]*'), '(^|/)#$', CASE WHEN topic_filter = '#' THEN '.*' ELSE '(/.*)?' END) || '$'",
                 persisted=True,
-            ),
-            nullable=False,
-            comment="topic_filter as a regular expression.",
-        ),
-        sa.Column(
-            "payload_filter",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=True,
-            comment="Only messages that contain this (operator @>); NULL: all.",
-        ),
+            ), nullable=False, comment="topic_filter as a regular expression."),
+        sa.Column("payload_filter", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True,
+            comment="Only messages that contain this (operator @>); NULL: all."),
         sa.Column("destination_type", sa.Text(), nullable=False),
-        sa.Column(
-            "destination_config",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-            comment="Address and similar settings; no secrets.",
-        ),
-        sa.Column(
-            "secret_ref",
-            sa.Text(),
-            nullable=True,
-            comment="Name of its credentials in the secret store.",
-        ),
+        sa.Column("destination_config", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"), nullable=False, comment="Address and similar settings; no secrets."),
+        sa.Column("secret_ref", sa.Text(), nullable=True, comment="Name of its credentials in the secret store."),
         sa.Column("is_enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "updated_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.CheckConstraint(
-            "destination_type IN ('webhook', 'mqtt_republish', 'postgresql')",
-            name=op.f("ck_message_routes_destination_type"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(destination_config) = 'object'",
-            name=op.f("ck_message_routes_destination_config_object"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(payload_filter) = 'object'",
-            name=op.f("ck_message_routes_payload_filter_object"),
-        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("destination_type IN ('webhook', 'mqtt_republish', 'postgresql')",
+            name=op.f("ck_message_routes_destination_type")),
+        sa.CheckConstraint("jsonb_typeof(destination_config) = 'object'",
+            name=op.f("ck_message_routes_destination_config_object")),
+        sa.CheckConstraint("jsonb_typeof(payload_filter) = 'object'",
+            name=op.f("ck_message_routes_payload_filter_object")),
         sa.CheckConstraint("name <> ''", name=op.f("ck_message_routes_name_not_empty")),
         sa.CheckConstraint("secret_ref <> ''", name=op.f("ck_message_routes_secret_ref_not_empty")),
-        sa.CheckConstraint(
-            "topic_filter ~ '^(([^/+#]*|\\+)/)*([^/+#]*|\\+|#)$' AND length(topic_filter) BETWEEN 1 AND 1024",
-            name=op.f("ck_message_routes_topic_filter"),
-        ),
-        sa.CheckConstraint(
-            'NOT jsonb_path_exists(destination_config, \'$.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community" flag "i" && !(@.key like_regex "_ref$"))\'::jsonpath) AND NOT jsonb_path_exists(destination_config, \'$.** ? (@ like_regex "://[^/?#@]*:[^/?#@]+@")\'::jsonpath)',
-            name=op.f("ck_message_routes_destination_config_without_secrets"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_message_routes_tenant_id")
-        ),
+        sa.CheckConstraint("topic_filter ~ '^(([^/+#]*|\\+)/)*([^/+#]*|\\+|#)$' AND length(topic_filter) BETWEEN 1 AND 1024",
+            name=op.f("ck_message_routes_topic_filter")),
+        sa.CheckConstraint("NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+            name=op.f("ck_message_routes_destination_config_without_secrets")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_message_routes_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_message_routes")),
         sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_message_routes_name")),
         comment="Rules that forward messages to other systems.",
     )
     op.create_index(
-        "ix_message_routes_enabled",
-        "message_routes",
-        ["tenant_id"],
-        unique=False,
+        "ix_message_routes_enabled", "message_routes", ["tenant_id"], unique=False,
         postgresql_where=sa.text("is_enabled"),
     )
-    op.create_trigger(
-        "set_updated_at",
-        "message_routes",
-        "before",
-        "update",
-        level="row",
-        function="set_updated_at()",
-    )
+    op.create_trigger("set_updated_at", "message_routes", "before", "update", level="row", function="set_updated_at()")
     op.set_row_level_security(
-        "message_routes",
-        enable=True,
-        force=True,
+        "message_routes", enable=True, force=True,
         policies={
             "operator_all": "FOR ALL TO fleet_operator USING (true) WITH CHECK (true)",
             "operator_read": "FOR SELECT TO fleet_operator_read USING (true)",
             "tenant_isolation": "FOR ALL TO fleet_app USING (tenant_id = (SELECT current_tenant())) WITH CHECK"
-            " (tenant_id = (SELECT current_tenant()))",
+                " (tenant_id = (SELECT current_tenant()))",
         },
-        grants={
-            "fleet_app, fleet_operator": "delete, insert, select, update",
-            "fleet_operator_read": "select",
-        },
+        grants={"fleet_app, fleet_operator": "delete, insert, select, update", "fleet_operator_read": "select"},
     )
 
     op.create_table(
         "dead_letter_messages",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuid7()"), nullable=False),
-        sa.Column(
-            "route_id", sa.Uuid(), nullable=True, comment="NULL after the route was deleted."
-        ),
+        sa.Column("route_id", sa.Uuid(), nullable=True, comment="NULL after the route was deleted."),
         sa.Column("original_topic", sa.Text(), nullable=False),
-        sa.Column(
-            "payload",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            nullable=False,
-            comment="The message; any JSON except null.",
-        ),
-        sa.Column(
-            "destination_type", sa.Text(), nullable=False, comment="That of the route at the time."
-        ),
-        sa.Column(
-            "destination_config",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-            comment="That of the route at the time.",
-        ),
+        sa.Column("payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False,
+            comment="The message; any JSON except null."),
+        sa.Column("destination_type", sa.Text(), nullable=False, comment="That of the route at the time."),
+        sa.Column("destination_config", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"), nullable=False, comment="That of the route at the time."),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("status", sa.Text(), server_default="failed", nullable=False),
         sa.Column("replayed_at", sa.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column(
-            "created_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "updated_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.CheckConstraint(
-            "(status = 'replayed') = (replayed_at IS NOT NULL)",
-            name=op.f("ck_dead_letter_messages_replayed_at"),
-        ),
-        sa.CheckConstraint(
-            "destination_type IN ('webhook', 'mqtt_republish', 'postgresql')",
-            name=op.f("ck_dead_letter_messages_destination_type"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(destination_config) = 'object'",
-            name=op.f("ck_dead_letter_messages_destination_config_object"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(payload) <> 'null'", name=op.f("ck_dead_letter_messages_payload_value")
-        ),
-        sa.CheckConstraint(
-            "original_topic <> ''", name=op.f("ck_dead_letter_messages_original_topic_not_empty")
-        ),
-        sa.CheckConstraint(
-            "status IN ('failed', 'replayed', 'discarded')",
-            name=op.f("ck_dead_letter_messages_status"),
-        ),
-        sa.CheckConstraint(
-            'NOT jsonb_path_exists(destination_config, \'$.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community" flag "i" && !(@.key like_regex "_ref$"))\'::jsonpath) AND NOT jsonb_path_exists(destination_config, \'$.** ? (@ like_regex "://[^/?#@]*:[^/?#@]+@")\'::jsonpath)',
-            name=op.f("ck_dead_letter_messages_destination_config_without_secrets"),
-        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("(status = 'replayed') = (replayed_at IS NOT NULL)",
+            name=op.f("ck_dead_letter_messages_replayed_at")),
+        sa.CheckConstraint("destination_type IN ('webhook', 'mqtt_republish', 'postgresql')",
+            name=op.f("ck_dead_letter_messages_destination_type")),
+        sa.CheckConstraint("jsonb_typeof(destination_config) = 'object'",
+            name=op.f("ck_dead_letter_messages_destination_config_object")),
+        sa.CheckConstraint("jsonb_typeof(payload) <> 'null'", name=op.f("ck_dead_letter_messages_payload_value")),
+        sa.CheckConstraint("original_topic <> ''", name=op.f("ck_dead_letter_messages_original_topic_not_empty")),
+        sa.CheckConstraint("status IN ('failed', 'replayed', 'discarded')",
+            name=op.f("ck_dead_letter_messages_status")),
+        sa.CheckConstraint("NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+            name=op.f("ck_dead_letter_messages_destination_config_without_secrets")),
         sa.CheckConstraint("attempts > 0", name=op.f("ck_dead_letter_messages_attempts")),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "route_id"],
-            ["message_routes.tenant_id", "message_routes.id"],
-            name=op.f("fk_dead_letter_messages_route_id"),
-            ondelete="SET NULL (route_id)",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_dead_letter_messages_tenant_id")
-        ),
+        sa.ForeignKeyConstraint(["tenant_id", "route_id"], ["message_routes.tenant_id", "message_routes.id"],
+            name=op.f("fk_dead_letter_messages_route_id"), ondelete="SET NULL (route_id)"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_dead_letter_messages_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_dead_letter_messages")),
         comment="Messages that a route could not deliver.",
     )
+    op.create_index(op.f("ix_dead_letter_messages_created_at"), "dead_letter_messages", ["created_at"], unique=False)
     op.create_index(
-        op.f("ix_dead_letter_messages_created_at"),
-        "dead_letter_messages",
-        ["created_at"],
-        unique=False,
+        op.f("ix_dead_letter_messages_route_id"), "dead_letter_messages", ["tenant_id", "route_id"], unique=False,
     )
     op.create_index(
-        op.f("ix_dead_letter_messages_route_id"),
-        "dead_letter_messages",
-        ["tenant_id", "route_id"],
-        unique=False,
-    )
-    op.create_index(
-        op.f("ix_dead_letter_messages_status"),
-        "dead_letter_messages",
-        ["tenant_id", "status", sa.literal_column("created_at DESC")],
-        unique=False,
+        op.f("ix_dead_letter_messages_status"), "dead_letter_messages",
+        ["tenant_id", "status", sa.literal_column("created_at DESC")], unique=False,
     )
     op.create_trigger(
-        "set_updated_at",
-        "dead_letter_messages",
-        "before",
-        "update",
-        level="row",
-        function="set_updated_at()",
+        "set_updated_at", "dead_letter_messages", "before", "update", level="row", function="set_updated_at()",
     )
     op.set_row_level_security(
-        "dead_letter_messages",
-        enable=True,
-        force=True,
+        "dead_letter_messages", enable=True, force=True,
         policies={
             "operator_all": "FOR ALL TO fleet_operator USING (true) WITH CHECK (true)",
             "operator_read": "FOR SELECT TO fleet_operator_read USING (true)",
             "tenant_isolation": "FOR ALL TO fleet_app USING (tenant_id = (SELECT current_tenant())) WITH CHECK"
-            " (tenant_id = (SELECT current_tenant()))",
+                " (tenant_id = (SELECT current_tenant()))",
         },
-        grants={
-            "fleet_app, fleet_operator": "delete, insert, select, update",
-            "fleet_operator_read": "select",
-        },
+        grants={"fleet_app, fleet_operator": "delete, insert, select, update", "fleet_operator_read": "select"},
     )
 
     op.create_table(
@@ -330,190 +175,81 @@ def upgrade() -> None:
         sa.Column("channel_id", sa.Uuid(), nullable=False),
         sa.Column("rule_id", sa.Uuid(), nullable=True, comment="The routing rule that queued it."),
         sa.Column("alert_id", sa.BigInteger(), nullable=True, comment="The alert it is about;"),
-        sa.Column(
-            "incident_id", sa.Uuid(), nullable=True, comment="or the incident (incidents.id)."
-        ),
+        sa.Column("incident_id", sa.Uuid(), nullable=True, comment="or the incident (incidents.id)."),
         sa.Column("event", sa.Text(), nullable=False),
-        sa.Column(
-            "occurrence",
-            sa.Integer(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Distinguishes repeated notifications: the level of an escalation, the number of a reminder.",
-        ),
-        sa.Column(
-            "user_id",
-            sa.Uuid(),
-            nullable=True,
-            comment="The only recipient, e.g. the person on call; NULL: all the channel reaches.",
-        ),
-        sa.Column(
-            "payload",
-            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
-            server_default=sa.text("'{}'::jsonb"),
-            nullable=False,
-            comment="Data for the message.",
-        ),
-        sa.Column(
-            "status",
-            sa.Text(),
-            server_default="pending",
-            nullable=False,
+        sa.Column("occurrence", sa.Integer(), server_default=sa.text("0"), nullable=False,
+            comment="Distinguishes repeated notifications: the level of an escalation, the number of a reminder."),
+        sa.Column("user_id", sa.Uuid(), nullable=True,
+            comment="The only recipient, e.g. the person on call; NULL: all the channel reaches."),
+        sa.Column("payload", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            server_default=sa.text("'{}'::jsonb"), nullable=False, comment="Data for the message."),
+        sa.Column("status", sa.Text(), server_default="pending", nullable=False,
             comment="failed: no attempts left; can be set to pending again. canceled: no longer needed, or not"
-            " delivered before expires_at.",
-        ),
+                " delivered before expires_at."),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("max_attempts", sa.Integer(), server_default=sa.text("5"), nullable=False),
-        sa.Column(
-            "next_run_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "expires_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now() + interval '1 day'"),
-            nullable=False,
-            comment="Not delivered after this.",
-        ),
+        sa.Column("next_run_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now() + interval '1 day'"),
+            nullable=False, comment="Not delivered after this."),
         sa.Column("worker", sa.Text(), nullable=True, comment="The worker that holds it,"),
-        sa.Column(
-            "locked_until",
-            sa.TIMESTAMP(timezone=True),
-            nullable=True,
-            comment="until this moment; then another worker can take it.",
-        ),
+        sa.Column("locked_until", sa.TIMESTAMP(timezone=True), nullable=True,
+            comment="until this moment; then another worker can take it."),
         sa.Column("finished_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True, comment="Error message of the receiver."),
-        sa.Column(
-            "created_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "updated_at",
-            sa.TIMESTAMP(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.CheckConstraint(
-            "(status IN ('completed', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
-            name=op.f("ck_notification_jobs_finished_at"),
-        ),
-        sa.CheckConstraint(
-            "CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL ELSE locked_until IS NULL END",
-            name=op.f("ck_notification_jobs_taken"),
-        ),
-        sa.CheckConstraint(
-            "event IN ('opened', 'acknowledged', 'escalated', 'closed')",
-            name=op.f("ck_notification_jobs_event"),
-        ),
-        sa.CheckConstraint(
-            "jsonb_typeof(payload) = 'object'", name=op.f("ck_notification_jobs_payload_object")
-        ),
-        sa.CheckConstraint(
-            "status IN ('pending', 'processing', 'completed', 'failed', 'canceled')",
-            name=op.f("ck_notification_jobs_status"),
-        ),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("(status IN ('completed', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
+            name=op.f("ck_notification_jobs_finished_at")),
+        sa.CheckConstraint("CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL ELSE locked_until IS NULL END",
+            name=op.f("ck_notification_jobs_taken")),
+        sa.CheckConstraint("event IN ('opened', 'acknowledged', 'escalated', 'closed')",
+            name=op.f("ck_notification_jobs_event")),
+        sa.CheckConstraint("jsonb_typeof(payload) = 'object'", name=op.f("ck_notification_jobs_payload_object")),
+        sa.CheckConstraint("status IN ('pending', 'processing', 'completed', 'failed', 'canceled')",
+            name=op.f("ck_notification_jobs_status")),
         sa.CheckConstraint("worker <> ''", name=op.f("ck_notification_jobs_worker_not_empty")),
-        sa.CheckConstraint(
-            "attempts >= 0 AND max_attempts > 0", name=op.f("ck_notification_jobs_attempts")
-        ),
-        sa.CheckConstraint(
-            "num_nonnulls(alert_id, incident_id) = 1", name=op.f("ck_notification_jobs_one_source")
-        ),
+        sa.CheckConstraint("attempts >= 0 AND max_attempts > 0", name=op.f("ck_notification_jobs_attempts")),
+        sa.CheckConstraint("num_nonnulls(alert_id, incident_id) = 1", name=op.f("ck_notification_jobs_one_source")),
         sa.CheckConstraint("occurrence >= 0", name=op.f("ck_notification_jobs_occurrence")),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "alert_id"],
-            ["fleet_alert.tenant_id", "fleet_alert.id"],
-            name=op.f("fk_notification_jobs_alert_id"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "channel_id"],
+        sa.ForeignKeyConstraint(["tenant_id", "alert_id"], ["fleet_alert.tenant_id", "fleet_alert.id"],
+            name=op.f("fk_notification_jobs_alert_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant_id", "channel_id"],
             ["notification_channels.tenant_id", "notification_channels.id"],
-            name=op.f("fk_notification_jobs_channel_id"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "incident_id"],
-            ["incidents.tenant_id", "incidents.id"],
-            name=op.f("fk_notification_jobs_incident_id"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "rule_id"],
+            name=op.f("fk_notification_jobs_channel_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant_id", "incident_id"], ["incidents.tenant_id", "incidents.id"],
+            name=op.f("fk_notification_jobs_incident_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant_id", "rule_id"],
             ["notification_routing_rules.tenant_id", "notification_routing_rules.id"],
-            name=op.f("fk_notification_jobs_rule_id"),
-            ondelete="SET NULL (rule_id)",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "user_id"],
-            ["tenant_members.tenant_id", "tenant_members.user_id"],
-            name=op.f("fk_notification_jobs_user_id"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_notification_jobs_tenant_id")
-        ),
+            name=op.f("fk_notification_jobs_rule_id"), ondelete="SET NULL (rule_id)"),
+        sa.ForeignKeyConstraint(["tenant_id", "user_id"], ["tenant_members.tenant_id", "tenant_members.user_id"],
+            name=op.f("fk_notification_jobs_user_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_notification_jobs_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_notification_jobs")),
-        sa.UniqueConstraint(
-            "tenant_id",
-            "alert_id",
-            "incident_id",
-            "channel_id",
-            "event",
-            "occurrence",
-            "user_id",
-            name="uq_notification_jobs_once",
-            postgresql_nulls_not_distinct=True,
-        ),
+        sa.UniqueConstraint("tenant_id", "alert_id", "incident_id", "channel_id", "event", "occurrence", "user_id",
+            name="uq_notification_jobs_once", postgresql_nulls_not_distinct=True),
         comment="Notifications to deliver; the unique key prevents duplicates.",
     )
     op.create_index(
-        op.f("ix_notification_jobs_channel_id"),
-        "notification_jobs",
-        ["tenant_id", "channel_id"],
-        unique=False,
+        op.f("ix_notification_jobs_channel_id"), "notification_jobs", ["tenant_id", "channel_id"], unique=False,
     )
     op.create_index(
-        op.f("ix_notification_jobs_incident_id"),
-        "notification_jobs",
-        ["tenant_id", "incident_id"],
-        unique=False,
+        op.f("ix_notification_jobs_incident_id"), "notification_jobs", ["tenant_id", "incident_id"], unique=False,
     )
     op.create_index(
-        op.f("ix_notification_jobs_next_run_at"),
-        "notification_jobs",
-        ["next_run_at"],
-        unique=False,
+        op.f("ix_notification_jobs_next_run_at"), "notification_jobs", ["next_run_at"], unique=False,
         postgresql_where=sa.text("status IN ('pending', 'processing')"),
     )
     op.create_index(
-        op.f("ix_notification_jobs_rule_id"),
-        "notification_jobs",
-        ["tenant_id", "rule_id", sa.literal_column("created_at DESC")],
-        unique=False,
+        op.f("ix_notification_jobs_rule_id"), "notification_jobs",
+        ["tenant_id", "rule_id", sa.literal_column("created_at DESC")], unique=False,
     )
     op.create_index(
-        op.f("ix_notification_jobs_status"),
-        "notification_jobs",
-        ["tenant_id", "status", sa.literal_column("created_at DESC")],
-        unique=False,
+        op.f("ix_notification_jobs_status"), "notification_jobs",
+        ["tenant_id", "status", sa.literal_column("created_at DESC")], unique=False,
     )
-    op.create_index(
-        op.f("ix_notification_jobs_user_id"),
-        "notification_jobs",
-        ["tenant_id", "user_id"],
-        unique=False,
-    )
+    op.create_index(op.f("ix_notification_jobs_user_id"), "notification_jobs", ["tenant_id", "user_id"], unique=False)
     op.create_function(
-        "announce_notification_jobs",
-        returns="trigger",
-        language="plpgsql",
-        settings="search_path=pg_catalog, pg_temp",
+        "announce_notification_jobs", returns="trigger", language="plpgsql", settings="search_path=pg_catalog, pg_temp",
         body=(
             "begin\n"
             "  if tg_op = 'INSERT' then\n"
@@ -533,41 +269,23 @@ def upgrade() -> None:
         comment="Trigger: NOTIFY notification_jobs once per statement and tenant with new or rescheduled pending jobs.",
     )
     op.create_trigger(
-        "announce_changed",
-        "notification_jobs",
-        "after",
-        "update",
-        level="statement",
-        function="announce_notification_jobs()",
-        old_table="old_rows",
-        new_table="new_rows",
+        "announce_changed", "notification_jobs", "after", "update", level="statement",
+        function="announce_notification_jobs()", old_table="old_rows", new_table="new_rows",
     )
     op.create_trigger(
-        "announce_new",
-        "notification_jobs",
-        "after",
-        "insert",
-        level="statement",
-        function="announce_notification_jobs()",
-        new_table="new_rows",
+        "announce_new", "notification_jobs", "after", "insert", level="statement",
+        function="announce_notification_jobs()", new_table="new_rows",
     )
     op.create_trigger(
-        "set_updated_at",
-        "notification_jobs",
-        "before",
-        "update",
-        level="row",
-        function="set_updated_at()",
+        "set_updated_at", "notification_jobs", "before", "update", level="row", function="set_updated_at()",
     )
     op.set_row_level_security(
-        "notification_jobs",
-        enable=True,
-        force=True,
+        "notification_jobs", enable=True, force=True,
         policies={
             "operator_all": "FOR ALL TO fleet_operator USING (true) WITH CHECK (true)",
             "operator_read": "FOR SELECT TO fleet_operator_read USING (true)",
             "tenant_isolation": "FOR ALL TO fleet_app USING (tenant_id = (SELECT current_tenant())) WITH CHECK"
-            " (tenant_id = (SELECT current_tenant()))",
+                " (tenant_id = (SELECT current_tenant()))",
         },
         grants={
             "fleet_app": "insert, select, update",
@@ -578,9 +296,8 @@ def upgrade() -> None:
     op.create_function(
         "finish_notification_job",
         "job uuid, worker text, delivered boolean, error text DEFAULT NULL, duration_ms double precision DEFAULT NULL,"
-        " tenant uuid DEFAULT current_tenant()",
-        returns="text",
-        language="sql",
+            " tenant uuid DEFAULT current_tenant()",
+        returns="text", language="sql",
         body=(
             "BEGIN ATOMIC\n"
             "  WITH done AS (\n"
@@ -616,15 +333,14 @@ def upgrade() -> None:
             "END"
         ),
         comment="Ends an attempt and logs it; returns completed, pending (retried later) or failed (no attempts left),"
-        " or NULL if the worker no longer holds the job.",
+            " or NULL if the worker no longer holds the job.",
         grants={"fleet_operator": "execute"},
     )
     op.create_function(
         "route_alert",
         "alert bigint, event text, occurrence integer DEFAULT 0, project uuid DEFAULT NULL, tenant uuid DEFAULT"
-        " current_tenant()",
-        returns="TABLE(job_id uuid, channel_id uuid)",
-        language="sql",
+            " current_tenant()",
+        returns="TABLE(job_id uuid, channel_id uuid)", language="sql",
         body=(
             "BEGIN ATOMIC\n"
             "  WITH matching AS (\n"
@@ -668,14 +384,13 @@ def upgrade() -> None:
             "END"
         ),
         comment="Queues the notifications of an alert according to the routing rules: once per channel, event and"
-        " occurrence, and not while silenced or throttled. project: that of its endpoint.",
+            " occurrence, and not while silenced or throttled. project: that of its endpoint.",
         grants={"fleet_app, fleet_operator": "execute"},
     )
     op.create_function(
-        "take_notification_jobs",
-        "worker text, wanted integer DEFAULT 10, lease interval DEFAULT '00:05:00'",
+        "take_notification_jobs", "worker text, wanted integer DEFAULT 10, lease interval DEFAULT '00:05:00'",
         returns="TABLE(tenant_id uuid, job_id uuid, channel_id uuid, alert_id bigint, incident_id uuid, event text,"
-        " user_id uuid, payload jsonb, attempt integer)",
+            " user_id uuid, payload jsonb, attempt integer)",
         language="sql",
         body=(
             "BEGIN ATOMIC\n"
@@ -719,16 +434,14 @@ def upgrade() -> None:
             "END"
         ),
         comment="Returns jobs that are due, each to one caller only until its lease ends: those of all tenants to"
-        " fleet_operator, those of the current tenant to fleet_app.",
+            " fleet_operator, those of the current tenant to fleet_app.",
         grants={"fleet_app, fleet_operator": "execute"},
     )
 
 
 def downgrade() -> None:
     op.drop_function("take_notification_jobs", "worker text, wanted integer, lease interval")
-    op.drop_function(
-        "route_alert", "alert bigint, event text, occurrence integer, project uuid, tenant uuid"
-    )
+    op.drop_function("route_alert", "alert bigint, event text, occurrence integer, project uuid, tenant uuid")
     op.drop_function(
         "finish_notification_job",
         "job uuid, worker text, delivered boolean, error text, duration_ms double precision, tenant uuid",

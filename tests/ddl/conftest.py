@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, NullPool
 
-from tests.ddl import drift
-from tests.ddl.case import ROLES, apply, metadata_of
+from tests.support import drift
 from tests.support.databases import MakeDatabase
+from tests.support.generated_revisions import apply, metadata_of
+from tests.support.granted_roles import ROLES, make_roles
 from tests.support.servers import DatabaseServer
 
 
@@ -26,16 +27,6 @@ def server(embedded_server: DatabaseServer) -> Iterator[DatabaseServer]:
         yield embedded_server
         for role in ROLES:
             connection.execute(sa.text(f'DROP ROLE IF EXISTS "{role}"'))
-
-
-def make_roles(connection: sa.Connection) -> None:
-    for role in ROLES:
-        connection.execute(
-            sa.text(
-                f'DO $$ BEGIN CREATE ROLE "{role}"; EXCEPTION WHEN duplicate_object THEN NULL;'
-                " END $$"
-            )
-        )
 
 
 @pytest.fixture

@@ -10,11 +10,8 @@ from sqlalchemy import (
     Connection,
 )
 
-from tests.ddl.case import (
-    metadata_of,
-    migration,
-)
-from tests.ddl.drift import fixed, models
+from tests.support.drift import fixed, models
+from tests.support.generated_revisions import metadata_of, migration
 
 DRIFT = {
     # triggers

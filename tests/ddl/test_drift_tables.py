@@ -11,15 +11,9 @@ from sqlalchemy import (
     text,
 )
 
-from tests.ddl.case import (
-    metadata_of,
-    migration,
-    rendered,
-    run_in,
-    snapshot_of,
-    unequal,
-)
-from tests.ddl.drift import fixed, models
+from tests.support.catalog_states import catalog_states_in, unequal_states
+from tests.support.drift import fixed, models
+from tests.support.generated_revisions import metadata_of, migration, rendered, run_in
 
 DRIFT = {
     # indexes
@@ -182,11 +176,11 @@ def test_drift(at_models: Connection, name: str) -> None:
 
 def test_invalid_index_is_built_again(at_models: Connection) -> None:
     """CREATE INDEX CONCURRENTLY that failed leaves such a one behind, which nothing uses."""
-    start = snapshot_of(at_models)
+    start = catalog_states_in(at_models)
     at_models.execute(
         text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sites_name_idx'::regclass")
     )
     script = migration(at_models, metadata_of(models))
     assert "index" in str(script.upgrade_ops.as_diffs())
     run_in(at_models, rendered(script.upgrade_ops))
-    assert not unequal(snapshot_of(at_models), start)
+    assert not unequal_states(catalog_states_in(at_models), start)

@@ -17,8 +17,10 @@ from sqlalchemy.types import UserDefinedType
 from ddl import Extension, Function, found_by, schema_grant
 from ddl.differences import lines
 from ddl.kinds.extension import missing
-from tests.ddl.case import (
-    Case,
+from tests.ddl.case import Case
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of, execute
+from tests.support.generated_revisions import (
     Declare,
     apply,
     assert_clean,
@@ -29,9 +31,7 @@ from tests.ddl.case import (
     run,
     run_offline,
 )
-from tests.ddl.conftest import make_roles
-from tests.support.databases import MakeDatabase
-from tests.support.engines import engine_of, execute
+from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
 

@@ -10,10 +10,11 @@ from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, Tex
 from sqlalchemy.exc import ArgumentError
 
 from ddl import MaterializedView, View
-from tests.ddl.case import Case, apply, metadata_of, nothing
-from tests.ddl.conftest import make_roles
-from tests.ddl.drift import fixed
+from tests.ddl.case import Case
 from tests.support.databases import MakeDatabase
+from tests.support.drift import fixed
+from tests.support.generated_revisions import apply, metadata_of, nothing
+from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
 ROWS = ["INSERT INTO items VALUES (1, 'a'), (2, 'b')"]

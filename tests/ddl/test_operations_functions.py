@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 
 from ddl import Function, Grant, Policy, RowLevelSecurity
-from tests.ddl.case import SETTINGS, Case, nothing
+from tests.ddl.case import Case
+from tests.support.generated_revisions import SETTINGS, nothing
 
 
 def test_create_functions_of_both_kinds(engine: Engine) -> None:

@@ -24,7 +24,8 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, View, schema_grant
-from tests.ddl.case import Case, nothing
+from tests.ddl.case import Case
+from tests.support.generated_revisions import nothing
 
 ROWS = ["INSERT INTO items (id, n, name) VALUES (1, 1, '5')"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text
 
 from ddl import Function, Trigger
-from tests.ddl.case import SETTINGS, Case
+from tests.ddl.case import Case
+from tests.support.generated_revisions import SETTINGS
 
 ROWS = ["INSERT INTO items VALUES (1, 1, 'a')"]
 

@@ -22,10 +22,18 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant
-from tests.ddl.case import Case, Declare, apply, metadata_of, migration, nothing, rendered
-from tests.ddl.conftest import make_roles
-from tests.ddl.drift import fixed
+from tests.ddl.case import Case
 from tests.support.databases import MakeDatabase
+from tests.support.drift import fixed
+from tests.support.generated_revisions import (
+    Declare,
+    apply,
+    metadata_of,
+    migration,
+    nothing,
+    rendered,
+)
+from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
 SEQUENCES = 'Sequence names: "Its", schema "Side Room"'

@@ -27,7 +27,9 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, schema_grant
-from tests.ddl.case import SETTINGS, Case, assert_clean, metadata_of, nothing, snapshot, unequal
+from tests.ddl.case import Case
+from tests.support.catalog_states import catalog_states, unequal_states
+from tests.support.generated_revisions import SETTINGS, assert_clean, metadata_of, nothing
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = 'it\'s "100%" %s %% :name ::x \\:y \\ \\n $$ $function$ {x} é \u2028 public.x'
@@ -130,7 +132,7 @@ def test_odd_text_in_a_revision_file(engine: Engine, tmp_path: Path) -> None:
     comments = sa.text("SELECT obj_description('\"Do It\"'::regproc, 'pg_proc')")
     with engine.connect() as connection:
         assert connection.scalar(comments) == LINES
-    there = snapshot(engine)
+    there = catalog_states(engine)
     config.attributes["metadata"] = metadata_of(nothing)
     with engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -138,7 +140,7 @@ def test_odd_text_in_a_revision_file(engine: Engine, tmp_path: Path) -> None:
         command.upgrade(config, "head")
         command.downgrade(config, "-1")
         connection.commit()
-    assert not unequal(snapshot(engine), there)
+    assert not unequal_states(catalog_states(engine), there)
 
 
 def test_names_of_schemas_that_are_parts_of_others(engine: Engine) -> None:

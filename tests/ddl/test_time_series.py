@@ -42,18 +42,11 @@ from ddl import (
 from ddl.differences import lines
 from ddl.edition import COMMUNITY, POSTGRESQL, detect
 from ddl.kinds.hypertable import HypertableOperation, HypertableState
-from tests.ddl.case import (
-    Case,
-    apply,
-    metadata_of,
-    migration,
-    rendered,
-    run,
-    snapshot,
-    unequal,
-)
-from tests.ddl.conftest import make_roles
+from tests.ddl.case import Case
+from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.databases import MakeDatabase
+from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run
+from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
 MEASURES = "tenant_id, ts, device_id, seq, v"
@@ -332,7 +325,7 @@ DRIFT = {
 def test_drift_is_found_and_fixed(statement: str, community: Engine) -> None:
     with community.begin() as connection:
         apply(connection, metadata_of(fleet()))
-    start = snapshot(community)
+    start = catalog_states(community)
     with community.begin() as connection:
         for single in statement.split(";"):
             connection.execute(sa.text(single))
@@ -342,7 +335,7 @@ def test_drift_is_found_and_fixed(statement: str, community: Engine) -> None:
     assert found == DRIFT[statement]
     text = rendered(script.upgrade_ops)
     run(community, text)
-    assert unequal(snapshot(community), start) == []
+    assert unequal_states(catalog_states(community), start) == []
 
 
 def test_a_pending_operation_that_is_gone_is_found(engine: Engine) -> None:

@@ -14,7 +14,8 @@ from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, tex
 from sqlalchemy.exc import IntegrityError
 
 from ddl import Grant, Policy, RowLevelSecurity, schema_grant
-from tests.ddl.case import (
+from tests.support.catalog_states import catalog_states, unequal_states
+from tests.support.generated_revisions import (
     apply,
     assert_clean,
     metadata_of,
@@ -22,8 +23,6 @@ from tests.ddl.case import (
     rendered,
     run,
     run_offline,
-    snapshot,
-    unequal,
 )
 
 VALID = ["INSERT INTO parent VALUES (1)", "INSERT INTO child VALUES (1, 1), (4, NULL)"]
@@ -88,14 +87,14 @@ HIDDEN = ["parent child", "parent", "child", "neither"]
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_orphans_are_found(engine: Engine, owned: Engine, hidden: str) -> None:
     up, _ = prepare(engine, owned, ORPHANS, models(False, hidden), models(True, hidden))
-    start = snapshot(engine)
+    start = catalog_states(engine)
     counted = r"child\.child_parent_id_fkey: expected no orphans, found 2 rows without a parent"
     seen_by_the_server = r"Key \(parent_id\)=\(2\) is not present"
     with pytest.raises(
         IntegrityError, match=seen_by_the_server if hidden == "neither" else counted
     ):
         run(owned, up)
-    assert not unequal(snapshot(engine), start)
+    assert not unequal_states(catalog_states(engine), start)
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
@@ -108,14 +107,14 @@ def test_rows_with_their_parent_pass(engine: Engine, owned: Engine, hidden: str)
         ' validate_as="r_read",\n'
         ")"
     )
-    start = snapshot(engine)
+    start = catalog_states(engine)
     run(owned, up)
     assert_clean(owned, metadata_of(after))
-    done = snapshot(engine)
+    done = catalog_states(engine)
     run(owned, down)
-    assert not unequal(snapshot(engine), start)
+    assert not unequal_states(catalog_states(engine), start)
     run_offline(owned, up)
-    assert not unequal(snapshot(engine), done)
+    assert not unequal_states(catalog_states(engine), done)
 
 
 def test_parent_made_in_the_same_revision(engine: Engine, owned: Engine) -> None:

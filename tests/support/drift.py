@@ -24,15 +24,14 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, found_by, schema_grant
 from ddl.differences import lines
-from tests.ddl.case import (
+from tests.support.catalog_states import catalog_states_in, unequal_states
+from tests.support.generated_revisions import (
     SETTINGS,
     Declare,
     metadata_of,
     migration,
     rendered,
     run_in,
-    snapshot_of,
-    unequal,
 )
 
 OWN = "tenant_id = (SELECT tenant())"
@@ -135,17 +134,17 @@ def fixed(
 ) -> None:
     """``statements`` must be told by exactly the lines ``expected``, be undone by the upgrade,
     and be there again after the downgrade."""
-    start = snapshot_of(connection)
+    start = catalog_states_in(connection)
     connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
-    changed = snapshot_of(connection)
+    changed = catalog_states_in(connection)
     script = migration(connection, metadata_of(declare))
     found = [" ".join(line.split()) for line in lines(found_by(script))]
     assert found == list(expected)
 
     run_in(connection, rendered(script.upgrade_ops))
-    traces = unequal(snapshot_of(connection), start)
+    traces = unequal_states(catalog_states_in(connection), start)
     assert not traces, "the upgrade does not fix it:\n" + "\n".join(traces)
 
     run_in(connection, rendered(script.downgrade_ops))
-    traces = unequal(snapshot_of(connection), changed)
+    traces = unequal_states(catalog_states_in(connection), changed)
     assert not traces, "the downgrade does not bring it back:\n" + "\n".join(traces)

@@ -292,7 +292,7 @@ def test_a_correct_declaration_passes(base: type[Base]) -> None:
         ({"options": {"comment": "Tried."}}, 'in schema public.*write {"schema": TIMESERIES}'),
         ({"hypertable": None}, r'declares no hypertable; write Hypertable\("ts", '),
         ({"columnstore": None}, r"declares no columnstore; write Columnstore\("),
-        ({"retention": None}, r"declares no retention; write Retention\("),
+        ({"retention": None}, r"declares no retention policy; write RetentionPolicy\("),
         (
             {"columnstore": Columnstore(**STORE | {"segmentby": "device_id"})},
             'segmentby="device_id" does not start.*write segmentby="tenant_id, device_id"',
@@ -346,7 +346,7 @@ def rollup(**changes: Any) -> None:
             {"retention": "2 days", "columnstore": None},
             "starts 3 days ago, but rollup tried keeps only 2 days",
         ),
-        ({"refresh": RefreshPolicy(None, "1 hour", "1 hour")}, 'write Refresh."3 days", …'),
+        ({"refresh": RefreshPolicy(None, "1 hour", "1 hour")}, 'write RefreshPolicy."3 days", …'),
         (
             {"columnstore": Columnstore("device_id", "bucket DESC", "30 days")},
             'rollup tried: segmentby="device_id" does not start with tenant_id',

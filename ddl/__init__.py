@@ -29,7 +29,7 @@ __all__ = [
 
 
 def setup(plugin: Plugin) -> None:
-    """Register the comparison; it replaces Alembic's own, which sees half as much."""
+    """Register the comparison in place of Alembic's own, which compares far less."""
     render.correct()
     plugin.add_autogenerate_comparator(compare.autogenerate, "autogenerate", qualifier="postgresql")
 

@@ -1,4 +1,4 @@
-"""Grants and policies together: under row-level security neither is worth anything alone."""
+"""Checks that a policy backs every grant on a table with row-level security."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMANDS = ("select", "insert", "update", "delete")
 
 
 def check_policies(metadata: MetaData) -> None:
-    """Refuse a grant that no policy backs: such a role would see nothing, silently.
+    """Reject a grant that no policy backs: the role would see no rows, and no error.
 
     Raises:
         sqlalchemy.exc.ArgumentError: names the table, the role and what to write.

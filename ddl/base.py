@@ -72,14 +72,14 @@ class State(ABC):
 
     @property
     def relation(self) -> Key | None:
-        """(schema, name) of the relation or function that the object lives and dies with."""
+        """(schema, name) of the relation or function without which the object cannot exist."""
         return None
 
     @property
     def part_of(self) -> Identity | None:
         """The object with which this one comes and goes, although it is a relation itself.
 
-        Of such an object only a change is told, never that it is missing.
+        Only changes of such an object are reported, never that it is missing.
         """
         return None
 
@@ -97,7 +97,7 @@ class State(ABC):
         return " ".join(str(value) for value in dataclasses.astuple(self))
 
     def details(self) -> Mapping[str, Any]:
-        """What a difference of two states is told by: the fields that are not the key."""
+        """The fields in which two states of one object can differ: all but the key."""
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in self.identified_by}
 
@@ -111,7 +111,7 @@ class Declared:
     def __init__(self) -> None:
         self.states: dict[str, dict[Key, State]] = {}
         self.beside: dict[Identity, Key] = {}
-        """The table in whose ``__table_args__`` an object stands; revisions keep them together."""
+        """The table in whose ``__table_args__`` an object is; revisions keep them together."""
 
     @classmethod
     def on(cls, metadata: MetaData) -> Declared:
@@ -144,7 +144,7 @@ class Declared:
 
 
 class Declaration(SchemaItem, SchemaEventTarget):
-    """Something that stands in ``__table_args__`` beside Index and CheckConstraint.
+    """An item of ``__table_args__``, like Index and CheckConstraint.
 
     ``Table.info`` would be rendered into revisions, so the states live in ``MetaData.info``.
     """
@@ -153,7 +153,7 @@ class Declaration(SchemaItem, SchemaEventTarget):
 
     def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:
         if not isinstance(parent, Table):  # pragma: no cover - SQLAlchemy passes tables only
-            raise TypeError(f"{type(self).__name__} belongs into __table_args__")
+            raise TypeError(f"{type(self).__name__} belongs in __table_args__")
         declared = Declared.on(parent.metadata)
         for state in self.states(parent):
             declared.add(state)
@@ -162,7 +162,7 @@ class Declaration(SchemaItem, SchemaEventTarget):
 
     @abstractmethod
     def states(self, table: Table) -> Iterator[State]:
-        """The states that this declaration means when it stands on ``table``."""
+        """The states that this declaration means in ``__table_args__`` of ``table``."""
 
     def _register(self, metadata: MetaData | None, *states: State) -> None:
         if metadata is not None:
@@ -173,9 +173,9 @@ class Declaration(SchemaItem, SchemaEventTarget):
 class Operation(MigrateOperation, ABC, Generic[S]):
     """One object before and after an operation; None is an object that does not exist.
 
-    Reversing swaps the two, so nothing can be dropped that could not be made again. A kind says
-    the SQL of ``create``, ``drop`` and, where the server can, ``alter``; :func:`revisable` gives
-    revisions the functions that go with them.
+    Reversing swaps the two, so nothing can be dropped that could not be made again. A kind has
+    the SQL of ``create``, ``drop`` and, where the server can, ``alter``; :func:`revisable`
+    registers the functions that revisions call.
     """
 
     state_type: type[S]
@@ -229,12 +229,12 @@ class Operation(MigrateOperation, ABC, Generic[S]):
 
     @property
     def is_removal(self) -> bool:
-        """True for what need not be done singly where the relation is dropped anyway."""
+        """True for an operation that is superfluous where the relation is dropped anyway."""
         return self.after is None
 
     @property
     def relation(self) -> Key | None:
-        """(schema, name) of the relation that the object lives and dies with."""
+        """(schema, name) of the relation without which the object cannot exist."""
         return self.state.relation
 
     def reverse(self) -> Self:
@@ -276,11 +276,11 @@ class Alteration(Operation[S]):
     """A change of something that Alembic's own operations create and drop."""
 
     def create(self, state: S, edition: str) -> list[str]:
-        """Never."""
+        """Never called: Alembic's own operation creates it."""
         raise TypeError(f"{state.kind} is created by Alembic")  # pragma: no cover
 
     def drop(self, state: S, edition: str) -> list[str]:
-        """Never."""
+        """Never called: Alembic's own operation drops it."""
         raise TypeError(f"{state.kind} is dropped by Alembic")  # pragma: no cover
 
 
@@ -290,7 +290,7 @@ def _dropped_by(state_type: type[State]) -> tuple[str, ...]:
 
 
 def _spelled(value: Any) -> Any:
-    """One name stands for a list of one."""
+    """A list of one name is written as that name."""
     if isinstance(value, tuple):
         return value[0] if len(value) == 1 else list(value)
     return value
@@ -405,6 +405,6 @@ def _run(operations: Operations, operation: Operation[Any]) -> None:
 @renderers.dispatch_for(Operation)
 def _render(_: AutogenContext, operation: Operation[Any]) -> str | list[str]:
     if operation.after is None and not operation.statements():
-        return []  # what stays needs no line
+        return []  # what does nothing needs no line
     positional, keywords = operation.arguments()
     return source.call(operation.verb, positional, keywords)

@@ -50,7 +50,7 @@ class Catalog:
         return (kind, key)
 
     def without_tables(self, excluded: Callable[[Key], bool]) -> Catalog:
-        """A copy without the tables for which ``excluded`` is true, and all that is on them."""
+        """A copy without the tables for which ``excluded`` is true, and what belongs to them."""
         relations = {
             state.relation
             for kind in _RELATIONS
@@ -69,9 +69,9 @@ def read(connection: Connection, schemas: Sequence[str]) -> Catalog:
     """Read ``schemas`` with one query per kind, in the server's own spelling.
 
     The caller sets ``search_path`` to pg_catalog, so that every name comes out qualified. Tables
-    of extensions, partitions and foreign tables are no declarations, and neither is what is on
-    them. Of two kinds that know a relation (a view, which stands for a continuous aggregate) the
-    later one in the registry has it. The table of pending operations is not compared.
+    of extensions, partitions and foreign tables are left out, and so is what belongs to them.
+    Where two kinds read the same relation (a continuous aggregate is a view, too), the later one
+    in the registry has it. The table of pending operations is not compared.
     """
     relations: dict[Key, State] = {}
     others: list[State] = []

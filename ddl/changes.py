@@ -1,4 +1,4 @@
-"""The comparison of two catalogs, kind by kind: what must go, come, change, or come back."""
+"""The comparison of two catalogs, kind by kind: what is dropped, created, altered or recreated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Changes:
-    """Both catalogs, what depends on what in each, and what has to be made anew."""
+    """Both catalogs, what depends on what in each, and what has to be recreated."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Changes:
             for state in self.declared.of(kind.state).values()
             for identity in kind.provides(state)
         }
-        """What comes along with the creation of something else."""
+        """Objects that the creation of another object creates as well."""
         self.recreated: set[Identity] = set()
-        """Objects of both sides that must go and come back."""
+        """Objects of both sides that must be dropped and created again."""
         self.in_the_way: set[Identity] = set()
-        """Objects that go before something on which they depend changes."""
+        """Objects that must be dropped before something on which they depend changes."""
         self._parts: dict[Catalog, dict[tuple[str, Key], list[State]]] = {}
         self._prerequisites = _reversed(found.target_dependents)
 
@@ -69,7 +69,7 @@ class Changes:
     # --- the two sides of a kind ---
 
     def sides(self, state_type: type[S]) -> tuple[Mapping[Key, S], Mapping[Key, S]]:
-        """The objects of today and those of the models."""
+        """The current objects and the target ones."""
         return self.current.of(state_type), self.target.of(state_type)
 
     def changed(self, state_type: type[S]) -> list[Key]:
@@ -96,13 +96,13 @@ class Changes:
         return self.declared.beside.get((state.kind, state.declared_as))
 
     def is_recreated(self, kind: str, key: Key) -> bool:
-        """True for what goes and comes back."""
+        """True for what is dropped and created again."""
         return (kind, key) in self.recreated
 
     # --- what every kind does unless it says otherwise ---
 
     def seeds_of(self, kind: Kind[Any]) -> Iterator[Identity]:
-        """What goes, or changes although the server cannot alter it in place."""
+        """What is dropped, or changes in a way that the server cannot do in place."""
         before, after = self.sides(kind.state)
         gone = before.keys() - after.keys() if kind.dropped else ()
         for key in sorted([*gone, *self.not_alterable(kind)]):
@@ -135,7 +135,7 @@ class Changes:
         plan.add(kind.create, operation, makes=[(kind.name, key)], beside=beside)
 
     def gone_relations(self) -> set[Key]:
-        """Relations and functions that lose their grants; some come back, even as another."""
+        """Relations and functions that are dropped, with their grants; some are created again."""
         found = set()
         for kind in self.kinds:
             if kind.relation:
@@ -160,11 +160,10 @@ class Changes:
     # --- what depends on what changes ---
 
     def _find_recreated(self) -> None:
-        """Find all that must be dropped before something changes, and made again after.
+        """Find everything that must be dropped before something changes, and created again after.
 
-        A column that disappears takes constraints and indexes along, which a column that only
-        changes its type does not. A generated column over a column that changes goes and comes
-        back, too.
+        A dropped column takes its constraints and indexes with it; a column that only changes its
+        type does not. A generated column over a column that changes is dropped and created again.
         """
         stack: list[Identity] = []
         for kind in self.kinds:
@@ -201,9 +200,9 @@ class Changes:
         return bool(before.is_remade_as(after))
 
     def _follows(self, dependent: Identity) -> bool:
-        """True for what PostgreSQL changes itself along with the type of a column.
+        """True for what PostgreSQL adapts by itself to the new type of a column.
 
-        It would check a foreign key before the column at its other end has changed too.
+        Not a foreign key: it would be checked before the column at its other end has changed.
         """
         found: Any = self.current.get(dependent)
         if dependent[0] == "constraint":

@@ -63,7 +63,7 @@ def process_revision_directives(
 ) -> None:
     """Shorten both directions.
 
-    This must wait until the downgrade was made, since that needs every single drop.
+    Not earlier, since the downgrade is derived from the upgrade and needs every single drop.
     """
     for script in directives:
         for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):

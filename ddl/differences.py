@@ -19,7 +19,7 @@ UNDECLARED = "found, not declared"
 
 @dataclass(frozen=True)
 class Difference:
-    """One object that is not as declared; values in the server's own spelling.
+    """A part of an object that is not as declared; values in the server's own spelling.
 
     ``detail`` says which part differs (a field, a role), empty for the whole object;
     ``expected`` and ``found`` are None for what one side does not have; of grants they hold the
@@ -53,23 +53,23 @@ class Difference:
 
 
 def differences(target: Catalog, current: Catalog) -> list[Difference]:
-    """Every difference, kind by kind; of what is missing or too many only the whole."""
+    """Every difference, kind by kind; of what only one side has, that and nothing else."""
     lone = _lone_relations(target, current)
-    found: list[Difference] = []
+    listed: list[Difference] = []
     for kind in KINDS:
-        expected, actual = target.of(kind.state), current.of(kind.state)
-        for key in sorted(expected.keys() | actual.keys()):
-            want, have = expected.get(key), actual.get(key)
-            if want == have or (have is not None and want is None and not kind.dropped):
+        targets, currents = target.of(kind.state), current.of(kind.state)
+        for key in sorted(targets.keys() | currents.keys()):
+            expected, found = targets.get(key), currents.get(key)
+            if expected == found or (expected is None and not kind.dropped):
                 continue
-            state: Any = want if want is not None else have
-            if state.part_of is not None and None in (want, have):
+            state: Any = expected if expected is not None else found
+            if state.part_of is not None and None in (expected, found):
                 continue
-            # A column of a missing table is no news; the table itself is.
+            # Of a missing table only the table itself is reported, not its columns.
             if state.relation in lone and not (kind.relation and key == _own(lone, state)):
                 continue
-            found += _of_object(kind.name, want, have)
-    return found
+            listed += _of_object(kind.name, expected, found)
+    return listed
 
 
 def _lone_relations(target: Catalog, current: Catalog) -> dict[Key, Key]:
@@ -77,9 +77,9 @@ def _lone_relations(target: Catalog, current: Catalog) -> dict[Key, Key]:
     found: dict[Key, Key] = {}
     for kind in KINDS:
         if kind.relation:
-            expected, actual = target.of(kind.state), current.of(kind.state)
-            for key in expected.keys() ^ actual.keys():
-                state = expected.get(key) or actual[key]
+            targets, currents = target.of(kind.state), current.of(kind.state)
+            for key in targets.keys() ^ currents.keys():
+                state = targets.get(key) or currents[key]
                 found[state.relation] = key
     return found
 
@@ -88,26 +88,26 @@ def _own(lone: Mapping[Key, Key], state: State) -> Key | None:
     return lone[state.relation] if state.relation is not None else None
 
 
-def _of_object(kind: str, want: State | None, have: State | None) -> Iterator[Difference]:
-    state = want or have
+def _of_object(kind: str, target: State | None, current: State | None) -> Iterator[Difference]:
+    state = target or current
     assert state is not None
     name = state.title().removeprefix(f"{kind} ")
     if isinstance(state, GrantState):
-        yield from _of_grants(name, want, have)
+        yield from _of_grants(name, target, current)
         return
-    if want is None or have is None:
-        yield Difference(kind, name, "", want and name, have and name)
+    if target is None or current is None:
+        yield Difference(kind, name, "", target and name, current and name)
         return
-    expected, found = want.details(), have.details()
+    expected, found = target.details(), current.details()
     for detail in expected:
         if expected[detail] != found[detail]:
             yield Difference(kind, name, detail, expected[detail], found[detail])
 
 
-def _of_grants(name: str, want: State | None, have: State | None) -> Iterator[Difference]:
+def _of_grants(name: str, target: State | None, current: State | None) -> Iterator[Difference]:
     """Role by role, and of each privilege only the columns that differ."""
-    expected = want.privileges if isinstance(want, GrantState) else frozenset()
-    found = have.privileges if isinstance(have, GrantState) else frozenset()
+    expected = target.privileges if isinstance(target, GrantState) else frozenset()
+    found = current.privileges if isinstance(current, GrantState) else frozenset()
     missing, more = by_role(expected - found), by_role(found - expected)
     for role in sorted(missing.keys() | more.keys()):
         yield Difference("grant", name, role, missing.get(role), more.get(role))

@@ -1,4 +1,4 @@
-"""Editions: what a database offers to the time-series part of a schema, and how to tell.
+"""Editions: how much of TimescaleDB a database has, and how to find out.
 
 The edition is a property of a database, not of the server: TimescaleDB counts where its extension
 exists in the database and its library is loaded.
@@ -81,7 +81,7 @@ def available(connection: Connection) -> Edition:
 def edition_of(context: MigrationContext) -> str:
     """The edition that ``context`` runs on: what its option ``edition`` says, else the server.
 
-    Offline there is no server to ask; then it is Community.
+    Offline, with no server to ask, it is Community.
     """
     given = context.opts.get("edition")
     if given is None:

@@ -41,7 +41,7 @@ class Kind(Generic[S]):
     alterable: Callable[[S, S], bool] = never
     """True where the object before becomes the one after without being dropped."""
     relation: bool = False
-    """A table, a view, a function: grants, triggers and the like live and die with it."""
+    """A table, a view, a function: its grants, triggers and the like are dropped with it."""
     relkinds: str = ""
     """The letters of ``pg_class.relkind``, for what is a row there."""
     dependent_objects: str = ""
@@ -54,17 +54,17 @@ class Kind(Generic[S]):
     every_edition: bool = True
     """False for what TimescaleDB alone has; elsewhere its operations are pending."""
     dropped: bool = True
-    """False for what others may use, too: it is created where it is missing, and stays."""
+    """False for what others may use, too: it is created where missing, and never dropped."""
     provides: Callable[[S], Iterable[Identity]] | None = None
-    """What its creation makes along: no operation of their own creates these."""
+    """Objects that its creation creates as well; they get no operation of their own."""
     compare: Callable[[Changes, Plan, Kind[Any]], None] | None = None
     """Adds the operations to the plan; None where :meth:`Changes.compare` does."""
     seeds: Callable[[Changes, Kind[Any]], Iterable[Identity]] | None = None
-    """What goes, or changes so that its dependents must go first; None where
-    :meth:`Changes.seeds_of` knows."""
+    """What is dropped, or changes so that its dependents must be dropped first; None where
+    :meth:`Changes.seeds_of` finds it."""
     settle: Callable[[MetaData, S, S], S] | None = None
-    """The target's state given the models, the target's and the current one, where both may mean
-    the same although they differ."""
+    """Returns the state to aim at, given the models, the target's state and the current one: for
+    kinds of which two different states can mean the same."""
 
     @property
     def name(self) -> str:

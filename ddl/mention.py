@@ -78,7 +78,7 @@ def _called(state: Any) -> set[str]:
 
 
 def _read(state: Any, schemas: Collection[str]) -> set[str]:
-    """Tables and views that must exist when ``state`` is created, among many other words."""
+    """Tables and views that must exist when ``state`` is created, among other names."""
     if not isinstance(state, FunctionState):
         return sql.relations(state.text(), schemas)
     types = sql.words(f"{state.arguments} {state.returns}")

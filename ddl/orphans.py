@@ -1,7 +1,7 @@
-"""A foreign key checked over all rows, although row security hides them from the owner.
+"""A foreign key checked over all rows, although row-level security hides them from the owner.
 
-The server checks as the owner of the tables. Forced row security hides from it the rows of the
-child, so that orphans pass, or those of the parent alone, so that every row seems an orphan.
+The server checks as the owner of the tables. Forced row-level security can hide the rows of the
+child from it, so that orphans pass, or only those of the parent, so that every row seems an orphan.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
                 MESSAGE = format('foreign key %s.%s: expected no orphans, found %s rows without'
                                  ' a parent', child.relname, key.conname, orphans),
-                HINT = 'Delete or mend those rows as an operator, then run the upgrade again.';
+                HINT = 'Delete or fix those rows as an operator, then run the upgrade again.';
         END IF;
         IF NOT row_security_active(key.conrelid) THEN
             EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
@@ -71,12 +71,12 @@ $validate$"""
 def validation(schema: str, table: str, name: str, role: str) -> str:
     """A DO block that validates a constraint added NOT VALID, after counting as ``role``.
 
-    The role is lent the right to read columns that it lacks, within this transaction. Where only
-    the parent is hidden, the child is hidden too while the server looks, for it was counted.
-    Nothing of this happens where the owner sees all rows.
+    Within the block the role is granted the columns that it may not read. Where only the rows of
+    the parent are hidden, those of the child are hidden, too, while the server validates: they
+    have been counted. Where the owner sees all rows, the server just validates.
 
     Raises (from the server):
-        foreign_key_violation: orphans, and how many; the hint says what to do.
+        foreign_key_violation: there are orphans, and how many; the hint says what to do.
     """
     return _BLOCK.format(
         reader=sql.literal(role),

@@ -1,4 +1,4 @@
-"""The pending operations of a database, and which of them a better edition could now carry out."""
+"""The pending operations of a database, and which of them a higher edition could now carry out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SKIPPED = {
 
 
 def skipped(connection: Connection) -> str:
-    """What the database does without, in one clause; empty where it does without nothing."""
+    """What the database lacks, in one clause; empty where it lacks nothing."""
     counted = Counter(kind for kind, _ in entries(connection))
     return ", ".join(f"{counted[kind]} {what}" for kind, what in _SKIPPED.items() if counted[kind])
 
@@ -48,9 +48,9 @@ def convertible(connection: Connection, edition: str) -> list[tuple[str, str]]:
 
 
 def lowered(connection: Connection, edition: str) -> str:
-    """The edition in which this database was built: below ``edition`` where operations are pending.
+    """The edition that this database was built for: below ``edition`` where operations are pending.
 
-    TimescaleDB may have come later; until the database is converted, all goes on as it began.
+    TimescaleDB may have been added later; until the conversion, revisions go on as before.
     """
     kinds = {kind for kind, _ in entries(connection)} - {FILL}
     if "hypertable" in kinds:
@@ -61,7 +61,7 @@ def lowered(connection: Connection, edition: str) -> str:
 def forget(connection: Connection, edition: str) -> None:
     """Delete the pending operations that ``edition`` can carry out; the table goes with the last.
 
-    From here on a comparison sees what they stood for as missing.
+    From then on a comparison reports what they stood for as missing.
     """
     kinds = {kind for kind, _ in convertible(connection, edition)}
     if kinds:
@@ -70,8 +70,8 @@ def forget(connection: Connection, edition: str) -> None:
             sql.send(connection, statement)
 
 
-def note_fill(connection: Connection, rollup: Key) -> None:
-    """Remember that a rollup has to be filled."""
+def record_fill(connection: Connection, rollup: Key) -> None:
+    """Record that a rollup has to be filled."""
     identity = f"{sql.literal(FILL)}, {sql.literal(_spelled(rollup))}"
     sql.send(connection, CREATE_PENDING)
     sql.send(
@@ -80,7 +80,7 @@ def note_fill(connection: Connection, rollup: Key) -> None:
 
 
 def forget_fill(connection: Connection, relation: str) -> None:
-    """Forget that, once it is."""
+    """Delete that record once the rollup is filled."""
     for statement in forgotten(f"kind = '{FILL}' AND relation = {sql.literal(relation)}"):
         sql.send(connection, statement)
 

@@ -17,14 +17,14 @@ Edges: TypeAlias = Mapping[Identity, AbstractSet[Identity]]
 """For each object others, which depend on it or on which it depends."""
 
 TABLE_PARTS = ("column", "default", "constraint")
-"""Kinds of objects that a table's own operation may make or remove along."""
+"""Kinds of objects that a table's own operation may create or drop as well."""
 
 
 class Phase(IntEnum):
     """When an operation happens; read backwards this is the order of the downgrade.
 
-    Foreign keys go first and come last: what role checks them needs grants and policies. Tables
-    go before what they refer to changes.
+    Foreign keys are dropped first and created last: the role that checks them needs grants and
+    policies. Tables are dropped before what they refer to changes.
     """
 
     EXTENSIONS = 0
@@ -67,7 +67,7 @@ class Phase(IntEnum):
 
 @dataclass(eq=False)
 class Entry:
-    """One operation, its phase, and what it takes away from or adds to the catalog."""
+    """One operation, its phase, and what it removes from or adds to the catalog."""
 
     phase: Phase
     operation: MigrateOperation
@@ -76,9 +76,9 @@ class Entry:
     relation: Key | None
     """The relation that it is about: its own for CREATE TABLE, that of the index for an index."""
     beside: Key | None = None
-    """The table whose group it should stand in, where that is not its own relation's."""
+    """The table whose group it should be in, where that is not its own relation's."""
     is_root: bool = False
-    """True for what makes or removes the whole relation."""
+    """True for what creates or drops the whole relation."""
     needs: set[Entry] = field(default_factory=set)
 
 
@@ -86,19 +86,19 @@ Place: TypeAlias = tuple[int, ...]
 
 
 class Plan:
-    """Operations gathered in any order, given out in one that works and that a person follows.
+    """Operations added in any order, returned in one that works and that a person can follow.
 
-    The order is that of the phases, with two exceptions. What belongs to a relation that is made
-    or dropped stands together with it, in the order of the phases again. And where PostgreSQL's
-    own dependencies say otherwise, they win: what depends on something is removed before it
-    (``dependents``: for each object of today those that depend on it), and made after it
-    (``prerequisites``: for each object of the models what it depends on).
+    The order is that of the phases, with two exceptions. What belongs to a relation that is
+    created or dropped stays together with it, again in the order of the phases. And where
+    PostgreSQL's own dependencies say otherwise, they win: what depends on something is dropped
+    before it (``dependents``: for each current object those that depend on it), and created after
+    it (``prerequisites``: for each target object those on which it depends).
     """
 
     def __init__(
         self, dependents: Edges, prerequisites: Edges, relations: AbstractSet[str]
     ) -> None:
-        """``relations`` are the kinds of objects with which others live and die."""
+        """``relations`` are the kinds without which other objects cannot exist."""
         self._entries: list[Entry] = []
         self._relations = relations
         self._dependents = dependents
@@ -138,7 +138,7 @@ class Plan:
         number = len(queue)
         while queue or waiting:
             if not queue:
-                # They need each other: the server may still accept the usual order.
+                # A cycle: the server may still accept the usual order.
                 stuck = min(waiting, key=places.of)
                 queue.append((places.of(stuck), number, stuck))
             entry = heapq.heappop(queue)[2]
@@ -169,9 +169,9 @@ def _link(entries: Sequence[Entry], dependents: Edges, prerequisites: Edges) -> 
             _need(entry, removing.get(identity))
             for other in prerequisites.get(identity, ()):
                 _need(entry, _entry_of(other, making))
-        if entry.relation in made and not entry.removes and not _takes_away(entry):
+        if entry.relation in made and not entry.removes and not _is_removal(entry):
             _need(entry, made[entry.relation])
-        if entry.relation in gone and (entry.removes or _takes_away(entry)):
+        if entry.relation in gone and (entry.removes or _is_removal(entry)):
             _need(gone[entry.relation], entry)
 
 
@@ -180,12 +180,12 @@ def _need(entry: Entry, other: Entry | None) -> None:
         entry.needs.add(other)
 
 
-def _takes_away(entry: Entry) -> bool:
+def _is_removal(entry: Entry) -> bool:
     return isinstance(entry.operation, Operation) and entry.operation.is_removal
 
 
 class _Places:
-    """Where each entry would stand if nothing depended on anything."""
+    """The place of each entry if nothing depended on anything."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._numbers = {entry: number for number, entry in enumerate(entries)}
@@ -200,7 +200,7 @@ class _Places:
                 self._needing[other].append(entry)
 
     def of(self, entry: Entry) -> Place:
-        """Group, then before or behind it for a dependency's sake, then phase and number."""
+        """The group, then whether a dependency moved it there, then its phase and number."""
         own, group = self._own(entry), self._group(entry)
         moved = (group > own) - (group < own)
         return (*group, moved, *own, entry.phase, self._numbers[entry])
@@ -209,11 +209,11 @@ class _Places:
         """Phase and number of the relation that the entry belongs to, else of itself."""
         if entry.phase in (Phase.FOREIGN_KEYS, Phase.DROP_FOREIGN_KEYS):
             return (entry.phase, 0)
-        removes = bool(entry.removes) or _takes_away(entry)
+        removes = bool(entry.removes) or _is_removal(entry)
         for relation in (entry.beside, entry.relation):
             root = self._roots.get((relation, removes)) if relation is not None else None
             if root is not None and root is not entry and relation == entry.relation:
-                # A view that stands beside a table takes its own grants along.
+                # A view in the group of a table has its own grants with it.
                 return self._own(root)
             if root is not None:
                 return (root.phase, self._numbers[root])
@@ -222,10 +222,10 @@ class _Places:
     def _group(self, entry: Entry) -> Place:
         """The latest group among the entry's own and those of all that it needs.
 
-        What is removed is removed early instead: as soon as something needs it to be gone.
+        A removal comes early instead: as soon as something needs it.
         """
         if entry not in self._groups:
-            self._groups[entry] = self._own(entry)  # ends a circle
+            self._groups[entry] = self._own(entry)  # stops at a cycle
             if entry.removes:
                 others = [self._group(other) for other in self._needing[entry] if other.removes]
                 self._groups[entry] = min([self._own(entry), *others])

@@ -1,4 +1,4 @@
-"""Privileges as GRANT lists them: read, written, sent. Knows no kind of object but by its name."""
+"""Privileges as GRANT lists them: parsed, written, and as statements."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def statements(
                 continue
             what = ", ".join(listed)
             if revoke:
-                # With the option goes what the role granted by it.
+                # What the role granted by its option must be revoked, too.
                 cascade = " CASCADE" if grantable else ""
                 found.append(f"REVOKE {what} ON {target} FROM {sql.role(role)}{cascade}")
             else:

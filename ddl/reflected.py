@@ -1,4 +1,4 @@
-"""Tables and columns of the database as SQLAlchemy objects, for the way back."""
+"""Tables and columns of the database as SQLAlchemy objects, for downgrades."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SELECT quote_literal(pg_get_serial_sequence(format('%I.%I', VARIADIC CAST(:table
 
 
 class Reflected:
-    """What drops can be undone with; every table is looked up once."""
+    """Describes what is dropped so that it can be created again; looks up each table once."""
 
     def __init__(self, connection: Connection, current: Catalog) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class Reflected:
         """The columns of a table by name, in their order."""
         if table not in self._columns:
             with warnings.catch_warnings():
-                # What SQLAlchemy does not recognize comes back by its SQL.
+                # A type that SQLAlchemy does not recognize is created again by its SQL.
                 warnings.simplefilter("ignore", sa.exc.SAWarning)
                 listed = self._inspector.get_columns(table[1], schema=table[0])
             for info in listed:
@@ -54,7 +54,7 @@ class Reflected:
         return self._columns[table]
 
     def dropped_column(self, table: Key, name: str) -> Column[Any]:
-        """The same for adding it again; the sequence of a serial column goes with it."""
+        """One column, for adding it again; the sequence of a serial column is dropped with it."""
         column = self.columns(table)[name]
         default = self._column(table, name).default
         if default is not None and default.startswith("nextval("):
@@ -64,7 +64,7 @@ class Reflected:
         return column
 
     def table(self, key: Key) -> Table:
-        """Columns, plain primary key, options; everything else comes back by its definition."""
+        """Columns, plain primary key, options; the rest is created again by its definition."""
         state = self._state("table", key)
         items: list[Any] = [self.dropped_column(key, name) for name in self.columns(key)]
         primary = self._inspector.get_pk_constraint(key[1], schema=key[0])
@@ -88,7 +88,7 @@ class Reflected:
         numbered = table.autoincrement_column
         if numbered is not None:
             column = self._column(key, numbered.name)
-            # SQLAlchemy makes such a column serial unless told not to.
+            # SQLAlchemy makes such a column serial unless this says otherwise.
             numbered.autoincrement = "auto" if column.default or column.identity else False
         return table
 

@@ -17,11 +17,11 @@ from ddl import sql, types
 class FaithfulImpl(PostgresqlImpl):
     """Alembic's PostgreSQL, with expressions that mean the same when the revision runs.
 
-    Alembic writes what the driver would get, % doubled and colons bare; read back by ``text()``
-    the one would be doubled again, and ``' :name'`` in a string become a bind parameter.
+    Alembic writes what the driver would get, with every % doubled and no colon escaped. From that
+    ``text()`` would double each % again and take ``' :name'`` in a string for a parameter.
     """
 
-    __dialect__ = "postgresql"  # takes the place of Alembic's own
+    __dialect__ = "postgresql"  # replaces Alembic's own
 
     def render_ddl_sql_expr(
         self,
@@ -59,6 +59,6 @@ def _complete(kind: type[Any], *names: str) -> None:
 
 
 def correct() -> None:
-    """Complete what Alembic leaves out; the class above works from its definition on."""
+    """Complete what Alembic leaves out; defining the class above is enough for it to be used."""
     _complete(PrimaryKeyConstraint, "deferrable", "initially")
     _complete(ExcludeConstraint, "ops")

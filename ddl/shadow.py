@@ -1,7 +1,7 @@
 """The models built in shadow schemas inside a savepoint, read back, and rolled back.
 
 Both sides of the comparison come from the same queries on the same server, so no SQL is
-parsed or normalised here and equal things are equal to the letter. Nothing is left behind;
+parsed or normalized here, and what is equal is spelled alike. Nothing is left behind;
 live tables are only read (ACCESS SHARE locks until the surrounding transaction ends).
 """
 
@@ -46,7 +46,7 @@ class Comparison:
     """What declarations refer to although it is no declaration."""
 
     def reject_undeclared(self) -> None:
-        """A name that no model declares may still be found, where an extension lives in public.
+        """A name that no model declares may still be found where an extension is in public.
 
         Raises:
             ModelError: a declaration refers to something of ``current`` by such a name.
@@ -125,14 +125,14 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
 
 
 def _settled(target: Catalog, current: Catalog, metadata: MetaData) -> Catalog:
-    """The target with those states of today that mean the same as the declared ones."""
+    """The target with those current states that mean the same as the declared ones."""
     found = []
     for kind in KINDS:
-        today = current.of(kind.state)
+        currents = current.of(kind.state)
         for key, state in target.of(kind.state).items():
-            settles = kind.settle is not None and key in today and state != today[key]
+            settles = kind.settle is not None and key in currents and state != currents[key]
             found.append(
-                kind.settle(metadata, state, today[key]) if settles and kind.settle else state
+                kind.settle(metadata, state, currents[key]) if settles and kind.settle else state
             )
     return Catalog(found)
 
@@ -159,7 +159,7 @@ def _build_database(connection: Connection, metadata: MetaData, edition: str) ->
 
 
 def _of_extensions(connection: Connection, schemas: Sequence[str]) -> set[Key]:
-    """What extensions keep in the models' own schemas: it has no shadow."""
+    """What extensions have in the models' own schemas: it has no shadow."""
     rows = connection.execute(_OF_EXTENSIONS, {"schemas": list(schemas)})
     return {(row.schema, row.name) for row in rows}
 
@@ -191,7 +191,7 @@ def _build(
     path = ", ".join([names[sql.DEFAULT_SCHEMA], *(sql.ident(name) for name in extensions)])
     preamble += [f"CREATE SCHEMA {name}" for name in names.values()]
     preamble += [f"SET LOCAL search_path = {path}", "SET LOCAL check_function_bodies = on"]
-    # What new objects are given by default is given to the live ones, but declared by nobody.
+    # Default privileges apply to the live objects, but no model declares them.
     preamble += connection.scalars(_DEFAULT_PRIVILEGES)
     pattern = _qualified(names)
 
@@ -237,7 +237,7 @@ def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
 
 
 def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str, str]) -> set[Key]:
-    """What the models put into their schemas: other names after a dot are columns and strangers."""
+    """What the models put into their schemas: other names after a dot are columns or undeclared."""
     declared = Declared.on(metadata)
     found = {*_tables(metadata)}
     for kind in KINDS:
@@ -256,7 +256,7 @@ def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str,
 
 
 def _execute(connection: Connection, statements: Sequence[str]) -> None:
-    """All statements at once; only where that fails one by one, to name the culprit."""
+    """All statements at once; only where that fails one by one, to name the one that fails."""
     attempt = connection.begin_nested()
     try:
         sql.send(connection, "\n".join(map(sql.terminated, statements)))

@@ -1,4 +1,4 @@
-"""Shorter revisions: without what dies anyway, and with what belongs together in one operation."""
+"""Shorter revisions: no needless drops, and one operation for what belongs together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _is_grantable_creation(operation: MigrateOperation) -> TypeGuard[Operation[A
 
 
 def _secured(operations: Sequence[MigrateOperation]) -> list[MigrateOperation]:
-    """Policies and grants of a table that stand beside its row-level security become part of it."""
+    """Policies and grants next to a table's row-level security become part of that operation."""
     found: list[MigrateOperation] = []
     run: list[Operation[Any]] = []
     for operation in [*operations, None]:
@@ -84,9 +84,9 @@ def _joined(run: Sequence[Operation[Any]]) -> Sequence[MigrateOperation]:
 
 
 def prune(operations: Sequence[MigrateOperation]) -> list[MigrateOperation]:
-    """Leave out what dies with its table, view or function anyway.
+    """Leave out what is dropped with its table, view or function anyway.
 
-    What mentions something that is dropped before its own table stays, for it is in the way.
+    What mentions something that is dropped before its own table is kept: it would be in the way.
     """
     between: dict[Key, set[str]] = {}
     kept: list[MigrateOperation] = []
@@ -113,7 +113,7 @@ def _dropped(operation: MigrateOperation) -> Key | None:
 
 
 def _removed_from(operation: MigrateOperation) -> Key | None:
-    """The relation from which ``operation`` takes something away."""
+    """The relation from which ``operation`` removes something."""
     if isinstance(operation, Operation):
         return operation.relation if operation.is_removal else None
     if isinstance(operation, alembic_ops.DropIndexOp | alembic_ops.DropConstraintOp):

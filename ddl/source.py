@@ -43,7 +43,7 @@ def string(value: str) -> str:
 
 
 def arranged(text: str) -> str:
-    """The body of a function as Alembic renders it, laid out; its comments stay, its marks go.
+    """The body of a function as Alembic renders it, laid out; without Alembic's marks.
 
     A blank line stands before a new table: what follows belongs to it.
     """
@@ -64,7 +64,7 @@ def arranged(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """The same as the body of a function, for a template that has indented its first line."""
+    """``arranged``, indented but for the first line, which the template indents."""
     lines = arranged(text).splitlines()
     return "\n".join([lines[0], *(f"    {line}" if line else "" for line in lines[1:])])
 
@@ -74,7 +74,7 @@ def _comments(lines: Sequence[str]) -> list[str]:
 
 
 def _layout(node: ast.expr, head: str, tail: str, width: int) -> list[str]:
-    """Lines of an expression; ``head`` stands before its first line, ``tail`` behind its last."""
+    """Lines of an expression; ``head`` comes before its first line, ``tail`` after its last."""
     line = _line(node)
     if line is not None and len(head) + len(line) + len(tail) <= width:
         return [f"{head}{line}{tail}"]
@@ -93,7 +93,7 @@ def _layout(node: ast.expr, head: str, tail: str, width: int) -> list[str]:
 
 
 def _pieces(text: str, first: int, width: int) -> Iterator[str]:
-    """Literals that together are ``text``, broken before blanks to fit into their lines."""
+    """Literals that together are ``text``, broken before spaces to fit into their lines."""
     room = first
     while len(string(text)) > room:
         cut = text.rfind(" ", 1, room - 2)
@@ -106,7 +106,7 @@ def _pieces(text: str, first: int, width: int) -> Iterator[str]:
 
 
 def _filled(items: Sequence[tuple[str, ast.expr]], width: int, *, single: bool) -> Iterator[str]:
-    """Items of a bracket, as many on a line as it holds; one of several lines stands alone.
+    """Items of a bracket, as many as fit on a line; one of several lines has them to itself.
 
     The columns and constraints of a table are read one by one, and so are pairs (``single``).
     """

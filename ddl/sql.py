@@ -21,7 +21,7 @@ _LIST_SETTINGS = {"search_path", "temp_tablespaces", "session_preload_libraries"
 
 
 def ident(name: str) -> str:
-    """``name`` as PostgreSQL wants an identifier: quoted only where it must be."""
+    """``name`` as an identifier of SQL, quoted only where it must be."""
     return str(_PREPARER.quote(name))
 
 
@@ -56,7 +56,7 @@ def setting_value(name: str, value: str) -> str:
 
 
 def comment_on(what: str, comment: str | None) -> str:
-    """COMMENT ON ``what``; None takes the comment away."""
+    """COMMENT ON ``what``; None removes the comment."""
     return f"COMMENT ON {what} IS {'NULL' if comment is None else literal(comment)}"
 
 
@@ -88,14 +88,14 @@ def calls(text: str) -> set[str]:
 def relations(text: str, schemas: Collection[str]) -> set[str]:
     """The names that stand where a query names tables and views, or casts to their row type.
 
-    ``schemas`` tell a schema from the name of a table before its column.
+    ``schemas`` are needed to tell a schema from a table that stands before its column.
     """
     found = _RELATION.finditer(_QUIET.sub(" ", text))
     return {unquoted(m[2]) for m in found if m[1] is None or unquoted(m[1]) in schemas}
 
 
 def split_list(text: str) -> list[str]:
-    """Split at commas that stand outside parentheses and quotes; white space is evened.
+    """Split at commas that stand outside parentheses and quotes; white space becomes one space.
 
     ``'select, update (a, b)'`` has two parts.
     """
@@ -134,7 +134,7 @@ def run(operations: Operations, statements: Iterable[str]) -> None:
 
 
 def send(connection: Connection, script: str) -> None:
-    """Send ``script`` (any number of statements) as it stands: no parameters, % is a letter."""
+    """Send ``script`` (any number of statements) unchanged: without parameters, % is plain text."""
     connection.exec_driver_sql(script, execution_options={"no_parameters": True})
 
 

@@ -1,9 +1,9 @@
-"""Pending operations: what a server of a smaller edition cannot carry out is written down.
+"""Pending operations: a record of what a server of a lower edition cannot carry out.
 
 On a server without the needed edition an operation writes its state into the table
-``pending_operations`` instead, and the readers take that table as the state of the database. So
-the same model gives the same revision on every edition, drift is seen on every edition, and a
-database that is converted to TimescaleDB later knows what it still has to do.
+``pending_operations`` instead, and the readers count that table as part of the database's state.
+So the same model gives the same revision on every edition, drift is found on every edition, and
+a later conversion to TimescaleDB knows what is left to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CREATE_PENDING = f"""CREATE TABLE IF NOT EXISTS {PENDING} (
 
 
 def forgotten(condition: str) -> list[str]:
-    """Delete pending operations; the table goes with its last row: an empty catalog has none."""
+    """The SQL that deletes pending operations, and the table when its last row goes."""
     return [
         f"""DO $pending$
 BEGIN
@@ -68,10 +68,10 @@ T = TypeVar("T", bound=TimeSeriesState)
 
 
 class TimeSeriesOperation(Operation[T]):
-    """An operation that only some editions can carry out; the others write it down.
+    """An operation that only some editions can carry out; the others record it.
 
-    A kind says the SQL for an edition that can, as for every operation, and, where a server
-    without it does something else meanwhile, ``substitute``.
+    A kind has the SQL for an edition that can, as for every operation, and a ``substitute`` where
+    a server without it does something else in the meantime.
     """
 
     requires: ClassVar[str] = COMMUNITY
@@ -90,7 +90,7 @@ class TimeSeriesOperation(Operation[T]):
         return []
 
     def recorded(self) -> list[str]:
-        """Write the pending operation down, or take it back."""
+        """The SQL that records the pending operation, or deletes the record."""
         state = self.state
         if self.after is None:
             return forgotten(f"(kind, relation) = ({sql.literal(state.kind)}, {regclass(state)})")
@@ -98,14 +98,14 @@ class TimeSeriesOperation(Operation[T]):
 
 
 def record(state: TimeSeriesState, values: Mapping[str, Any]) -> list[str]:
-    """Write a pending operation down, with intervals in the server's own spelling."""
+    """The SQL that records a pending operation, intervals in the server's own spelling."""
     pairs = []
     for key, value in values.items():
         spelled = "NULL" if value is None else sql.literal(str(value))
         if isinstance(value, bool):
             spelled = str(value).lower()
         elif key in state.intervals and value is not None:
-            # As the information views have it.
+            # As the information views spell it.
             spelled = f"({spelled}::interval)::text"
         pairs.append(f"{sql.literal(key)}, {spelled}")
     identity = f"{sql.literal(state.kind)}, {regclass(state)}"

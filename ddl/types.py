@@ -1,4 +1,4 @@
-"""Types by their SQL, for those that neither SQLAlchemy nor its dialect knows."""
+"""Types by their SQL, where neither SQLAlchemy nor its dialect knows them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SqlTypeDirective:
 
 
 def found_by_revisions(column: Column[Any], spelling: str) -> Column[Any]:
-    """``column`` with a type that revisions find, which see no schema but public.
+    """``column`` with a type that revisions find, whose search_path is public alone.
 
     Args:
         spelling: the server's, with the schema of the type.

@@ -48,17 +48,17 @@ class ColumnState(State):
         return (self.schema, self.table)
 
     def is_retyped_as(self, after: ColumnState) -> bool:
-        """True where ALTER COLUMN TYPE makes the other of it."""
+        """True where the change takes ALTER COLUMN TYPE."""
         return (self.type, self.collation) != (after.type, after.collation)
 
     def is_remade_as(self, after: ColumnState) -> bool:
-        """True where only dropping and adding makes the other of it."""
+        """True where the change takes dropping and adding the column."""
         return self.generated != after.generated or (
             after.generated is not None and self.is_retyped_as(after)
         )
 
 
-# --- operate: what Alembic has no words for --------------------------------------------------
+# --- operate: what Alembic has no operation for ----------------------------------------------
 
 
 @Operations.register_operation("alter_column_type")
@@ -107,7 +107,7 @@ class ColumnTypeOperation(Alteration[ColumnState]):
 
 @Operations.register_operation("alter_column_identity")
 class ColumnIdentityOperation(Alteration[ColumnState]):
-    """Give, take or change IDENTITY; the sequence goes on counting where it is kept."""
+    """Add, drop or change IDENTITY; a sequence that stays goes on counting."""
 
     verb = "alter_column_identity"
 
@@ -203,7 +203,7 @@ def alterable(before: ColumnState, after: ColumnState) -> bool:
 
 
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
-    """Columns of surviving tables that go, come back otherwise, or change their type."""
+    """Columns of tables that stay: dropped, recreated, or of another type."""
     before, after = changes.sides(ColumnState)
     tables = changes.target.of(TableState)
     for key in sorted(before):
@@ -214,7 +214,7 @@ def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
 
 
 def compare(changes: Changes, plan: Plan, _kind: Kind[Any]) -> None:
-    """Columns of tables that exist; those of a new table stand in its CREATE TABLE."""
+    """Columns of tables that exist; those of a new table are in its CREATE TABLE."""
     reflected = Reflected(changes.connection, changes.current)
     before, after = changes.sides(TableState)
     for table in sorted(before.keys() & after.keys()):
@@ -269,7 +269,7 @@ class _Columns:
         """Type, default, NOT NULL and comment of one column, in the order that works.
 
         A default that stands in the way of the new type, or of what it calls (``undefault``),
-        goes first and comes back.
+        is dropped first and set again.
         """
         found = self.reflected.columns(before.key[:2])[before.name]
         retyped = before.is_retyped_as(after)

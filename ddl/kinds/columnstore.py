@@ -19,7 +19,7 @@ from ddl.time_series import TimeSeriesOperation, TimeSeriesState, pending, regcl
 
 @dataclass(frozen=True)
 class ColumnstoreState(TimeSeriesState):
-    """How chunks are stored by column, and after what age; ``after`` None is by hand only."""
+    """How chunks are stored by column, and after what age; ``after`` None: only by hand."""
 
     kind: ClassVar[str] = "columnstore"
     intervals: ClassVar[tuple[str, ...]] = ("after",)
@@ -42,7 +42,7 @@ class Columnstore(Declaration):
     """How chunks are stored by column, in ``__table_args__`` or in a ``Rollup``.
 
     ``Columnstore(segmentby="tenant_id, device_id", orderby="ts DESC", after="7 days")``; the
-    columnstore policy converts a chunk at the age ``after``, None leaves that to people.
+    columnstore policy converts a chunk at the age ``after``, with None, only a person does.
     """
 
     def __init__(self, segmentby: str, orderby: str, after: str | None) -> None:
@@ -61,7 +61,7 @@ class Columnstore(Declaration):
 
 @revisable(ColumnstoreState)
 class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
-    """Enables, changes or disables the columnstore; disabling brings the rows back first."""
+    """Enables, changes or disables the columnstore; disabling moves the rows back first."""
 
     def create(self, state: ColumnstoreState, edition: str) -> list[str]:
         """The layout of future conversions in one statement, the columnstore policy in another."""

@@ -1,7 +1,7 @@
 """Constraints of existing tables, by their whole definition.
 
-Alembic compares names and columns; expressions, EXCLUDE and deferrability pass it unseen. The
-definition says all of it.
+Alembic compares names and columns, but no expressions, EXCLUDE or deferrability. The definition
+says all of it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ConstraintState(State):
 class ConstraintOperation(Operation[ConstraintState]):
     """ADD or DROP CONSTRAINT on a table that exists.
 
-    Add and remove, since Alembic has create and drop for constraints in other words.
+    Called add and remove, since Alembic's own create and drop take other arguments.
     """
 
     validate_as: str | None = None
@@ -78,8 +78,8 @@ class ConstraintOperation(Operation[ConstraintState]):
         """Add a constraint by its definition: ``"CHECK (progress <= 100)"``.
 
         A foreign key is checked over the rows that ``validate_as`` sees: forced row-level
-        security hides rows from the owner, so the server's own check would pass over orphans.
-        Orphans are an error that counts them.
+        security hides rows from the owner, so the server's own check would miss orphans. The
+        error says how many there are.
         """
         operation = cls(None, ConstraintState(table, name, definition, schema))
         operation.validate_as = validate_as
@@ -92,7 +92,7 @@ class ConstraintOperation(Operation[ConstraintState]):
         return operation
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """Table, name and, when adding, the definition and who checks a foreign key."""
+        """Table, name and, when adding, the definition and the role that checks a foreign key."""
         positional, keywords = super().arguments()
         if self.after is not None and self.after.is_foreign_key and self.validate_as:
             keywords = {"validate_as": self.validate_as, **keywords}
@@ -141,7 +141,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 def settle(
     metadata: MetaData, target: ConstraintState, current: ConstraintState
 ) -> ConstraintState:
-    """Takes NOT VALID from the model's own words: CREATE TABLE takes no notice of it."""
+    """Keeps NOT VALID where the model declares it, which CREATE TABLE ignores."""
     if current.definition == target.definition + NOT_VALID:
         table = models_by_key(metadata)[target.schema, target.table]
         if declared_definition(table, target).endswith(NOT_VALID):
@@ -174,14 +174,14 @@ def declared_constraints(table: Table) -> list[tuple[str, Constraint]]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Constraints of tables that exist; those of a new table stand in its CREATE TABLE."""
+    """Constraints of tables that exist; those of a new table are in its CREATE TABLE."""
     before, after = changes.sides(ConstraintState)
     again = {key for name, key in changes.recreated if name == kind.name}
     tables = changes.current.of(TableState), changes.target.of(TableState)
     for key in sorted((before.keys() - after.keys()) | again):
         state = before[key]
         if key[:2] not in tables[1] and PLAIN_KEY.fullmatch(state.definition):
-            continue  # stands in the table that the downgrade creates
+            continue  # part of the table that the downgrade creates
         phase = Phase.DROP_FOREIGN_KEYS if state.is_foreign_key else Phase.DROP_CONSTRAINTS
         plan.add(phase, _operation(changes, state, None), removes=[(kind.name, key)])
     circular = circular_foreign_keys(changes)
@@ -201,7 +201,7 @@ def _operation(changes: Changes, before: Any, after: Any) -> ConstraintOperation
 
 
 def circular_foreign_keys(changes: Changes) -> set[Key]:
-    """Foreign keys of new tables in a circle: they come when all tables are there."""
+    """Foreign keys of new tables in a cycle: they are added once all tables exist."""
     created = changes.target.of(TableState).keys() - changes.current.of(TableState).keys()
     new = [changes.models[key] for key in sorted(created)]
     listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]

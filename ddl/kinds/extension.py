@@ -1,4 +1,4 @@
-"""Extensions: created where they are missing, and never dropped, for others may use them, too."""
+"""Extensions: created where they are missing and never dropped, since others may use them, too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Extension(Declaration):
     (``postgresql_ops={"name": "ext.gin_trgm_ops"}``), and roles need USAGE on it (schema_grant).
 
     Args:
-        schema: where its objects are; it is made along. None takes it where it is, else public.
+        schema: where its objects are; it is created where missing. None: wherever the
+            extension is, else public.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Extension(Declaration):
 @Operations.register_operation("create_extension")
 @Operations.register_operation("alter_extension")
 class ExtensionOperation(Operation[ExtensionState]):
-    """CREATE EXTENSION, or another schema for it. There is no drop: the way back leaves it."""
+    """CREATE EXTENSION, or another schema for it. There is no drop: the downgrade keeps it."""
 
     state_type = ExtensionState
     verbs = ("create_extension", "drop_extension", "alter_extension")
@@ -172,12 +173,12 @@ def settle(
     target: ExtensionState,
     current: ExtensionState,
 ) -> ExtensionState:
-    """Where no schema is declared, that of today is right."""
+    """Where no schema is declared, the current one is right."""
     return target if target.schema is not None else replace(target, schema=current.schema)
 
 
 def provides(state: ExtensionState) -> Iterator[Identity]:
-    """The schema stays with its extension."""
+    """Its schema, which is created with it."""
     if state.schema is not None:
         yield ("schema", (state.schema,))
 

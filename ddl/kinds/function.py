@@ -24,7 +24,7 @@ from ddl.plan import Phase, Plan
 
 @dataclass(frozen=True)
 class FunctionState(State):
-    """One function; ``arguments`` and ``returns`` in the words of CREATE FUNCTION."""
+    """One function; ``arguments`` and ``returns`` as in CREATE FUNCTION."""
 
     kind: ClassVar[str] = "function"
     identified_by: ClassVar[tuple[str, ...]] = ("schema", "name", "arguments")
@@ -57,7 +57,7 @@ class FunctionState(State):
 
     @property
     def relation(self) -> Key:
-        """The function itself, as its grants call it: they go with it."""
+        """The function itself, as its grants name it; they are dropped with it."""
         return (self.schema, self.granted_as.replace('"', ""))
 
     @property
@@ -67,7 +67,7 @@ class FunctionState(State):
 
     @property
     def signature(self) -> str:
-        """The arguments without defaults, as DROP FUNCTION and GRANT want them."""
+        """The arguments without defaults, as DROP FUNCTION and GRANT take them."""
         return ", ".join(_without_default(argument) for argument in sql.split_list(self.arguments))
 
     @property
@@ -102,7 +102,7 @@ class Function(Declaration):
     """A function, in ``__table_args__`` of the table it serves or alone with ``metadata=``.
 
     Args:
-        arguments: as in CREATE FUNCTION: ``"wanted uuid, note text DEFAULT ''"``.
+        arguments: as in CREATE FUNCTION: ``"device_id uuid, note text DEFAULT ''"``.
         body: SQL-standard (``RETURN …`` or ``BEGIN ATOMIC … END``) or the text of the body.
         settings: configuration while it runs; a text body must fix ``search_path``.
         grants: role to ``"execute"``; PUBLIC never has it.
@@ -169,17 +169,17 @@ class Function(Declaration):
 
 @revisable(FunctionState, alter="replace_function")
 class FunctionOperation(Operation[FunctionState]):
-    """CREATE, CREATE OR REPLACE or DROP FUNCTION; creating takes EXECUTE from PUBLIC."""
+    """CREATE, CREATE OR REPLACE or DROP FUNCTION; creating revokes EXECUTE from PUBLIC."""
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """A function without arguments has no empty ones; a drop names their types only."""
+        """An empty list of arguments is left out; a drop names their types only."""
         positional, keywords = super().arguments()
         if self.after is None:
             positional = [positional[0], self.state.signature]
         return [value for value in positional if value != ""], keywords
 
     def create(self, state: FunctionState, edition: str) -> list[str]:
-        """CREATE takes EXECUTE from PUBLIC at once: only grants give it."""
+        """CREATE, and at once REVOKE from PUBLIC: only grants give EXECUTE."""
         found = [create_function(state), f"REVOKE ALL ON FUNCTION {state.qualified} FROM PUBLIC"]
         if state.comment is not None:
             found.append(sql.comment_on(f"FUNCTION {state.qualified}", state.comment))
@@ -257,14 +257,14 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def replaceable(before: FunctionState, after: FunctionState) -> bool:
-    """True where CREATE OR REPLACE does: same names and types in, same type out."""
+    """True where CREATE OR REPLACE can: neither arguments nor result change."""
     return (before.arguments, before.returns) == (after.arguments, after.returns)
 
 
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
-    """What cannot be replaced, and what goes while another of its name comes.
+    """What cannot be replaced, and what is dropped while another of its name is created.
 
-    Of another signature it is another function, which the old one would shadow.
+    With another signature it is another function; calls could still reach the old one.
     """
     before, after = changes.sides(FunctionState)
     names = {key[:2] for key in after}
@@ -274,11 +274,11 @@ def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Functions come before the tables, or after those that they read; they go last."""
+    """Functions are created before the tables or after those they read, and dropped last."""
     before, after = changes.sides(FunctionState)
     again = {key for name, key in changes.recreated if name == kind.name}
     dropped = sorted((before.keys() - after.keys()) | again, reverse=True)
-    reading = _read_what_goes(changes, [before[key] for key in dropped])
+    reading = _reading_dropped(changes, [before[key] for key in dropped])
     for key in dropped:
         identity = (kind.name, key)
         early = identity in changes.recreated | changes.in_the_way or key[1] in reading
@@ -298,8 +298,8 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
         )
 
 
-def _read_what_goes(changes: Changes, functions: list[FunctionState]) -> set[str]:
-    """Names of functions that can only come back after a table or view has."""
+def _reading_dropped(changes: Changes, functions: list[FunctionState]) -> set[str]:
+    """Names of functions that can only be created again after a table or view."""
     # The order of declarations knows functions, and functions know this module.
     from ddl.mention import late_functions
 
@@ -323,7 +323,7 @@ KIND = Kind(
     by_mention=True,
     dependent_objects="""
     SELECT 'pg_proc'::regclass, p.oid, 'function',
-           -- Of names alone the array would be one of names, which end after 63 bytes.
+           -- Without casts this would be an array of type name, cut to 63 bytes.
            ARRAY[n.nspname::text, p.proname::text, pg_get_function_identity_arguments(p.oid)]
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = ANY (CAST(:schemas AS name[]))""",

@@ -23,7 +23,7 @@ from ddl.privileges import Privilege
 
 @dataclass(frozen=True)
 class GrantState(State):
-    """All that others than the owner may do with one object.
+    """Everything that roles other than the owner may do with one object.
 
     ``on`` is written as in GRANT: ``sites``, ``function uuid7()``, ``schema public``.
     """
@@ -73,7 +73,7 @@ class Grant(Declaration):
         self.on = on
 
     def states(self, table: Table) -> Iterator[State]:
-        """Adds to the grants that the object has already."""
+        """The grants declared on the object so far, and this one."""
         schema = table.schema or sql.DEFAULT_SCHEMA
         yield _added(Declared.on(table.metadata), self.on or table.name, schema, self.privileges)
 
@@ -85,7 +85,7 @@ def schema_grant(granted: str, *, on: str, to: str, metadata: MetaData) -> None:
 
 
 def _added(declared: Declared, on: str, schema: str, added: frozenset[Privilege]) -> GrantState:
-    """What is declared on an object already, taken out, and more."""
+    """The state declared on an object so far, taken out of ``declared``, with more added."""
     known = declared.of(GrantState).pop((schema, on), None) or GrantState(on, schema=schema)
     return replace(known, privileges=known.privileges | added)
 
@@ -182,33 +182,34 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Revoke and grant what differs, and grant again what an object lost by being made anew."""
+    """Revoke and grant what differs, and grant again what an object lost by being recreated."""
     before, after = changes.sides(GrantState)
     gone = changes.gone_relations()
     for key in sorted(before.keys() | after.keys()):
         nothing = GrantState(key[1], frozenset(), key[0])
-        held, wanted = before.get(key, nothing), after.get(key, nothing)
+        current, target = before.get(key, nothing), after.get(key, nothing)
         kept = {
             one
-            for one in held.privileges & wanted.privileges
-            if held.relation not in gone and not changes.is_recreated("column", (*key, one.column))
+            for one in current.privileges & target.privileges
+            if current.relation not in gone
+            and not changes.is_recreated("column", (*key, one.column))
         }
-        lost, gained = held.privileges - kept, wanted.privileges - kept
+        lost, gained = current.privileges - kept, target.privileges - kept
         if lost:
-            plan.add(kind.drop, GrantOperation(replace(held, privileges=lost), None))
+            plan.add(kind.drop, GrantOperation(replace(current, privileges=lost), None))
         if gained:
-            granted = replace(wanted, on=_spelled(changes, wanted), privileges=gained)
+            granted = replace(target, on=_spelled(changes, target), privileges=gained)
             plan.add(kind.create, GrantOperation(None, granted))
 
 
-def _spelled(changes: Changes, wanted: GrantState) -> str:
+def _spelled(changes: Changes, target: GrantState) -> str:
     """The model's own spelling of a function's signature."""
     for kind in changes.kinds:
         if kind.relation and kind.state.grantable:
             for state in changes.target.of(kind.state).values():
-                if state.relation == wanted.relation:
+                if state.relation == target.relation:
                     return str(changes.spelled(state).granted_as)
-    return wanted.on
+    return target.on
 
 
 KIND = Kind(

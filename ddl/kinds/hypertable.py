@@ -30,7 +30,7 @@ from ddl.time_series import (
 
 @dataclass(frozen=True)
 class HypertableState(TimeSeriesState):
-    """One hypertable: the column of time, and how much of it a chunk holds."""
+    """One hypertable: the column of time, and the time that a chunk spans."""
 
     kind: ClassVar[str] = "hypertable"
     intervals: ClassVar[tuple[str, ...]] = ("chunk_interval",)
@@ -68,31 +68,31 @@ class Hypertable(Declaration):
 
 @revisable(HypertableState)
 class HypertableOperation(TimeSeriesOperation[HypertableState]):
-    """create_hypertable(), set_chunk_time_interval(), or drop_chunks() before the table goes."""
+    """create_hypertable(), set_chunk_time_interval(), or drop_chunks() before DROP TABLE."""
 
     requires = APACHE
 
     @property
     def is_removal(self) -> bool:
-        """Never left out: the chunks do not go with the table."""
+        """Never superfluous: DROP TABLE does not drop all chunks."""
         return False
 
     def recorded(self) -> list[str]:
-        """What is pending on a relation goes with it."""
+        """What is pending for a relation is deleted with it."""
         found = super().recorded()
         if self.after is None:
             found += forgotten(f"relation = {regclass(self.state)}")
         return found
 
     def statements(self, edition: str = COMMUNITY) -> list[str]:
-        """On the Apache edition columnstore and retention policy are pending, and go, too."""
+        """On the Apache edition also delete the pending columnstore and retention policy."""
         found = super().statements(edition)
         if self.after is None and edition == APACHE:
             found += forgotten(f"relation = {regclass(self.state)}")
         return found
 
     def create(self, state: HypertableState, edition: str) -> list[str]:
-        """One call; rows that are there move into chunks."""
+        """One call; existing rows move into chunks."""
         return [
             (
                 f"SELECT create_hypertable({regclass(state)},"
@@ -102,7 +102,7 @@ class HypertableOperation(TimeSeriesOperation[HypertableState]):
         ]
 
     def alter(self, before: HypertableState, after: HypertableState, edition: str) -> list[str]:
-        """How much time a new chunk holds; those that exist stay as they are."""
+        """The time that a new chunk spans; existing ones stay as they are."""
         return [f"SELECT set_chunk_time_interval({regclass(after)}, {_interval(after)})"]
 
     def drop(self, state: HypertableState, edition: str) -> list[str]:
@@ -138,13 +138,13 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Only the length of chunks changes; only its own table takes a hypertable along."""
+    """Only the chunk interval can change; a hypertable is dropped only with its table."""
     before, after = changes.sides(HypertableState)
     for key in sorted(before.keys() - after.keys()):
         if changes.target.get(("table", key)) is not None:
             raise CommandError(
                 f"table {'.'.join(key)} is a hypertable, and the models declare a plain "
-                "table: TimescaleDB knows no way back; declare Hypertable(…), or make a new "
+                "table: TimescaleDB cannot undo that; declare Hypertable(…), or make a new "
                 "table and copy the rows"
             )
     for key in changes.changed(HypertableState):

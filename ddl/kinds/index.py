@@ -53,7 +53,7 @@ class IndexState(State):
 class IndexOperation(Operation[IndexState]):
     """CREATE INDEX by its whole definition, or DROP INDEX.
 
-    Add and remove, since Alembic has create and drop for indexes in other words.
+    Called add and remove, since Alembic's own create and drop take other arguments.
     """
 
     @classmethod
@@ -65,7 +65,7 @@ class IndexOperation(Operation[IndexState]):
     def remove_index(
         cls, operations: Operations, name: str, table: str, *, schema: str = "public"
     ) -> None:
-        """Drop an index; ``table`` tells the reader whose it was."""
+        """Drop an index; ``table`` is there for the reader."""
         operations.invoke(cls(IndexState(table, name, schema=schema), None))
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -107,24 +107,22 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     return [IndexState(**row) for row in rows]
 
 
-# --- compare: dropped and created, a declared one in Alembic's own words -------------------------
+# --- compare: dropped and created, a declared one by Alembic's operation -------------------------
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Every index of its own, also on new tables: CREATE TABLE has no words for one."""
+    """Every index of its own, also on new tables: CREATE TABLE cannot have one."""
     before, after = changes.sides(IndexState)
     again = {key for name, key in changes.recreated if name == kind.name}
     for key in sorted((before.keys() - after.keys()) | again):
         plan.add(kind.drop, IndexOperation(before[key], None), removes=[(kind.name, key)])
     for key in sorted((after.keys() - before.keys()) | again):
         state = after[key]
-        create = _in_words_of_alembic(changes, state) or IndexOperation(
-            None, changes.spelled(state)
-        )
+        create = _by_alembic(changes, state) or IndexOperation(None, changes.spelled(state))
         plan.add(kind.create, create, makes=[(kind.name, key)], relation=state.relation)
 
 
-def _in_words_of_alembic(changes: Changes, state: IndexState) -> Any:
+def _by_alembic(changes: Changes, state: IndexState) -> Any:
     table = changes.models.get((state.schema, state.table))
     for index in table.indexes if table is not None else ():
         if sql.constraint_name(index) == state.name:

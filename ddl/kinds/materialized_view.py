@@ -66,7 +66,7 @@ class MaterializedView(Declaration):
 
     It shows what its owner sees when it is refreshed: row-level security of the tables does not
     apply to those who read it, so grant it only to roles that may see every tenant's rows.
-    A change of its query drops it and fills it anew within the revision.
+    A change of its query drops it, creates it and fills it again within the revision.
 
     Args:
         with_data: fill it when it is created; else it cannot be read before its first REFRESH.

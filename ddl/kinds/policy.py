@@ -142,7 +142,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def alterable(before: PolicyState, after: PolicyState) -> bool:
-    """True where ALTER POLICY reaches: it can change conditions, but not take one away."""
+    """True where ALTER POLICY can: it changes conditions, but removes none."""
     return (
         (before.command, before.permissive) == (after.command, after.permissive)
         and after.permissive

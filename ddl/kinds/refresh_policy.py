@@ -71,7 +71,7 @@ class RefreshPolicyOperation(TimeSeriesOperation[RefreshPolicyState]):
         return [_remove(after), scheduled(_add(after), after.scheduled)]
 
     def drop(self, state: RefreshPolicyState, edition: str) -> list[str]:
-        """Leave refreshing to people."""
+        """No more refreshes, unless a person starts one."""
         return [_remove(state)]
 
 

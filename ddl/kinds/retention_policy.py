@@ -26,7 +26,7 @@ from ddl.time_series import (
 
 @dataclass(frozen=True)
 class RetentionPolicyState(TimeSeriesState):
-    """The age at which a chunk goes; a paused job is not ``scheduled``."""
+    """The age at which a chunk is dropped; a paused job is not ``scheduled``."""
 
     kind: ClassVar[str] = "retention policy"
     intervals: ClassVar[tuple[str, ...]] = ("drop_after",)
@@ -52,7 +52,7 @@ class RetentionPolicy(Declaration):
 
 @revisable(RetentionPolicyState)
 class RetentionPolicyOperation(TimeSeriesOperation[RetentionPolicyState]):
-    """Adds, changes or removes the retention policy; no chunk is dropped by it here."""
+    """Adds, changes or removes the retention policy; the revision itself drops no chunk."""
 
     def create(self, state: RetentionPolicyState, edition: str) -> list[str]:
         """The job that drops chunks older than ``drop_after``."""

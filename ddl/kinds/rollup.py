@@ -70,7 +70,7 @@ class Rollup:
     Args:
         definition: the query, grouped by ``time_bucket('1 hour', ts) AS bucket``; where there is
             no TimescaleDB a plain view computes the same with ``date_bin``.
-        retention: the age at which its chunks go.
+        retention: the age at which its chunks are dropped.
 
     Raises:
         sqlalchemy.exc.ArgumentError: the query has no ``time_bucket('…', column)``.
@@ -128,7 +128,7 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
     """A continuous aggregate, empty until refreshed; a plain view where there are none."""
 
     def create(self, state: RollupState, edition: str) -> list[str]:
-        """Without data: filling it would hold the transaction for as long."""
+        """Without data: filling it would keep the transaction open too long."""
         options = "timescaledb.continuous, timescaledb.materialized_only = "
         options += str(state.materialized_only).lower()
         return [
@@ -140,7 +140,7 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         ]
 
     def drop(self, state: RollupState, edition: str) -> list[str]:
-        """The chunks go first: compressed ones would stay behind."""
+        """Chunks first: compressed ones would be left behind."""
         return [
             f"SELECT drop_chunks({regclass(state)}, older_than => 'infinity'::timestamptz)",
             f"DROP MATERIALIZED VIEW {_named(state)}",
@@ -155,7 +155,7 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         return [f"CREATE VIEW {_named(state)} AS\n{query}", *_comment(state)]
 
     def recorded(self) -> list[str]:
-        """What is pending on a relation goes with it."""
+        """What is pending for a relation is deleted with it."""
         if self.after is None:
             return forgotten(f"relation = {regclass(self.state)}")
         return super().recorded()
@@ -208,10 +208,10 @@ def _dedented(text: str) -> str:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Only its own query takes a rollup away: it may hold what the raw data no longer has.
+    """Recreated only when its own query changes: it may hold what the raw data no longer has.
 
     Raises:
-        alembic.util.CommandError: a column that a rollup reads would go or change its type.
+        alembic.util.CommandError: a column that a rollup reads would be dropped or change its type.
     """
     changed = changes.changed(RollupState)
     for name, key in sorted(changes.recreated):

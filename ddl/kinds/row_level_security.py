@@ -61,8 +61,8 @@ _VERB = "set_row_level_security"
 class RowLevelSecurityOperation(Operation[RowLevelSecurityState]):
     """ALTER TABLE … ENABLE/DISABLE and FORCE/NO FORCE ROW LEVEL SECURITY.
 
-    In a revision it takes along the policies and grants of the table that come with it: without
-    them nobody sees a row, and without it they mean nothing.
+    In a revision it also creates the policies and grants that come with it: without policies it
+    shows no rows to any role that it binds.
     """
 
     def __init__(self, before: Any, after: Any) -> None:
@@ -102,7 +102,7 @@ class RowLevelSecurityOperation(Operation[RowLevelSecurityState]):
 
     @property
     def is_removal(self) -> bool:
-        """Switching off is not worth a line where the table goes anyway."""
+        """Switching off is superfluous where the table is dropped anyway."""
         return not (self.state.enable or self.state.force)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -156,7 +156,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Bring each table to its setting; what is not there is off."""
+    """Bring each table to its setting; without a declaration it is off."""
     before, after = changes.sides(RowLevelSecurityState)
     for key in sorted(before.keys() | after.keys()):
         off = RowLevelSecurityState(key[1], enable=False, force=False, schema=key[0])

@@ -59,7 +59,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     return [SchemaState(name) for name in connection.scalars(_QUERY, {"schemas": list(schemas)})]
 
 
-# --- compare: made where missing; a schema whose last model goes stays, for it may hold more -----
+# --- compare: made where missing; one without models stays, for it may hold more ---------------
 
 KIND = Kind(
     SchemaState,

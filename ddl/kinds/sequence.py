@@ -1,4 +1,4 @@
-"""Sequences: of their own, and the options of those that serial columns own."""
+"""Sequences: independent ones, and the options of those that serial columns own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ddl.plan import Phase, Plan
 class SequenceState(State):
     """One sequence; an option that is None has PostgreSQL's default for the type and direction.
 
-    ``owned_by`` is the column, as in OWNED BY, with which it goes; of a serial column it is a part.
+    ``owned_by`` is the column, as in OWNED BY, with which it is dropped.
     """
 
     kind: ClassVar[str] = "sequence"
@@ -43,7 +43,7 @@ class SequenceState(State):
 
     @property
     def relation(self) -> Key | None:
-        """The sequence itself, as its grants call it."""
+        """The sequence itself, as its grants name it."""
         return (self.schema, self.granted_as)
 
     @property
@@ -66,7 +66,7 @@ class IdentitySequenceState(SequenceState):
 
     @property
     def key(self) -> Key:
-        """Never that of another sequence, for neither becomes the other."""
+        """Never that of a plain sequence, since neither can become the other."""
         return (self.schema, f"identity {self.owned_by}")
 
 
@@ -164,7 +164,7 @@ SELECT n.nspname AS schema, c.relname AS name, format_type(s.seqtypid, NULL) AS 
 
 
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
-    """The sequences of ``schemas``, those that belong to a column of a declared kind included."""
+    """The sequences of ``schemas``, those that columns own included."""
     found: list[State] = []
     for row in connection.execute(_QUERY, {"schemas": list(schemas)}).mappings():
         values: dict[str, Any] = dict(row)
@@ -195,7 +195,7 @@ def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _left_behind(changes: Changes) -> list[Key]:
-    """Sequences that go by an operation of their own: what owns them, if anything, stays."""
+    """Sequences that need a DROP of their own: what owns them, if anything, stays."""
     before, after = changes.sides(SequenceState)
     return [
         key
@@ -212,16 +212,16 @@ def _stays(changes: Changes, column: Identity | None) -> bool:
 
 
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
-    """What goes: the defaults that use it must go first."""
+    """What is dropped: the defaults that use it must be dropped first."""
     for key in _left_behind(changes):
         yield (kind.name, key)
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Create and drop those of their own; change the options of all but identities."""
+    """Create and drop independent ones; change the options of all but identities."""
     before, after = changes.sides(SequenceState)
     for key in reversed(_left_behind(changes)):
-        # An identity of the same column may want the name of what a serial column leaves.
+        # An identity of the same column may need the name that this frees.
         phase = kind.drop if before[key].owned_by is None else Phase.DROP_COLUMNS
         plan.add(phase, SequenceOperation(before[key], None), removes=[(kind.name, key)])
     for key in sorted(after.keys() - before.keys()):

@@ -44,7 +44,7 @@ class TableState(State):
         return self.key
 
 
-# --- operate: what Alembic has no words for --------------------------------------------------
+# --- operate: what Alembic has no operation for ----------------------------------------------
 
 
 @Operations.register_operation("set_table_options")
@@ -77,7 +77,7 @@ class TableOptionsOperation(Alteration[TableState]):
 
     @property
     def is_removal(self) -> bool:
-        """A setting is no removal, but of no use where the table goes anyway."""
+        """A setting is superfluous where the table is dropped anyway."""
         return True
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -142,7 +142,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
-    """Tables that go, with their columns."""
+    """Dropped tables, with their columns."""
     before, after = changes.sides(TableState)
     gone = before.keys() - after.keys()
     yield from ((kind.name, key) for key in sorted(gone))
@@ -155,7 +155,7 @@ def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """CREATE and DROP TABLE with all that stands in them; options and comment in place."""
+    """CREATE and DROP TABLE with all that is in them; options and comment in place."""
     before, after = changes.sides(TableState)
     _create(changes, plan, after.keys() - before.keys())
     reflected = Reflected(changes.connection, changes.current)
@@ -169,7 +169,7 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
 
 
 def _create(changes: Changes, plan: Plan, created: set[Key]) -> None:
-    """New tables; of foreign keys in a circle some come when all tables are there."""
+    """New tables; where foreign keys form a cycle, some are added once all tables exist."""
     new = [changes.models[key] for key in sorted(created)]
     listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]
     circular = {one for table, constraints in listed if table is None for one in constraints}
@@ -193,7 +193,8 @@ def _as_column(changes: Changes, table: Key, column: Column[Any]) -> Column[Any]
     """A column of the model with all that the revision must say."""
     state: Any = changes.target.get(("column", (*table, column.name)))
     found = types.found_by_revisions(column, state.type)
-    if isinstance(column.default, sa.Sequence) and state.default is state.identity is None:
+    numbered = column.primary_key and isinstance(column.default, sa.Sequence)
+    if numbered and state.default is state.identity is None:
         # Written without its Sequence, SQLAlchemy would make the key serial.
         found = found._copy()
         found.autoincrement = False

@@ -20,7 +20,7 @@ from ddl.plan import Phase
 
 @dataclass(frozen=True)
 class TriggerState(State):
-    """One trigger; ``events`` in the words of CREATE TRIGGER: ``insert or update of a, b``."""
+    """One trigger; ``events`` as in CREATE TRIGGER: ``insert or update of a, b``."""
 
     kind: ClassVar[str] = "trigger"
     identified_by: ClassVar[tuple[str, ...]] = ("schema", "table", "name")
@@ -48,7 +48,7 @@ class TriggerState(State):
 
 
 class Trigger(Declaration):
-    """A trigger of the table in whose ``__table_args__`` it stands.
+    """A trigger of the table in whose ``__table_args__`` it is declared.
 
     Args:
         events: ``"insert or update of parent_device_id"``.
@@ -107,7 +107,7 @@ class TriggerOperation(Operation[TriggerState]):
     """CREATE or DROP TRIGGER; a change is one of each."""
 
     def create(self, state: TriggerState, edition: str) -> list[str]:
-        """CREATE TRIGGER, and how it fires where that is not the usual way."""
+        """CREATE TRIGGER, and when it fires where that is not the default."""
         found = [_create(state)]
         if state.enabled != "origin":
             found.append(

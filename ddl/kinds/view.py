@@ -1,4 +1,4 @@
-"""Views: of the invoker's rights, with a check option, with a barrier, or plain."""
+"""Views: plain, with the caller's rights, a check option or a security barrier."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class View(Declaration):
     """A view with its grants, in ``__table_args__`` of a table it reads or with ``metadata=``.
 
     Args:
-        security_invoker: read the tables with the rights of whoever asks: what a view over
-            tables with row security needs, else it shows the owner's rows.
+        security_invoker: read the tables with the rights of the role that queries the view. Over
+            tables with row-level security it is needed: else the view shows the owner's rows.
         check_option: ``local`` or ``cascaded``.
         grants: role to privileges.
     """

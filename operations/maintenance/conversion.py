@@ -146,7 +146,7 @@ def _replay(
         progress.line(f"  + {_named(operation)}")
     for operation in operations:
         if isinstance(operation, RollupOperation) and operation.after is not None:
-            pending_operations.note_fill(connection, operation.after.key)
+            pending_operations.record_fill(connection, operation.after.key)
     if left := _differences(connection, built):
         raise ConversionError(
             f"after the conversion the database would still differ from the models "

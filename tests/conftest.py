@@ -11,6 +11,9 @@ from database.libpq import variables
 
 pytest_plugins = ["tests.support.databases"]
 
+# Their assertions show what differs, as those of tests do.
+pytest.register_assert_rewrite("tests.ddl.case", "tests.support.drift")
+
 _editions = pytest.StashKey[set[str]]()
 
 

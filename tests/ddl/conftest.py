@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, NullPool
 
+from ddl.edition import COMMUNITY, detect
 from tests.support import drift
 from tests.support.databases import MakeDatabase
 from tests.support.generated_revisions import apply, metadata_of
@@ -31,7 +32,7 @@ def server(embedded_server: DatabaseServer) -> Iterator[DatabaseServer]:
 
 @pytest.fixture
 def engine(server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
-    """An empty database; who connects is a superuser. Its sessions are used again: much faster."""
+    """An empty database, for a superuser. A pool of sessions makes it much faster."""
     engine = sa.create_engine(make_database(server))
     yield engine
     engine.dispose()
@@ -39,12 +40,12 @@ def engine(server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engi
 
 @pytest.fixture
 def owned(engine: Engine) -> Engine:
-    """The same database for its owner, who is no superuser and bound by forced row security."""
+    """The same database for its owner, no superuser and bound by forced row-level security."""
     url = engine.url
     with engine.begin() as connection:
         connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO r_owner'))
         connection.execute(sa.text("ALTER SCHEMA public OWNER TO r_owner"))
-        # It may become r_read, but without that no policy for r_read is one for the owner.
+        # It may SET ROLE r_read, but policies for r_read do not apply to the owner itself.
         connection.execute(sa.text("ALTER ROLE r_owner NOINHERIT"))
         connection.execute(sa.text("GRANT r_read TO r_owner"))
     owner = sa.create_engine(url, poolclass=NullPool)
@@ -60,7 +61,7 @@ def owned(engine: Engine) -> Engine:
 
 @pytest.fixture(scope="session")
 def drift_engine(server: DatabaseServer) -> Iterator[Engine]:
-    """A database at the models of the drift tests."""
+    """A database that matches the models of the drift tests."""
     administration = sa.create_engine(
         server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
     )
@@ -80,3 +81,45 @@ def at_models(drift_engine: Engine) -> Iterator[Connection]:
     """A transaction over that database, rolled back after the test."""
     with drift_engine.connect() as connection:
         yield connection
+
+
+@pytest.fixture(params=["machine", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+def other_version(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Engine:
+    """An empty database of PostgreSQL 15 and of TimescaleDB."""
+    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
+    engine = sa.create_engine(make_database(server), poolclass=NullPool)
+    with engine.begin() as connection:
+        make_roles(connection)
+        if request.param == "timescaledb":
+            connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+    return engine
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("timescaledb", marks=pytest.mark.timescaledb),
+        pytest.param("apache", marks=pytest.mark.timescaledb),
+    ]
+)
+def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Engine:
+    """An empty database of each edition, with the extension where the server has it."""
+    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
+    engine = sa.create_engine(make_database(server), poolclass=NullPool)
+    with engine.begin() as connection:
+        make_roles(connection)
+        if request.param != "embedded":
+            connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+    return engine
+
+
+@pytest.fixture
+def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Engine:
+    """A database of the Community edition."""
+    engine = sa.create_engine(make_database(timescaledb_server), poolclass=NullPool)
+    with engine.begin() as connection:
+        make_roles(connection)
+        connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+        if detect(connection) != COMMUNITY:
+            pytest.skip("the server has the Apache edition")
+    return engine

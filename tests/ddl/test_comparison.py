@@ -1,4 +1,4 @@
-"""What the comparison promises besides its result: same bytes, no traces, in nobody's way."""
+"""What the comparison promises besides its result: same bytes, no traces, no waiting."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def models(metadata: MetaData) -> None:
 
 
 def changed(metadata: MetaData) -> None:
-    """Something of every kind differs from ``models``; no view, whose spelling versions change."""
+    """Something of every kind differs from ``models``, but no view: versions spell those differently."""
     models(metadata)
     sites, parts = metadata.tables["sites"], metadata.tables["parts"]
     parts.append_column(Column("size", BigInteger, server_default="1"))
@@ -78,7 +78,7 @@ def texts(engine: Engine) -> list[str]:
 
 
 def test_same_bytes_whatever_the_hash_seed(engine: Engine) -> None:
-    """Sets have another order in every process."""
+    """The order of sets differs from process to process."""
     program = (
         "import sys, sqlalchemy as sa; from tests.ddl.test_comparison import texts;"
         "engine = sa.create_engine(sys.argv[1], poolclass=sa.NullPool);"
@@ -104,7 +104,7 @@ def test_same_bytes_whatever_the_hash_seed(engine: Engine) -> None:
 def test_same_bytes_on_every_version(
     request: pytest.FixtureRequest, make_database: MakeDatabase, engine: Engine, other: str
 ) -> None:
-    """A revision generated on one version of the server is read by people on all."""
+    """A revision generated on one version of the server is for all of them."""
     server: DatabaseServer = request.getfixturevalue(other)
     administration = sa.create_engine(
         server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
@@ -134,18 +134,18 @@ def test_leaves_nothing_behind(engine: Engine) -> None:
         assert connection.scalar(text("SHOW search_path")) == '"$user", public'
         assert connection.scalar(text("SHOW check_function_bodies")) == "on"
         assert not connection.scalars(
-            text("SELECT nspname FROM pg_namespace WHERE nspname LIKE '%twin%'")
+            text("SELECT nspname FROM pg_namespace WHERE nspname LIKE '%shadow%'")
         ).all()
     assert not unequal_states(catalog_states(engine), start)
 
 
-def test_disturbs_nobody_and_is_not_disturbed(engine: Engine) -> None:
-    """Others read and write while it runs; locks on what is not ours do not matter to it."""
+def test_blocks_no_session_and_is_not_blocked(engine: Engine) -> None:
+    """Other sessions read and write while it runs; locks on undeclared tables do not delay it."""
     with engine.begin() as connection:
         apply(connection, metadata_of(drift.models))
         connection.execute(text("CREATE SCHEMA theirs CREATE TABLE t (id integer CHECK (id > 0))"))
-    with engine.connect() as stranger, engine.connect() as connection, engine.connect() as user:
-        stranger.execute(text("LOCK TABLE theirs.t IN ACCESS EXCLUSIVE MODE"))
+    with engine.connect() as other, engine.connect() as connection, engine.connect() as user:
+        other.execute(text("LOCK TABLE theirs.t IN ACCESS EXCLUSIVE MODE"))
         for busy in (connection, user):
             busy.execute(text("SET lock_timeout = '2s'"))
         assert migration(connection, metadata_of(drift.models)).upgrade_ops.is_empty()
@@ -172,8 +172,8 @@ def test_two_at_once(engine: Engine) -> None:
         assert list(pool.map(compare, [barrier, barrier])) == [True, True]
 
 
-def test_what_a_filter_hides_is_nobodys_declaration(engine: Engine) -> None:
-    """Tables of others in public: neither they nor what is on them appears, in any kind."""
+def test_what_a_filter_hides_is_not_compared(engine: Engine) -> None:
+    """Undeclared tables in public: neither they nor what belongs to them appears, in any kind."""
     with engine.begin() as connection:
         apply(connection, metadata_of(drift.models))
         for statement in (
@@ -187,8 +187,8 @@ def test_what_a_filter_hides_is_nobodys_declaration(engine: Engine) -> None:
     assert_clean(engine, metadata_of(drift.models))
 
 
-def test_default_privileges_are_no_declaration(engine: Engine) -> None:
-    """Whatever somebody lets new objects be born with, the twin's are not."""
+def test_default_privileges_do_not_reach_the_shadow_schema(engine: Engine) -> None:
+    """Default privileges apply to live objects; they must not hide what is not declared."""
 
     def declare(metadata: MetaData) -> None:
         Table("items", metadata, Column("id", Integer))
@@ -223,14 +223,14 @@ def test_declaration_that_the_server_refuses(engine: Engine) -> None:
     message = str(caught.value)
     assert "column items.nam does not exist" in message
     assert "CREATE VIEW billing.broken" in message
-    assert "twin" not in message
+    assert "_shadow_" not in message
 
 
 @pytest.mark.timescaledb
 def test_extension_in_public(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:
-    """Its hundreds of functions are no difference, and are found by the models' SQL."""
+    """Its hundreds of functions are no difference, and the models' SQL finds them."""
     url = make_database(timescaledb_server)
     engine = sa.create_engine(url, poolclass=NullPool)
 
@@ -249,8 +249,8 @@ def test_extension_in_public(
     Case(nothing, declare).walk(engine)
 
 
-def test_view_over_a_table_of_others(engine: Engine) -> None:
-    """What a filter hides may be read: it is there, whoever made it."""
+def test_view_over_an_undeclared_table(engine: Engine) -> None:
+    """What a filter hides may be read: it exists."""
 
     def declare(metadata: MetaData) -> None:
         View("versions", "SELECT version_num FROM public.alembic_version", metadata=metadata)
@@ -264,7 +264,7 @@ def test_view_over_a_table_of_others(engine: Engine) -> None:
 def test_name_that_only_the_database_knows(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:
-    """With an extension in public, a name that no model declares is found there all the same."""
+    """With an extension in public, the server finds an undeclared table there, too."""
     engine = sa.create_engine(make_database(timescaledb_server), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public"))

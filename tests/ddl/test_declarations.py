@@ -1,4 +1,4 @@
-"""Declarations without a database: mistakes are named at import."""
+"""Mistakes in declarations are reported at import, without a database."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_grant_that_its_policies_do_not_back(policies: list[Policy]) -> None:
             [RowLevelSecurity(), Policy("p", to=["x", "r_app"], using="true")], id="several"
         ),
         pytest.param([RowLevelSecurity(enable=False)], id="switched off"),
-        pytest.param([], id="no row security"),
+        pytest.param([], id="no row-level security"),
     ],
 )
 def test_grant_that_is_backed(items: list[Any]) -> None:

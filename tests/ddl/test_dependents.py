@@ -1,4 +1,4 @@
-"""What hangs on something that changes goes before it and comes back after it.
+"""What depends on something that changes is dropped before it and created again after it.
 
 PostgreSQL refuses to change the type of a column that a policy, a view, a trigger, a generated
 column or an SQL-standard function reads, and to drop a function, key or table in use. Every case
@@ -40,7 +40,7 @@ ROWS = ["INSERT INTO items (id, n) SELECT g, g FROM generate_series(1, 3) g"]
 def everything_on(
     column_type: Any, expression: str = "n * 2", more: bool = True
 ) -> Callable[[MetaData], None]:
-    """Every kind of object that can hang on the column ``n``, on views and on each other."""
+    """Every kind of object that can depend on the column ``n``, on views and on each other."""
 
     def declare(metadata: MetaData) -> None:
         items = Table(
@@ -109,13 +109,13 @@ def everything_on(
         pytest.param(everything_on(Integer), nothing, id="all of it"),
     ],
 )
-def test_everything_that_hangs_on_a_column(
+def test_everything_that_depends_on_a_column(
     engine: Engine, before: Callable[[MetaData], None], after: Callable[[MetaData], None]
 ) -> None:
     Case(before, after, rows=ROWS).walk(engine)
 
 
-def test_dropping_a_column_takes_along_what_hangs_on_it(engine: Engine) -> None:
+def test_dropping_a_column_drops_what_depends_on_it(engine: Engine) -> None:
     def after(metadata: MetaData) -> None:
         Table(
             "items",
@@ -132,7 +132,7 @@ def test_dropping_a_column_takes_along_what_hangs_on_it(engine: Engine) -> None:
 
 
 def keyed(*key: str, foreign: bool = True) -> Callable[[MetaData], None]:
-    """A primary key that a foreign key and a view (GROUP BY the key) lean on."""
+    """A primary key on which a foreign key and a view (GROUP BY the key) depend."""
 
     def declare(metadata: MetaData) -> None:
         Table(
@@ -175,7 +175,7 @@ def test_primary_key_that_a_foreign_key_refers_to(engine: Engine) -> None:
 
 
 def test_unique_key_and_table_that_refers_to_it_in_one_revision(engine: Engine) -> None:
-    """CREATE TABLE states its foreign key at once, so the key it refers to must come earlier."""
+    """CREATE TABLE contains the foreign key, so the key it refers to must come earlier."""
 
     def declare(child: bool, kind: Any = Integer) -> Callable[[MetaData], None]:
         def models(metadata: MetaData) -> None:
@@ -309,7 +309,7 @@ def test_table_with_all_that_is_on_it_and_over_it(engine: Engine, dropped: bool)
 
 
 def test_table_becomes_a_view(engine: Engine) -> None:
-    """Its grants are spelled the same before and after, but were lost in between."""
+    """Its grants are the same before and after, but are lost in between."""
 
     def before(metadata: MetaData) -> None:
         Table("summary", metadata, Column("n", Integer), Grant("select", to="r_app"))

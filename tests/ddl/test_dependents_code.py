@@ -1,4 +1,4 @@
-"""Functions, views and policies that change go before what they hang on, and come back after."""
+"""Functions, views and policies are dropped before what they depend on changes, then recreated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = ["INSERT INTO items (id, n) SELECT g, g FROM generate_series(1, 3) g"]
 
 
 def signature(arguments: str, result: str) -> Callable[[MetaData], None]:
-    """A function wherever one can be called: the most that a new signature has to move."""
+    """A function called from everywhere possible: all of that must be recreated for a new signature."""
 
     def declare(metadata: MetaData) -> None:
         Function(
@@ -182,7 +182,7 @@ def test_functions_and_views_over_each_other(engine: Engine) -> None:
     Case(nothing, declare).walk(engine)
 
 
-def test_functions_and_views_over_each_other_go(engine: Engine) -> None:
+def test_functions_and_views_over_each_other_are_dropped(engine: Engine) -> None:
     def declare(kind: Any) -> Callable[[MetaData], None]:
         def models(metadata: MetaData) -> None:
             Table("t", metadata, Column("id", kind, primary_key=True, autoincrement=False))
@@ -224,7 +224,7 @@ def test_altered_policy_reads_a_view_that_is_made_in_the_same_revision(engine: E
 
 
 def test_functions_with_long_signatures_come_after_what_they_call(engine: Engine) -> None:
-    """Identities of functions hold more than the 63 bytes of a name."""
+    """The identity of a function can be longer than the 63 bytes of a name."""
     arguments = ", ".join(f"argument_number_{number} integer DEFAULT 0" for number in range(8))
 
     def declare(metadata: MetaData) -> None:

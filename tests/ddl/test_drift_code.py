@@ -1,4 +1,4 @@
-"""Changes by hand of code, policies and grants are found, named, and put right.
+"""Changes by hand of code, policies and grants are found, reported and fixed.
 
 Every change happens in a transaction of its own over one database, and is rolled back.
 """
@@ -6,9 +6,7 @@ Every change happens in a transaction of its own over one database, and is rolle
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import (
-    Connection,
-)
+from sqlalchemy import Connection
 
 from tests.support.drift import fixed, models
 from tests.support.generated_revisions import metadata_of, migration
@@ -49,7 +47,7 @@ DRIFT = {
         "CREATE TRIGGER t INSTEAD OF UPDATE ON counts FOR EACH ROW EXECUTE FUNCTION bump()",
         "trigger public.counts.t found, not declared",
     ),
-    # row security
+    # row-level security
     "policy for all rows": (
         "ALTER POLICY own ON sites USING (true)",
         "policy public.sites.own using: expected (tenant_id = ( SELECT public.tenant() AS tenant)), found true",
@@ -123,7 +121,7 @@ DRIFT = {
     ),
     "revoked function": (
         "REVOKE EXECUTE ON FUNCTION count_sites FROM r_op",
-        "grant function public.count_sites(wanted uuid, minimum integer) to r_op: missing: EXECUTE",
+        "grant function public.count_sites(of_tenant uuid, minimum integer) to r_op: missing: EXECUTE",
     ),
     "granted view": (
         "GRANT SELECT ON counts TO r_app",
@@ -188,8 +186,8 @@ DRIFT = {
         "grant function public.tenant() to r_app: missing: EXECUTE",
     ),
     "defaults of arguments": (
-        "CREATE OR REPLACE FUNCTION count_sites(wanted uuid, minimum int DEFAULT 1) RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM sites WHERE tenant_id = wanted AND size > minimum; END",
-        "function public.count_sites(wanted uuid, minimum integer) arguments: expected wanted uuid, minimum integer DEFAULT 0, found wanted uuid, minimum integer DEFAULT 1",
+        "CREATE OR REPLACE FUNCTION count_sites(of_tenant uuid, minimum int DEFAULT 1) RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM sites WHERE tenant_id = of_tenant AND size > minimum; END",
+        "function public.count_sites(of_tenant uuid, minimum integer) arguments: expected of_tenant uuid, minimum integer DEFAULT 0, found of_tenant uuid, minimum integer DEFAULT 1",
     ),
     "extra function": (
         "CREATE FUNCTION extra(OUT a int, OUT b text, VARIADIC c numeric(10,2)[]) STRICT LANGUAGE plpgsql AS $$ begin a := 1; end $$",

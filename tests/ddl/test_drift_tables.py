@@ -1,4 +1,4 @@
-"""Changes by hand of tables, columns, constraints and indexes are found, named, and put right.
+"""Changes by hand of tables, columns, constraints and indexes are found, reported and fixed.
 
 Every change happens in a transaction of its own over one database, and is rolled back.
 """
@@ -6,10 +6,7 @@ Every change happens in a transaction of its own over one database, and is rolle
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import (
-    Connection,
-    text,
-)
+from sqlalchemy import Connection, text
 
 from tests.support.catalog_states import catalog_states_in, unequal_states
 from tests.support.drift import fixed, models
@@ -175,7 +172,7 @@ def test_drift(at_models: Connection, name: str) -> None:
 
 
 def test_invalid_index_is_built_again(at_models: Connection) -> None:
-    """CREATE INDEX CONCURRENTLY that failed leaves such a one behind, which nothing uses."""
+    """CREATE INDEX CONCURRENTLY leaves one behind when it fails; no query uses it."""
     start = catalog_states_in(at_models)
     at_models.execute(
         text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sites_name_idx'::regclass")

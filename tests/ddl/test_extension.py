@@ -1,4 +1,4 @@
-"""create_extension, the types of extensions, and what is said where one cannot be had."""
+"""create_extension, the types of extensions, and the messages where one cannot be created."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_columns_of_its_types_in_the_same_revision(contrib: Engine) -> None:
     ).walk(contrib)
 
 
-def test_stands_beside_the_table_that_uses_it(contrib: Engine) -> None:
+def test_stays_with_the_table_that_uses_it(contrib: Engine) -> None:
     def after(metadata: MetaData) -> None:
         Table("mails", metadata, Column("mail", CITEXT, primary_key=True), Extension("citext"))
         Function(
             "known",
-            "wanted citext",
+            "address citext",
             returns="boolean",
-            body="RETURN EXISTS (SELECT FROM mails WHERE mail = wanted)",
+            body="RETURN EXISTS (SELECT FROM mails WHERE mail = address)",
             metadata=metadata,
         )
 
@@ -114,7 +114,7 @@ def test_stands_beside_the_table_that_uses_it(contrib: Engine) -> None:
         nothing,
         after,
         downgrade="""
-            op.drop_function("known", "wanted citext")
+            op.drop_function("known", "address citext")
             op.drop_table("mails")
         """,
         upgrade="""
@@ -125,8 +125,8 @@ def test_stands_beside_the_table_that_uses_it(contrib: Engine) -> None:
                 sa.PrimaryKeyConstraint("mail", name=op.f("mails_pkey")),
             )
             op.create_function(
-                "known", "wanted citext", returns="boolean", language="sql",
-                body="RETURN EXISTS (SELECT FROM mails WHERE mail = wanted)",
+                "known", "address citext", returns="boolean", language="sql",
+                body="RETURN EXISTS (SELECT FROM mails WHERE mail = address)",
             )
         """,
     ).walk(contrib)
@@ -159,7 +159,7 @@ def test_in_a_schema_of_its_own(contrib: Engine, schema: str) -> None:
 
 
 def test_type_is_found_where_the_extension_is(contrib: Engine) -> None:
-    """An administrator made it, in a schema that revisions do not see."""
+    """An administrator created it, in a schema that is not on the search_path of revisions."""
     with contrib.begin() as connection:
         connection.execute(sa.text("CREATE SCHEMA ext"))
         connection.execute(sa.text("CREATE EXTENSION citext SCHEMA ext"))
@@ -198,7 +198,7 @@ def test_operator_class_in_a_schema_of_its_own(contrib: Engine) -> None:
     Case(table(Column("name", sa.Text)), after).walk(contrib)
 
 
-def test_moved_to_another_schema_and_gone_by_hand(contrib: Engine) -> None:
+def test_moved_and_dropped_by_hand(contrib: Engine) -> None:
     def declared(metadata: MetaData) -> None:
         Extension("citext", schema="ext", metadata=metadata)
 
@@ -254,7 +254,7 @@ def test_declared_twice() -> None:
         Extension("citext", metadata=metadata)
 
 
-# --- what cannot be had ---
+# --- what cannot be created ---
 
 
 def declared(*names: str) -> MetaData:
@@ -275,12 +275,12 @@ def plain_role(contrib: Engine) -> Iterator[Connection]:
 def test_extension_that_the_server_does_not_have(engine: Engine) -> None:
     metadata = declared("no such thing")
     with engine.connect() as connection:
-        told = (
+        expected = (
             "extension no such thing, which the server does not have (install its package on the"
             " server, such as postgresql-contrib; SELECT name FROM pg_available_extensions lists"
             " what there is)"
         )
-        assert missing(connection, metadata) == [told]
+        assert missing(connection, metadata) == [expected]
         with pytest.raises(CommandError, match="no such thing"):
             migration(connection, metadata)
 

@@ -147,7 +147,7 @@ def test_identity(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_columns_come_and_go(engine: Engine) -> None:
+def test_columns_are_added_and_dropped(engine: Engine) -> None:
     def after(metadata: MetaData) -> None:
         Table(
             "items",

@@ -157,7 +157,7 @@ def test_constraint_that_old_rows_need_not_keep(engine: Engine) -> None:
 
 
 def test_names_over_63_bytes(engine: Engine) -> None:
-    """SQLAlchemy shortens them; the comparison must not take them for others."""
+    """SQLAlchemy shortens them; the comparison must know them by the short name."""
     long = "a_column_whose_name_is_so_long_that_its_constraints_pass_63"
 
     def before(metadata: MetaData) -> None:

@@ -98,7 +98,7 @@ def declared(**given: Any) -> Callable[[MetaData], None]:
 
 
 def test_replace_a_function_in_use(engine: Engine) -> None:
-    """Nothing that uses it has to go, and its grants stay."""
+    """Nothing that uses it is dropped, and its grants stay."""
     after = declared(
         body="begin return a + 2; end",
         language="plpgsql",
@@ -124,7 +124,7 @@ def test_replace_a_function_in_use(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_another_result_takes_along_what_uses_it(engine: Engine) -> None:
+def test_another_result_recreates_what_uses_it(engine: Engine) -> None:
     after = declared(returns="bigint")
     Case(
         declared(),
@@ -151,7 +151,7 @@ def test_another_result_takes_along_what_uses_it(engine: Engine) -> None:
 
 
 def test_text_body_comes_before_the_table_that_it_names(engine: Engine) -> None:
-    """The server must not look into it yet; from the next statement on it does again."""
+    """The server must not check it yet; from the next statement on it checks again."""
 
     def after(metadata: MetaData) -> None:
         Function(
@@ -189,9 +189,9 @@ def test_types_of_arguments_and_result(engine: Engine) -> None:
         Table("items", metadata, Column("id", Integer, primary_key=True))
         Function(
             "of_rows",
-            "wanted items, INOUT at date, listed items[] = '{}', OUT n int",
+            "item items, INOUT at date, listed items[] = '{}', OUT n int",
             returns="record",
-            body="BEGIN ATOMIC SELECT at, wanted.id + cardinality(listed); END",
+            body="BEGIN ATOMIC SELECT at, item.id + cardinality(listed); END",
             metadata=metadata,
         )
         Function(
@@ -212,12 +212,12 @@ def test_types_of_arguments_and_result(engine: Engine) -> None:
             )
             op.create_function("all_rows", returns="SETOF items", language="sql", body="BEGIN ATOMIC TABLE items; END")
             op.create_function(
-                "of_rows", "wanted items, INOUT at date, listed items[] = '{}', OUT n int", returns="record", language="sql",
-                body="BEGIN ATOMIC SELECT at, wanted.id + cardinality(listed); END",
+                "of_rows", "item items, INOUT at date, listed items[] = '{}', OUT n int", returns="record", language="sql",
+                body="BEGIN ATOMIC SELECT at, item.id + cardinality(listed); END",
             )
         """,
         downgrade="""
-            op.drop_function("of_rows", "wanted items, INOUT at date, listed items[], OUT n int")
+            op.drop_function("of_rows", "item items, INOUT at date, listed items[], OUT n int")
             op.drop_function("all_rows")
             op.drop_table("items")
         """,

@@ -16,7 +16,7 @@ def table(metadata: MetaData, *items: Any) -> None:
     Table("items", metadata, Column("id", Integer, primary_key=True, autoincrement=False), *items)
 
 
-def test_guard_a_table_that_has_rows(engine: Engine) -> None:
+def test_secure_a_table_that_has_rows(engine: Engine) -> None:
     def after(metadata: MetaData) -> None:
         table(
             metadata,
@@ -92,7 +92,7 @@ def test_alter_what_alter_policy_can(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_make_anew_what_alter_policy_cannot(engine: Engine) -> None:
+def test_recreate_what_alter_policy_cannot_change(engine: Engine) -> None:
     def before(metadata: MetaData) -> None:
         table(
             metadata,
@@ -152,7 +152,7 @@ def test_alter_a_restrictive_policy(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_row_security_without_force(engine: Engine) -> None:
+def test_row_level_security_without_force(engine: Engine) -> None:
     def before(metadata: MetaData) -> None:
         table(metadata, RowLevelSecurity())
 

@@ -1,4 +1,4 @@
-"""set_table_options, create_schema, and whole tables that come and go."""
+"""set_table_options, create_schema, and whole tables created and dropped."""
 
 from __future__ import annotations
 

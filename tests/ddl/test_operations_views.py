@@ -67,7 +67,7 @@ def test_create_views_with_all_options(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_changed_view_takes_along_views_and_grants(engine: Engine) -> None:
+def test_changed_view_recreates_views_and_grants(engine: Engine) -> None:
     def declare(metadata: MetaData, query: str) -> None:
         table(metadata)
         View("lower", query, grants={"r_app": "select"}, metadata=metadata)

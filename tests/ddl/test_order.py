@@ -1,4 +1,4 @@
-"""In what order things are made, and what need not be dropped singly."""
+"""The order in which objects are created, and drops that are left out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_views_come_after_those_they_read() -> None:
     assert names([*listed, ViewState("D d", "SELECT * FROM c")]) == ["b", "c", "D d", "a"]
 
 
-def test_circle_of_views() -> None:
+def test_cycle_of_views() -> None:
     with pytest.raises(ArgumentError, match=r"need each other: view public\.\w -> view public\.\w"):
         by_mention(views(a="SELECT * FROM b", b="SELECT * FROM a"))
 
@@ -115,7 +115,7 @@ FOREIGN = ConstraintOperation(
 )
 
 
-def test_prune_what_dies_with_its_table() -> None:
+def test_prune_what_is_dropped_with_its_table() -> None:
     listed = [GRANT, POLICY, TRIGGER, INDEX, FOREIGN, drop_table("items")]
     assert prune(listed) == listed[-1:]
 
@@ -135,12 +135,12 @@ def test_keep_what_is_on_another_table() -> None:
 
 
 def test_keep_what_comes_after_the_drop() -> None:
-    """Dropped and made again: what is taken from the new one is taken."""
+    """Dropped and created again: what is removed from the new one is removed."""
     view = ViewState("items", "SELECT 1")
     listed = [ViewOperation(view, None), ViewOperation(None, view), GRANT]
     assert prune(listed) == listed
 
 
-def test_grants_of_a_function_go_with_its_own_signature() -> None:
+def test_grants_of_a_function_are_dropped_with_its_signature() -> None:
     assert prune([F_GRANT, F]) == [F]
     assert prune([F_GRANT, F_TEXT]) == [F_GRANT, F_TEXT]

@@ -1,4 +1,4 @@
-"""Python and SQL text, and what is read out of it."""
+"""Python and SQL text: written, laid out and parsed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_layout_fills_the_lines() -> None:
     ]
 
 
-def test_layout_keeps_the_lines_of_a_body_apart() -> None:
+def test_layout_keeps_the_lines_of_a_body() -> None:
     text = "op.create_function('f', returns='int', body='begin\\n  return 1;\\nend')"
     assert source.arranged(text).splitlines() == [
         "op.create_function(",

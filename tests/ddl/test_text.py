@@ -107,16 +107,16 @@ def odd(metadata: MetaData) -> None:
     )
 
 
-def test_odd_text_comes(engine: Engine) -> None:
+def test_odd_text_is_created(engine: Engine) -> None:
     Case(nothing, odd).walk(engine)
 
 
-def test_odd_text_goes_and_comes_back(engine: Engine) -> None:
+def test_odd_text_is_dropped_and_created_again(engine: Engine) -> None:
     Case(odd, nothing).walk(engine)
 
 
 def test_odd_text_in_a_revision_file(engine: Engine, tmp_path: Path) -> None:
-    """Alembic indents what it is given and wraps it in a template."""
+    """Alembic indents the text and puts it into a template."""
     shutil.copy(ROOT / "alembic" / "script.py.mako", tmp_path)
     (tmp_path / "env.py").write_text(ENV)
     (tmp_path / "versions").mkdir()

@@ -51,6 +51,6 @@ def test_types_of_a_project_are_written_by_their_sql(engine: Engine) -> None:
     ).walk(engine)
 
 
-def test_table_and_column_come_back_with_them(engine: Engine) -> None:
+def test_table_and_column_are_created_again_with_them(engine: Engine) -> None:
     Case(table(Column("edge", Box)), table()).walk(engine)
     Case(table(), nothing).walk(engine)

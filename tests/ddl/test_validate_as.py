@@ -1,4 +1,4 @@
-"""A foreign key added by an owner whom forced row security blinds.
+"""A foreign key added by an owner from whom forced row-level security hides rows.
 
 The owner is no superuser. Whichever of the two tables hides its rows from it: orphans must be
 found, and rows that have their parent must pass.
@@ -35,7 +35,7 @@ def models(
     parent: bool = True,
     validate_as: str | None = "r_read",
 ) -> Callable[[MetaData], None]:
-    """Two tables; those named in ``hidden`` have forced row security and a policy for r_read."""
+    """Two tables; those named in ``hidden`` have forced row-level security and a policy for r_read."""
 
     def guard(table: str) -> list[Any]:
         if table not in hidden:
@@ -118,7 +118,7 @@ def test_rows_with_their_parent_pass(engine: Engine, owned: Engine, hidden: str)
 
 
 def test_parent_made_in_the_same_revision(engine: Engine, owned: Engine) -> None:
-    """Whoever counts needs the grant and the policy of the new table."""
+    """The role that counts needs the grant and the policy of the new table."""
     after = models(True)
     rows = ["INSERT INTO child VALUES (4, NULL)"]
     up, down = prepare(engine, owned, rows, models(False, parent=False), after)
@@ -128,7 +128,7 @@ def test_parent_made_in_the_same_revision(engine: Engine, owned: Engine) -> None
 
 
 def test_without_it_the_server_sees_no_orphan(engine: Engine, owned: Engine) -> None:
-    """Why there is such a thing: this validates a foreign key over two orphans."""
+    """Why ``validate_as`` exists: this validates a foreign key over two orphans."""
     before, after = models(False, validate_as=None), models(True, validate_as=None)
     up, _ = prepare(engine, owned, ORPHANS, before, after)
     run(owned, up)

@@ -1,4 +1,4 @@
-"""The six checks of a history of revisions, on every server that can be had."""
+"""Checks of the whole history of revisions, on every available server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def revisions() -> Revisions:
 
 
 def test_single_head(revisions: Revisions) -> None:
-    """Two heads pass `alembic check` once both are applied, so this must be looked at itself."""
+    """Two heads pass `alembic check` once both are applied, so this needs a check of its own."""
     assert revisions.head == max(revisions.files)
     numbers = [int(revision) for revision in revisions.files]
     assert numbers == list(range(1, len(numbers) + 1)), "numbers have gaps"
@@ -49,7 +49,7 @@ def test_released_files_are_unchanged(revisions: Revisions) -> None:
 
 
 def test_every_model_is_registered() -> None:
-    """A module that nobody imports declares tables that no revision would ever make."""
+    """A module that is not imported declares tables that no revision would ever create."""
     before = set(models.metadata.tables)
     for module in pkgutil.walk_packages(models.__path__, "models."):
         importlib.import_module(module.name)
@@ -70,7 +70,7 @@ def test_upgrade_then_models_match(url: str) -> None:
 
 
 def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
-    """Each revision, taken back and applied again, must give the very same catalog.
+    """Each revision, reverted and applied again, must give exactly the same catalog.
 
     Autogenerate sees only what it compares; the snapshot sees everything.
     """
@@ -84,7 +84,7 @@ def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
         def same(found: dict[str, list[object]], expected: dict[str, list[object]]) -> None:
             assert differences(found, expected) == []
 
-        # The extension is made once and stays; all else of an empty database must come back.
+        # The extension is created once and stays; otherwise the database must be empty again.
         command.upgrade(config, "0001")
         command.downgrade(config, "base")
         levels = [look()]
@@ -105,10 +105,10 @@ def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
         same(look(), levels[-1])
 
 
-def test_script_for_another_edition_is_refused(
+def test_script_for_another_edition_is_rejected(
     embedded_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
 ) -> None:
-    """Before it changes anything, with the option that would make it fit."""
+    """Before it changes anything, naming the option for a script that fits."""
     url = make_database(embedded_server)
     path = tmp_path / "up.sql"
     path.write_text(alembic("upgrade", "head", "--sql", url=None).stdout, encoding="utf-8")

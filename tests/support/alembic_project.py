@@ -17,7 +17,7 @@ PARTS = ("alembic", "alembic.ini", "models", "ddl", "database", "operations", "p
 
 
 def config_for(engine: Engine) -> Config:
-    """The project's configuration, pointed at ``engine``, saying nothing."""
+    """The project's configuration for ``engine``, without output."""
     config = Config(str(ROOT / "alembic.ini"), stdout=io.StringIO())
     config.attributes["connection"] = engine
     return config
@@ -63,3 +63,12 @@ def alembic(
         timeout=120,
         check=False,
     )
+
+
+def failure(result: subprocess.CompletedProcess[str]) -> str:
+    """The message of a command that failed; it must be the only one, and no traceback."""
+    text = result.stdout + result.stderr
+    assert result.returncode != 0, text
+    assert "Traceback" not in text, text
+    assert text.count("FAILED: ") == 1, text
+    return text.split("FAILED: ")[1]

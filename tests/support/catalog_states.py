@@ -14,13 +14,13 @@ from ddl.catalog import read
 
 
 def catalog_states(engine: Engine) -> dict[str, Any]:
-    """The whole catalog of all schemas but the system's, for comparing before and after."""
+    """All objects of all schemas but the system's: kind to key to state."""
     with engine.connect() as connection:
         return catalog_states_in(connection)
 
 
 def catalog_states_in(connection: Connection) -> dict[str, Any]:
-    """The same as the connection's transaction sees it."""
+    """The same, as seen by the connection's transaction."""
     with connection.begin_nested() as savepoint:
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         schemas = connection.scalars(
@@ -38,7 +38,7 @@ def catalog_states_in(connection: Connection) -> dict[str, Any]:
 
 
 def unequal_states(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """What differs between two snapshots, a line per object."""
+    """What differs between two catalogs, a line per object."""
     return [
         f"{kind} {key}: expected {expected.get(kind, {}).get(key)}, found {found[kind].get(key)}"
         for kind in sorted(found.keys() | expected.keys())

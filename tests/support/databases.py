@@ -1,4 +1,4 @@
-"""Fixtures: every server that can be had, databases on them, and an engine."""
+"""Fixtures: every available server, databases on them, and an engine."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def lone_server() -> Iterator[DatabaseServer]:
     ]
 )
 def any_server(request: pytest.FixtureRequest, editions: set[str]) -> DatabaseServer:
-    """Each server in turn; those that are not to be had are skipped with a reason."""
+    """Each server in turn; those that are not available are skipped with a reason."""
     server: DatabaseServer = request.getfixturevalue(f"{request.param.replace('-', '_')}_server")
     editions.add(describe_server(server))
     return server

@@ -107,11 +107,11 @@ def models(metadata: MetaData) -> None:
     )
     Function(
         "count_sites",
-        "wanted uuid, minimum int DEFAULT 0",
+        "of_tenant uuid, minimum int DEFAULT 0",
         returns="bigint",
         body="""
         BEGIN ATOMIC
-          SELECT count(*) FROM sites WHERE tenant_id = wanted AND size > minimum;
+          SELECT count(*) FROM sites WHERE tenant_id = of_tenant AND size > minimum;
         END
         """,
         grants={"r_op": "execute"},
@@ -132,8 +132,8 @@ def models(metadata: MetaData) -> None:
 def fixed(
     connection: Connection, statements: str, *expected: str, declare: Declare = models
 ) -> None:
-    """``statements`` must be told by exactly the lines ``expected``, be undone by the upgrade,
-    and be there again after the downgrade."""
+    """Exactly the lines ``expected`` report ``statements``; the upgrade reverts them, the
+    downgrade brings them back."""
     start = catalog_states_in(connection)
     connection.exec_driver_sql(statements, execution_options={"no_parameters": True})
     changed = catalog_states_in(connection)

@@ -1,4 +1,4 @@
-"""What autogenerate makes of declarations: written, rendered, and run in both modes."""
+"""What autogenerate writes for declarations: rendered, and run online and offline."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def apply(connection: Connection, metadata: MetaData) -> None:
 
 
 def assert_clean(engine: Engine, metadata: MetaData) -> None:
-    """Nothing may be left to change; what is, is shown."""
+    """Fail with what is left to change, if anything."""
     with engine.connect() as connection:
         left = rendered(migration(connection, metadata).upgrade_ops)
-        assert left in ("", "pass"), f"autogenerate still wants:\n{left}"
+        assert left in ("", "pass"), f"autogenerate still finds:\n{left}"

@@ -37,7 +37,7 @@ def plain_owner(database: str) -> Iterator[str]:
 
 
 def _handed_over(name: str) -> str:
-    """REASSIGN OWNED cannot take anything from the superuser who created the cluster."""
+    """REASSIGN OWNED does nothing for the superuser who created the cluster."""
     return f"""
         DO $$
         DECLARE thing record;

@@ -49,7 +49,7 @@ class ExternalServer:
 
 
 class NoServer(Exception):  # noqa: N818 (it is the news, not a mishap)
-    """There is no server with TimescaleDB; the text says what was looked for."""
+    """There is no server with TimescaleDB; the message says where it was looked for."""
 
 
 def embedded_wheel(version: int) -> str:

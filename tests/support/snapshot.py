@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-# One query per catalog; every object that a person could have made outside the server's and the
+# One query per catalog; every object that a person could have created outside the server's and the
 # extensions' own schemas. The runner's two tables are left out where the caller says so.
 _QUERIES = {
     "schema": "SELECT nspname, nspacl::text FROM pg_namespace n WHERE {schema}",
@@ -112,7 +112,7 @@ def snapshot(connection: Connection, *, runner_tables: bool = False) -> dict[str
 
 
 def _unnumbered(value: Any) -> Any:
-    """Without the numbers that TimescaleDB gives, by order of birth, to what is behind a rollup."""
+    """Without the numbers that TimescaleDB gives to the internal objects of a rollup."""
     return _NUMBERS.sub("N", value) if isinstance(value, str) else value
 
 

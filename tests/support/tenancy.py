@@ -33,7 +33,7 @@ create role fleet_operator_read nologin;
 create role app login password 'x' in role fleet_app;
 create role support login password 'x' in role fleet_operator_read;
 create role operator login password 'x' in role fleet_operator;
-create role stranger login password 'x';
+create role outsider login password 'x';
 create role owner login password 'x' in role fleet_app, fleet_operator, fleet_operator_read;
 create schema timeseries;
 create function current_tenant() returns uuid language sql stable

@@ -128,10 +128,10 @@ def test_login_without_the_role(login: Any) -> None:
     with (
         pytest.raises(
             TenancyError,
-            match=r"login stranger may not act as fleet_app: .*"
+            match=r"login outsider may not act as fleet_app: .*"
             r"`operations login create NAME --role fleet_app`",
         ),
-        tenant_transaction(login("stranger"), ONE),
+        tenant_transaction(login("outsider"), ONE),
     ):
         pass
 

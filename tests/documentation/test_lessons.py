@@ -8,6 +8,8 @@ from pathlib import Path
 
 import models
 from ddl import Declared
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.view import ViewState
 from tests.support.alembic_project import ROOT
 
 # How many mistakes were collected of each of the three systems.
@@ -51,8 +53,8 @@ def rows() -> list[list[str]]:
 def test_what_replaced_a_table_or_column_exists() -> None:
     """`table` and `table.column` in the last cell of docs/mapping.md are names of ours."""
     known = {table.name: set(table.columns.keys()) for table in models.metadata.tables.values()}
-    for kind in ("rollup", "view"):
-        for _, name in Declared.on(models.metadata).of(kind):
+    for state in (RollupState, ViewState):
+        for _, name in Declared.on(models.metadata).of(state):
             known.setdefault(name, set())
     wrong = []
     assert len(rows()) > 40

@@ -53,11 +53,12 @@ docs: $(INSTALLED) ## Write docs/schema from the database
 test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_ARGS='-k ingest -n 0']
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## Check style, types and the revisions
+lint: $(INSTALLED) ## Check style, types, the revisions and, with actionlint, the workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m operations revision lint
+	@if command -v actionlint >/dev/null; then actionlint .github/workflows/*.yml; else echo "actionlint is not installed: .github/workflows is checked by CI only"; fi
 
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -142,10 +142,10 @@ class _Run:
             row = found.get(name)
             if row is None:
                 if target is not None and self.report.edition != COMMUNITY:
-                    self._keep(f"{one.name}: expected a retention of {target}, found none pending")
+                    self._keep(f"{one.name}: expected a retention policy of {target}, found none")
             elif row["drop_after"] != target:
                 difference = f"expected {target or 'none'}, found {row['drop_after']}"
-                self._keep(f"retention of {one.name}: {difference}")
+                self._keep(f"retention policy of {one.name}: {difference}")
             elif row["scheduled"] and one.time_column is not None:
                 self.retentions[name] = target
 

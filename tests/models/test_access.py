@@ -227,8 +227,7 @@ def test_objects_have_comments() -> None:
     assert_none(
         [
             f"{state.title()} has no comment"
-            for kind in ("function", "view")
-            for state in DECLARED.of(kind).values()
+            for state in (*DECLARED.of(FunctionState).values(), *DECLARED.of(ViewState).values())
             if not state.comment
         ]
     )

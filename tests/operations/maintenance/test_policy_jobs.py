@@ -37,7 +37,7 @@ def test_a_job_that_is_not_as_declared_is_reported_with_the_fix(
     assert maintain(fleet).problems == []
     alone(fleet, harm)
     [problem] = maintain(fleet).problems
-    assert problem.startswith("retention of timeseries.telemetry: ")
+    assert problem.startswith("retention policy of timeseries.telemetry: ")
     assert message in problem
     fix = problem.partition("as the owner: ")[2]
     alone(fleet, *fix.split("; "))

@@ -145,7 +145,7 @@ def test_a_rollup_that_is_not_refreshed_keeps_the_raw_data(fleet: Engine) -> Non
     assert report.removals == []
     assert len(report.problems) == 2
     paused, kept = report.problems
-    assert re.search(r"refresh of timeseries.telemetry_daily: job \d+ is paused", paused)
+    assert re.search(r"refresh policy of timeseries.telemetry_daily: job \d+ is paused", paused)
     assert "policy of acme for telemetry: its rows are kept, since telemetry_daily may" in kept
     alone(fleet, re.search(r"SELECT alter_job.*\)", paused)[0])  # type: ignore[index]
     assert removed_rows(maintain(fleet)) == {(RAW, ACME): 100}

@@ -289,9 +289,7 @@ class _Columns:
             plan.add(Phase.ALTER_COLUMNS, retype, makes=[("column", before.key)])
         modified: dict[str, Any] = {}
         if (after.default is not None) if undefault else before.default != after.default:
-            serial = model.server_default is None and before.default == after.default
-            kept = found.server_default if serial else _default(model, after)
-            modified["modify_server_default"] = kept
+            modified["modify_server_default"] = self._default(model, after)
         if before.not_null != after.not_null:
             modified["modify_nullable"] = not after.not_null
         if before.comment != after.comment:
@@ -302,6 +300,19 @@ class _Columns:
             plan.add(Phase.ALTER_COLUMNS, alter, makes=[default])
         if renumbered and after.identity is not None:
             plan.add(Phase.ALTER_COLUMNS, identity)
+
+    def _default(self, model: Column[Any], after: ColumnState) -> Any:
+        """The model's default; that of a serial column needs the sequence that comes with it."""
+        if after.default is None or model.server_default is not None:
+            return model.server_default if after.default is not None else None
+        today, target = self.changes.current, self.changes.target
+        owned = [state for state in today.states() if state.part_of == ("column", after.key)]
+        if any(target.get((state.kind, state.key)) is not None for state in owned):
+            return sa.DefaultClause(sa.text(sql.escaped(after.default)))
+        raise util.CommandError(
+            f"column {after.table}.{after.name}: the model makes it serial, which only a new"
+            f" column can be; write Identity() in the model, or autoincrement=False"
+        )
 
     def _alter(
         self, state: ColumnState, found: Column[Any], had: Any, **modified: Any
@@ -316,16 +327,6 @@ class _Columns:
             existing_comment=found.comment,
             **modified,
         )
-
-
-def _default(model: Column[Any], after: ColumnState) -> Any:
-    """The model's default; that of a serial column belongs to CREATE TABLE."""
-    if after.default is not None and model.server_default is None:
-        raise util.CommandError(
-            f"column {after.table}.{after.name}: the model makes it serial, which only a new"
-            f" column can be; write Identity() in the model, or autoincrement=False"
-        )
-    return model.server_default if after.default is not None else None
 
 
 KIND = Kind(

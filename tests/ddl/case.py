@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Engine, MetaData
 
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.generated_revisions import (
@@ -25,6 +25,13 @@ from tests.support.generated_revisions import (
     run,
     run_offline,
 )
+
+SETTINGS = {"search_path": "pg_catalog, pg_temp"}
+"""What a function with a text body must fix."""
+
+
+def nothing(metadata: MetaData) -> None:
+    """An empty database."""
 
 
 @dataclass

@@ -27,18 +27,11 @@ from sqlalchemy import (
 
 from ddl import Function, Policy, RowLevelSecurity, View
 from tests.ddl import test_operations_tables
-from tests.ddl.case import Case
+from tests.ddl.case import Case, nothing
 from tests.support import drift
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.databases import MakeDatabase
-from tests.support.generated_revisions import (
-    apply,
-    assert_clean,
-    metadata_of,
-    migration,
-    nothing,
-    rendered,
-)
+from tests.support.generated_revisions import apply, assert_clean, metadata_of, migration, rendered
 from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 

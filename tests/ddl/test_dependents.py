@@ -31,8 +31,7 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View
-from tests.ddl.case import Case
-from tests.support.generated_revisions import SETTINGS, nothing
+from tests.ddl.case import SETTINGS, Case, nothing
 
 ROWS = ["INSERT INTO items (id, n) SELECT g, g FROM generate_series(1, 3) g"]
 

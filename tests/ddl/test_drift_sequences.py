@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Engine, Identity, Integer, MetaData, Sequence, Table
 
 from ddl import Grant
-from tests.ddl.case import Case
+from tests.ddl.case import Case, nothing
 from tests.support.drift import fixed
-from tests.support.generated_revisions import apply, metadata_of, migration, nothing, rendered
+from tests.support.generated_revisions import apply, metadata_of, migration, rendered
 
 
 def drifting(metadata: MetaData) -> None:
@@ -33,6 +33,8 @@ def drifting(metadata: MetaData) -> None:
     )
 
 
+COUNTED = "BY DEFAULT START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE {} NO CYCLE"
+NUMBERED = "nextval('public.numbered_id_seq'::regclass)"
 DRIFT = {
     "ALTER SEQUENCE order_no INCREMENT 7": [
         "sequence public.order_no increment: expected 1, found 7"
@@ -62,6 +64,12 @@ DRIFT = {
     ],
     "GRANT UPDATE ON SEQUENCE numbered_id_seq TO r_app": [
         "grant sequence public.numbered_id_seq to r_app: not declared: UPDATE"
+    ],
+    "ALTER SEQUENCE counted_id_seq CACHE 5": [
+        f"column public.counted.id identity: expected {COUNTED.format(1)}, found {COUNTED.format(5)}"
+    ],
+    "ALTER TABLE numbered ALTER id DROP DEFAULT": [
+        f"column public.numbered.id default: expected {NUMBERED}, found nothing"
     ],
     "REVOKE ALL ON SEQUENCE counted_id_seq FROM r_op": [
         "grant sequence public.counted_id_seq to r_op: missing: USAGE"

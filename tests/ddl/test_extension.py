@@ -17,7 +17,7 @@ from sqlalchemy.types import UserDefinedType
 from ddl import Extension, Function, found_by, schema_grant
 from ddl.differences import lines
 from ddl.kinds.extension import missing
-from tests.ddl.case import Case
+from tests.ddl.case import Case, nothing
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of, execute
 from tests.support.generated_revisions import (
@@ -26,7 +26,6 @@ from tests.support.generated_revisions import (
     assert_clean,
     metadata_of,
     migration,
-    nothing,
     rendered,
     run,
     run_offline,
@@ -119,6 +118,7 @@ def test_stays_with_the_table_that_uses_it(contrib: Engine) -> None:
         """,
         upgrade="""
             op.create_extension("citext")
+
             op.create_table(
                 "mails",
                 sa.Column("mail", postgresql.CITEXT(), nullable=False),

@@ -10,9 +10,9 @@ from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, Table, Tex
 from sqlalchemy.exc import ArgumentError
 
 from ddl import MaterializedView, View
-from tests.ddl.case import Case
+from tests.ddl.case import Case, nothing
 from tests.support.drift import fixed
-from tests.support.generated_revisions import apply, metadata_of, nothing
+from tests.support.generated_revisions import apply, metadata_of
 
 ROWS = ["INSERT INTO items VALUES (1, 'a'), (2, 'b')"]
 UNIQUE = "CREATE UNIQUE INDEX totals_name ON totals (name)"

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 
 from ddl import Function, Grant, Policy, RowLevelSecurity
-from tests.ddl.case import Case
-from tests.support.generated_revisions import SETTINGS, nothing
+from tests.ddl.case import SETTINGS, Case, nothing
 
 
 def test_create_functions_of_both_kinds(engine: Engine) -> None:
@@ -171,6 +170,7 @@ def test_text_body_comes_before_the_table_that_it_names(engine: Engine) -> None:
                 "latest", returns="integer", language="sql", settings="search_path=pg_catalog, pg_temp",
                 body="SELECT max(id) FROM public.items",
             )
+
             op.create_table(
                 "items",
                 sa.Column("id", sa.Integer(), nullable=False),

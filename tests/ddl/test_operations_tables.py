@@ -24,8 +24,7 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, View, schema_grant
-from tests.ddl.case import Case
-from tests.support.generated_revisions import nothing
+from tests.ddl.case import Case, nothing
 
 ROWS = ["INSERT INTO items (id, n, name) VALUES (1, 1, '5')"]
 
@@ -167,11 +166,13 @@ def test_second_schema(engine: Engine) -> None:
         second_schema,
         upgrade="""
             op.create_schema("timeseries")
+
             op.create_table(
                 "items",
                 sa.Column("id", sa.Integer(), nullable=False),
                 sa.PrimaryKeyConstraint("id", name=op.f("items_pkey")),
             )
+
             op.create_table(
                 "items",
                 sa.Column("id", sa.Integer(), nullable=False),

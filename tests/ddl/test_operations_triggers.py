@@ -5,8 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text
 
 from ddl import Function, Trigger
-from tests.ddl.case import Case
-from tests.support.generated_revisions import SETTINGS
+from tests.ddl.case import SETTINGS, Case
 
 ROWS = ["INSERT INTO items VALUES (1, 1, 'a')"]
 

@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant
-from tests.ddl.case import Case
-from tests.support.generated_revisions import Declare, nothing
+from tests.ddl.case import Case, nothing
+from tests.support.generated_revisions import Declare
 
 
 def table(*items: Any, schema: str | None = None) -> Declare:

@@ -10,8 +10,8 @@ from alembic.util import CommandError
 from sqlalchemy import BigInteger, Column, Engine, Identity, Integer, MetaData, Table, Text
 
 from ddl import Grant
-from tests.ddl.case import Case
-from tests.support.generated_revisions import Declare, metadata_of, migration, nothing
+from tests.ddl.case import Case, nothing
+from tests.support.generated_revisions import Declare, metadata_of, migration
 
 
 def granted(column: Callable[[], Any], *, of: str = "usage") -> Declare:

@@ -27,9 +27,9 @@ from sqlalchemy import (
 )
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, schema_grant
-from tests.ddl.case import Case
+from tests.ddl.case import SETTINGS, Case, nothing
 from tests.support.catalog_states import catalog_states, unequal_states
-from tests.support.generated_revisions import SETTINGS, assert_clean, metadata_of, nothing
+from tests.support.generated_revisions import assert_clean, metadata_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = 'it\'s "100%" %s %% :name ::x \\:y \\ \\n $$ $function$ {x} é \u2028 public.x'

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 from sqlalchemy.types import UserDefinedType
 
-from tests.ddl.case import Case
-from tests.support.generated_revisions import Declare, nothing
+from tests.ddl.case import Case, nothing
+from tests.support.generated_revisions import Declare
 
 
 class Box(UserDefinedType[Any]):

@@ -24,15 +24,9 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from ddl import Function, Grant, Policy, RowLevelSecurity, Trigger, View, found_by, schema_grant
 from ddl.differences import lines
+from tests.ddl.case import SETTINGS
 from tests.support.catalog_states import catalog_states_in, unequal_states
-from tests.support.generated_revisions import (
-    SETTINGS,
-    Declare,
-    metadata_of,
-    migration,
-    rendered,
-    run_in,
-)
+from tests.support.generated_revisions import Declare, metadata_of, migration, rendered, run_in
 
 OWN = "tenant_id = (SELECT tenant())"
 

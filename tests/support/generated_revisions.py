@@ -27,9 +27,6 @@ NAMES = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
 }
 
-SETTINGS = {"search_path": "pg_catalog, pg_temp"}
-"""What a function with a text body must fix."""
-
 Declare = Callable[[MetaData], None]
 
 
@@ -38,10 +35,6 @@ def metadata_of(declare: Declare) -> MetaData:
     metadata = MetaData(naming_convention=NAMES)
     declare(metadata)
     return metadata
-
-
-def nothing(metadata: MetaData) -> None:
-    """An empty database."""
 
 
 def migration(connection: Connection, metadata: MetaData) -> MigrationScript:

@@ -1,8 +1,14 @@
 """What every alembic command runs first; the work is done in database/migration/runner.py."""
 
 from alembic import context
+from alembic.util import CommandError
+from sqlalchemy.exc import ArgumentError
 
-from database.migration import run
-from models import metadata
+try:
+    from database.migration import run
+    from models import metadata
+except ArgumentError as error:
+    # A mistake in a declaration: its message says what to write.
+    raise CommandError(str(error)) from error
 
 run(context, metadata)

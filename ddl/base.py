@@ -8,9 +8,8 @@ declared and a reflected object are compared, reversed and rendered by the same 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, cast
 
 from alembic.autogenerate.api import AutogenContext
@@ -174,8 +173,8 @@ class Operation(MigrateOperation, ABC, Generic[S]):
     """One object before and after an operation; None is an object that does not exist.
 
     Reversing swaps the two, so nothing can be dropped that could not be made again. A kind has
-    the SQL of ``create``, ``drop`` and, where the server can, ``alter``; :func:`revisable`
-    registers the functions that revisions call.
+    the SQL of ``create``, ``drop`` and, where the server can, ``alter``; ``@revisable`` registers
+    the functions that revisions call.
     """
 
     state_type: type[S]
@@ -254,7 +253,7 @@ class Operation(MigrateOperation, ABC, Generic[S]):
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments of the call that a revision writes."""
         state = self.state
-        names = state.positional if self.after is not None else _dropped_by(type(state))
+        names = state.positional if self.after is not None else dropped_by(type(state))
         keywords: dict[str, Any] = {}
         for field in dataclasses.fields(state):
             value = getattr(state, field.name)
@@ -284,7 +283,7 @@ class Alteration(Operation[S]):
         raise TypeError(f"{state.kind} is dropped by Alembic")  # pragma: no cover
 
 
-def _dropped_by(state_type: type[State]) -> tuple[str, ...]:
+def dropped_by(state_type: type[State]) -> tuple[str, ...]:
     """The fields by which a DROP names the object, in the order in which a revision has them."""
     return tuple(name for name in state_type.positional if name in state_type.identified_by)
 
@@ -294,107 +293,6 @@ def _spelled(value: Any) -> Any:
     if isinstance(value, tuple):
         return value[0] if len(value) == 1 else list(value)
     return value
-
-
-Op = TypeVar("Op", bound=Operation[Any])
-
-
-def revisable(
-    state_type: type[State],
-    *,
-    create: str | None = None,
-    drop: str | None = None,
-    alter: str | None = None,
-) -> Callable[[type[Op]], type[Op]]:
-    """Register an operation with Alembic; what revisions call follows from the state's fields.
-
-    ``op.create_view(name, definition=…, …)``, ``op.drop_view(name)`` and, where the operation
-    has an ``alter``, ``op.alter_view(…)``. Fields in ``positional`` may be given without their
-    names; explicit fields must be given. A method of the class with the name of the verb takes
-    precedence.
-
-    Args:
-        create: the verb where it is not ``create_`` and the kind; likewise ``drop``, ``alter``.
-    """
-    noun = state_type.kind.replace(" ", "_").replace("-", "_")
-
-    def decorate(operation: type[Op]) -> type[Op]:
-        operation.state_type = state_type
-        operation.verbs = (
-            create or f"create_{noun}",
-            drop or f"drop_{noun}",
-            alter or f"alter_{noun}",
-        )
-        creating, dropping, altering = operation.verbs
-        builders: dict[str, Callable[[State], Operation[Any]]] = {
-            dropping: lambda state: operation(state, None),
-            creating: lambda state: operation(None, state),
-        }
-        if operation.alter is not Operation.alter:
-            builders[altering] = lambda state: operation(state, state)
-        for verb, build in builders.items():
-            if not hasattr(operation, verb):
-                grants = verb == creating and state_type.grantable
-                parameters = _parameters(state_type, dropping=verb == dropping, grants=grants)
-                setattr(operation, verb, _method(verb, state_type, build, parameters))
-            Operations.register_operation(verb)(operation)
-        return operation
-
-    return decorate
-
-
-def _parameters(state_type: type[State], *, dropping: bool, grants: bool) -> list[str]:
-    """The parameters of a call in a revision as Python has them; a drop names the object only."""
-    fields = {field.name: field for field in dataclasses.fields(state_type)}
-    positional = _dropped_by(state_type) if dropping else state_type.positional
-    named = ("schema", *state_type.dropped_with) if dropping else tuple(fields)
-    found = [
-        f"{name}={fields[name].default!r}" if "optional" in fields[name].metadata else name
-        for name in positional
-    ]
-    found.append("*")
-    for name in named:
-        if name in fields and name not in positional:
-            field = fields[name]
-            required = "explicit" in field.metadata
-            found.append(name if required else f"{name}={field.default!r}")
-    if grants:
-        found.append("grants=None")
-    return found if found[-1] != "*" else found[:-1]
-
-
-def _method(
-    verb: str,
-    state_type: type[State],
-    build: Callable[[State], Operation[Any]],
-    parameters: list[str],
-) -> Any:
-    """A classmethod as Alembic registers them."""
-    listed = {
-        field.name for field in dataclasses.fields(state_type) if isinstance(field.default, tuple)
-    }
-
-    def invoke(operations: Operations, values: dict[str, Any]) -> None:
-        granted = values.pop("grants", None)
-        for name in listed & values.keys():
-            value = values[name]
-            values[name] = (value,) if isinstance(value, str) else tuple(value)
-        operation = build(state_type(**values))
-        operation.grants = privileges.parse(granted or {})
-        operations.invoke(operation)
-
-    # Alembic reads the parameters from the code of the function, so that a signature that is
-    # merely attached would not do.
-    lines = [
-        f"def {verb}(cls, operations, {', '.join(parameters)}):",
-        f"    {f'{verb} {state_type.kind}: {inspect.getdoc(state_type)}'!r}",
-        "    values = dict(locals())",
-        "    del values['cls'], values['operations']",
-        "    invoke(operations, values)",
-    ]
-    names: dict[str, Any] = {"invoke": invoke}
-    exec("\n".join(lines), names)  # noqa: S102 (text made above, of names of fields)
-    return classmethod(names[verb])
 
 
 @Operations.implementation_for(Operation)

@@ -80,7 +80,11 @@ def _layout(node: ast.expr, head: str, tail: str, width: int) -> list[str]:
         return [f"{head}{line}{tail}"]
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         if line is None:
-            pieces = [string(piece) for piece in node.value.splitlines(keepends=True)]
+            pieces = [
+                piece
+                for text in node.value.splitlines(keepends=True)
+                for piece in _pieces(text, width - 4, width - 4)
+            ]
             return [f"{head}(", *(f"    {piece}" for piece in pieces), f"){tail}"]
         first, *rest = _pieces(node.value, width - len(head), width - 5)
         lines = [f"{head}{first}", *(f"    {piece}" for piece in rest)]
@@ -140,7 +144,7 @@ def _nested(node: ast.expr, prefix: str, width: int) -> list[str]:
         end = f"{closing}," if number == len(items) - 1 else ","
         space = " " if number else ""
         piece = f"{name}{value}{end}"
-        if number and len(lines[-1]) + len(space) + len(piece) > width:
+        if len(lines[-1]) + len(space) + len(piece) > width and (number or len(piece) > width - 4):
             lines += (f"    {line}" for line in _layout(inner, name, end, width - 4))
         else:
             lines[-1] += space + piece

@@ -147,7 +147,7 @@ def pending(connection: Connection, kind: str, schemas: Sequence[str]) -> list[d
     where = {"pending": PENDING, "schemas": list(schemas)}
     for schema in connection.scalars(tables, where).all():
         query = sa.text(
-            "SELECT split_part(relation, '.', 1) AS schema, split_part(relation, '.', 2) AS name,"
+            "SELECT (parse_ident(relation))[1] AS schema, (parse_ident(relation))[2] AS name,"
             f" state FROM {sql.ident(schema)}.{PENDING} WHERE kind = :kind"
         )
         for row in connection.execute(query, {"kind": kind}):

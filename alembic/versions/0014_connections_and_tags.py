@@ -99,7 +99,9 @@ def upgrade() -> None:
         sa.CheckConstraint("name <> ''", name=op.f("ck_connections_name_not_empty")),
         sa.CheckConstraint("type IN ('opcua-client', 'opcua-server', 's7', 'eip', 'mqtt', 'system')",
             name=op.f("ck_connections_type")),
-        sa.CheckConstraint("NOT jsonb_path_exists(config_data, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(config_data, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+        sa.CheckConstraint(
+            "NOT jsonb_path_exists(config_data, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex"
+                " \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(config_data, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
             name=op.f("ck_connections_config_data_without_secrets")),
         sa.CheckConstraint("deleted_at IS NULL OR NOT enabled", name=op.f("ck_connections_deleted")),
         sa.CheckConstraint("max_concurrent_connections > 0", name=op.f("ck_connections_max_concurrent_connections")),

@@ -102,7 +102,10 @@ def upgrade() -> None:
     op.create_view(
         "device_health_telemetry",
         (
-            "SELECT tenant_id, ts, device_id, rssi, rsrp, rsrq, sinr, signal_quality, network_type, cell_id, mcc_mnc, battery_pct, battery_voltage, power_source, charging, cpu_temp_c, memory_used_pct, storage_used_pct, uptime_seconds, reboot_count, error_count, data_tx_bytes, data_rx_bytes, data_session_bytes, gps_lat, gps_lon, gps_accuracy_m, gps_fix, extra\n"
+            "SELECT tenant_id, ts, device_id, rssi, rsrp, rsrq, sinr, signal_quality, network_type, cell_id, mcc_mnc,"
+            " battery_pct, battery_voltage, power_source, charging, cpu_temp_c, memory_used_pct, storage_used_pct,"
+            " uptime_seconds, reboot_count, error_count, data_tx_bytes, data_rx_bytes, data_session_bytes, gps_lat,"
+            " gps_lon, gps_accuracy_m, gps_fix, extra\n"
             "  FROM timeseries.device_health_telemetry\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
@@ -149,7 +152,9 @@ def upgrade() -> None:
     op.create_view(
         "device_health_hourly",
         (
-            "SELECT tenant_id, device_id, bucket, avg_rssi, avg_signal_quality, min_signal_quality, avg_battery_pct, min_battery_pct, avg_battery_voltage, avg_cpu_temp_c, max_cpu_temp_c, max_memory_used_pct, max_storage_used_pct, reboot_count, error_count, data_tx_bytes, data_rx_bytes, count\n"
+            "SELECT tenant_id, device_id, bucket, avg_rssi, avg_signal_quality, min_signal_quality, avg_battery_pct,"
+            " min_battery_pct, avg_battery_voltage, avg_cpu_temp_c, max_cpu_temp_c, max_memory_used_pct,"
+            " max_storage_used_pct, reboot_count, error_count, data_tx_bytes, data_rx_bytes, count\n"
             "  FROM timeseries.device_health_hourly\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),

@@ -47,7 +47,8 @@ def upgrade() -> None:
     op.create_view(
         "quarantine_events",
         (
-            "SELECT tenant_id, ts, id, reason, detail, topic, claimed_tenant, device_id, site_id, msg_type, event_ts, payload, payload_raw, envelope_version, ingested_at\n"
+            "SELECT tenant_id, ts, id, reason, detail, topic, claimed_tenant, device_id, site_id, msg_type, event_ts,"
+            " payload, payload_raw, envelope_version, ingested_at\n"
             "  FROM timeseries.quarantine_events\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),

@@ -58,11 +58,14 @@ def upgrade() -> None:
             name=op.f("ck_endpoints_auth_type")),
         sa.CheckConstraint("jsonb_typeof(options) = 'object'", name=op.f("ck_endpoints_options_object")),
         sa.CheckConstraint("name <> ''", name=op.f("ck_endpoints_name_not_empty")),
-        sa.CheckConstraint("service_type IN ('http', 'graphql', 'grpc', 'websocket', 'postgresql', 'mysql', 'redis', 'elasticsearch', 'custom')",
-            name=op.f("ck_endpoints_service_type")),
+        sa.CheckConstraint(
+            "service_type IN ('http', 'graphql', 'grpc', 'websocket', 'postgresql', 'mysql', 'redis', 'elasticsearch',"
+                " 'custom')", name=op.f("ck_endpoints_service_type")),
         sa.CheckConstraint("url !~ '://[^/?#@]*:[^/?#@]+@'", name=op.f("ck_endpoints_url_without_password")),
         sa.CheckConstraint("url <> ''", name=op.f("ck_endpoints_url_not_empty")),
-        sa.CheckConstraint("NOT jsonb_path_exists(options, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(options, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+        sa.CheckConstraint(
+            "NOT jsonb_path_exists(options, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex"
+                " \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(options, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
             name=op.f("ck_endpoints_options_without_secrets")),
         sa.CheckConstraint("interval_seconds BETWEEN 10 AND 3600", name=op.f("ck_endpoints_check_interval")),
         sa.CheckConstraint("timeout_seconds > 0 AND timeout_seconds < interval_seconds",

@@ -23,7 +23,9 @@ def upgrade() -> None:
             "                 (sum(c.n) OVER (ORDER BY c.number) - c.n)::double precision AS before,\n"
             "                 fraction * (sum(c.n) OVER ())::double precision AS wanted\n"
             "            FROM unnest(counts) WITH ORDINALITY AS c(n, number)\n"
-            "            JOIN (VALUES (1, 0, 10), (2, 10, 25), (3, 25, 50), (4, 50, 100), (5, 100, 250), (6, 250, 500), (7, 500, 1000), (8, 1000, 2500), (9, 2500, 5000), (10, 5000, 10000), (11, 10000, NULL)) AS b(number, lower, upper) ON b.number = c.number) AS s\n"
+            "            JOIN (VALUES (1, 0, 10), (2, 10, 25), (3, 25, 50), (4, 50, 100), (5, 100, 250), (6, 250,"
+            " 500), (7, 500, 1000), (8, 1000, 2500), (9, 2500, 5000), (10, 5000, 10000), (11, 10000, NULL)) AS"
+            " b(number, lower, upper) ON b.number = c.number) AS s\n"
             "   WHERE s.n > 0 AND s.before + s.n >= s.wanted\n"
             "     AND fraction BETWEEN 0 AND 1 AND cardinality(counts) = 11\n"
             "   ORDER BY s.before\n"
@@ -64,7 +66,8 @@ def upgrade() -> None:
     op.create_view(
         "health_checks",
         (
-            "SELECT tenant_id, checked_at, endpoint_id, ok, status_code, response_ms, dns_ms, connect_ms, ttfb_ms, error\n"
+            "SELECT tenant_id, checked_at, endpoint_id, ok, status_code, response_ms, dns_ms, connect_ms, ttfb_ms,"
+            " error\n"
             "  FROM timeseries.health_checks\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
@@ -148,7 +151,9 @@ def upgrade() -> None:
     op.create_view(
         "health_checks_daily",
         (
-            "SELECT tenant_id, endpoint_id, bucket, count, failures, avg_ms, min_ms, max_ms, below_10_ms, below_25_ms, below_50_ms, below_100_ms, below_250_ms, below_500_ms, below_1000_ms, below_2500_ms, below_5000_ms, below_10000_ms, from_10000_ms\n"
+            "SELECT tenant_id, endpoint_id, bucket, count, failures, avg_ms, min_ms, max_ms, below_10_ms, below_25_ms,"
+            " below_50_ms, below_100_ms, below_250_ms, below_500_ms, below_1000_ms, below_2500_ms, below_5000_ms,"
+            " below_10000_ms, from_10000_ms\n"
             "  FROM timeseries.health_checks_daily\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
@@ -159,7 +164,9 @@ def upgrade() -> None:
     op.create_view(
         "health_checks_hourly",
         (
-            "SELECT tenant_id, endpoint_id, bucket, count, failures, avg_ms, min_ms, max_ms, below_10_ms, below_25_ms, below_50_ms, below_100_ms, below_250_ms, below_500_ms, below_1000_ms, below_2500_ms, below_5000_ms, below_10000_ms, from_10000_ms\n"
+            "SELECT tenant_id, endpoint_id, bucket, count, failures, avg_ms, min_ms, max_ms, below_10_ms, below_25_ms,"
+            " below_50_ms, below_100_ms, below_250_ms, below_500_ms, below_1000_ms, below_2500_ms, below_5000_ms,"
+            " below_10000_ms, from_10000_ms\n"
             "  FROM timeseries.health_checks_hourly\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),

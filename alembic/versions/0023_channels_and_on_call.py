@@ -62,12 +62,15 @@ def upgrade() -> None:
         sa.Column("is_enabled", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("channel_type IN ('email', 'webhook', 'slack', 'discord', 'teams', 'google_chat', 'pagerduty', 'http', 'snmp', 'mqtt')",
-            name=op.f("ck_notification_channels_channel_type")),
+        sa.CheckConstraint(
+            "channel_type IN ('email', 'webhook', 'slack', 'discord', 'teams', 'google_chat', 'pagerduty', 'http',"
+                " 'snmp', 'mqtt')", name=op.f("ck_notification_channels_channel_type")),
         sa.CheckConstraint("jsonb_typeof(config) = 'object'", name=op.f("ck_notification_channels_config_object")),
         sa.CheckConstraint("name <> ''", name=op.f("ck_notification_channels_name_not_empty")),
         sa.CheckConstraint("secret_ref <> ''", name=op.f("ck_notification_channels_secret_ref_not_empty")),
-        sa.CheckConstraint("NOT jsonb_path_exists(config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+        sa.CheckConstraint(
+            "NOT jsonb_path_exists(config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex"
+                " \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
             name=op.f("ck_notification_channels_config_without_secrets")),
         sa.CheckConstraint("repeat_interval_minutes BETWEEN 1 AND 1440",
             name=op.f("ck_notification_channels_repeat_interval")),
@@ -270,7 +273,9 @@ def upgrade() -> None:
         sa.CheckConstraint("name <> ''", name=op.f("ck_oncall_layers_name_not_empty")),
         sa.CheckConstraint("rotation_type IN ('daily', 'weekly', 'custom')",
             name=op.f("ck_oncall_layers_rotation_type")),
-        sa.CheckConstraint("shift_duration_hours BETWEEN 1 AND 8784 AND CASE rotation_type WHEN 'daily' THEN shift_duration_hours = 24 WHEN 'weekly' THEN shift_duration_hours = 168 ELSE true END",
+        sa.CheckConstraint(
+            "shift_duration_hours BETWEEN 1 AND 8784 AND CASE rotation_type WHEN 'daily' THEN shift_duration_hours ="
+                " 24 WHEN 'weekly' THEN shift_duration_hours = 168 ELSE true END",
             name=op.f("ck_oncall_layers_shift_duration_hours")),
         sa.CheckConstraint("ends_at > starts_at", name=op.f("ck_oncall_layers_ends_at")),
         sa.CheckConstraint("handoff_day BETWEEN 1 AND 7", name=op.f("ck_oncall_layers_handoff_day")),

@@ -391,7 +391,9 @@ def upgrade() -> None:
             comment="NULL: no further escalation, as after it is acknowledged."),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("CASE status WHEN 'open' THEN acknowledged_at IS NULL AND closed_at IS NULL WHEN 'acknowledged' THEN acknowledged_at IS NOT NULL AND closed_at IS NULL ELSE closed_at >= created_at END",
+        sa.CheckConstraint(
+            "CASE status WHEN 'open' THEN acknowledged_at IS NULL AND closed_at IS NULL WHEN 'acknowledged' THEN"
+                " acknowledged_at IS NOT NULL AND closed_at IS NULL ELSE closed_at >= created_at END",
             name=op.f("ck_fleet_alert_status_times")),
         sa.CheckConstraint("alert_type <> ''", name=op.f("ck_fleet_alert_alert_type_not_empty")),
         sa.CheckConstraint("fingerprint <> ''", name=op.f("ck_fleet_alert_fingerprint_not_empty")),
@@ -473,7 +475,8 @@ def upgrade() -> None:
             "       from (select distinct n.tenant_id\n"
             "               from new_rows n\n"
             "               join old_rows o on o.tenant_id = n.tenant_id and o.id = n.id\n"
-            "              where (n.status, n.severity, n.escalation_level, n.silenced_until) is distinct from (o.status, o.severity, o.escalation_level, o.silenced_until)) as c;\n"
+            "              where (n.status, n.severity, n.escalation_level, n.silenced_until) is distinct from"
+            " (o.status, o.severity, o.escalation_level, o.silenced_until)) as c;\n"
             "  end if;\n"
             "  return null;\n"
             "end"
@@ -517,7 +520,10 @@ def upgrade() -> None:
             "    -- References may become NULL; everything else must stay as it was.\n"
             "    kept := to_jsonb(old);\n"
             "    left_over := to_jsonb(new);\n"
-            "    if left_over - array['device_id', 'site_id', 'endpoint_id', 'tag_id', 'rule_id', 'acknowledged_by', 'closed_by', 'escalation_policy_id', 'updated_at'] <> kept - array['device_id', 'site_id', 'endpoint_id', 'tag_id', 'rule_id', 'acknowledged_by', 'closed_by', 'escalation_policy_id', 'updated_at']\n"
+            "    if left_over - array['device_id', 'site_id', 'endpoint_id', 'tag_id', 'rule_id', 'acknowledged_by',"
+            " 'closed_by', 'escalation_policy_id', 'updated_at'] <> kept - array['device_id', 'site_id',"
+            " 'endpoint_id', 'tag_id', 'rule_id', 'acknowledged_by', 'closed_by', 'escalation_policy_id',"
+            " 'updated_at']\n"
             "       or not jsonb_strip_nulls(left_over - 'details' - 'updated_at') <@ kept then\n"
             "      raise exception 'alert % is closed and can no longer be changed', old.id\n"
             "        using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,\n"

@@ -43,7 +43,8 @@ def upgrade() -> None:
     op.create_view(
         "notification_log",
         (
-            "SELECT tenant_id, ts, id, channel_id, job_id, alert_id, incident_id, event, attempt, success, error, duration_ms\n"
+            "SELECT tenant_id, ts, id, channel_id, job_id, alert_id, incident_id, event, attempt, success, error,"
+            " duration_ms\n"
             "  FROM timeseries.notification_log\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),
@@ -87,7 +88,9 @@ def upgrade() -> None:
         sa.CheckConstraint("secret_ref <> ''", name=op.f("ck_message_routes_secret_ref_not_empty")),
         sa.CheckConstraint("topic_filter ~ '^(([^/+#]*|\\+)/)*([^/+#]*|\\+|#)$' AND length(topic_filter) BETWEEN 1 AND 1024",
             name=op.f("ck_message_routes_topic_filter")),
-        sa.CheckConstraint("NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+        sa.CheckConstraint(
+            "NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex"
+                " \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
             name=op.f("ck_message_routes_destination_config_without_secrets")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_message_routes_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_message_routes")),
@@ -137,7 +140,9 @@ def upgrade() -> None:
         sa.CheckConstraint("original_topic <> ''", name=op.f("ck_dead_letter_messages_original_topic_not_empty")),
         sa.CheckConstraint("status IN ('failed', 'replayed', 'discarded')",
             name=op.f("ck_dead_letter_messages_status")),
-        sa.CheckConstraint("NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
+        sa.CheckConstraint(
+            "NOT jsonb_path_exists(destination_config, '$.** ? (@.type() == \"object\").keyvalue() ? (@.key like_regex"
+                " \"passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key|integration_?key|webhook_?url|community\" flag \"i\" && !(@.key like_regex \"_ref$\"))'::jsonpath) AND NOT jsonb_path_exists(destination_config, '$.** ? (@ like_regex \"://[^/?#@]*:[^/?#@]+@\")'::jsonpath)",
             name=op.f("ck_dead_letter_messages_destination_config_without_secrets")),
         sa.CheckConstraint("attempts > 0", name=op.f("ck_dead_letter_messages_attempts")),
         sa.ForeignKeyConstraint(["tenant_id", "route_id"], ["message_routes.tenant_id", "message_routes.id"],
@@ -200,8 +205,9 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("(status IN ('completed', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
             name=op.f("ck_notification_jobs_finished_at")),
-        sa.CheckConstraint("CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL ELSE locked_until IS NULL END",
-            name=op.f("ck_notification_jobs_taken")),
+        sa.CheckConstraint(
+            "CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL ELSE locked_until IS"
+                " NULL END", name=op.f("ck_notification_jobs_taken")),
         sa.CheckConstraint("event IN ('opened', 'acknowledged', 'escalated', 'closed')",
             name=op.f("ck_notification_jobs_event")),
         sa.CheckConstraint("jsonb_typeof(payload) = 'object'", name=op.f("ck_notification_jobs_payload_object")),

@@ -182,7 +182,9 @@ def upgrade() -> None:
             comment="When cancellation was requested; the status changes at the end of the term."),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("CASE scope WHEN 'device' THEN device_id IS NOT NULL AND plan_id IS NOT NULL AND tier_id IS NULL ELSE device_id IS NULL AND plan_id IS NULL AND tier_id IS NOT NULL END",
+        sa.CheckConstraint(
+            "CASE scope WHEN 'device' THEN device_id IS NOT NULL AND plan_id IS NOT NULL AND tier_id IS NULL ELSE"
+                " device_id IS NULL AND plan_id IS NULL AND tier_id IS NOT NULL END",
             name=op.f("ck_subscriptions_scope_matches")),
         sa.CheckConstraint("scope IN ('tenant', 'device')", name=op.f("ck_subscriptions_scope")),
         sa.CheckConstraint("status <> 'cancelled' OR cancelled_at IS NOT NULL",

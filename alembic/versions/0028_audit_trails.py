@@ -64,7 +64,9 @@ def upgrade() -> None:
     op.create_view(
         "audit_events",
         (
-            "SELECT tenant_id, ts, id, action, outcome, category, severity, actor_type, actor_id, actor_name, entity_type, entity_id, entity_name, message, source_service, ip_address, request_id, duration_ms, details, recorded_at\n"
+            "SELECT tenant_id, ts, id, action, outcome, category, severity, actor_type, actor_id, actor_name,"
+            " entity_type, entity_id, entity_name, message, source_service, ip_address, request_id, duration_ms,"
+            " details, recorded_at\n"
             "  FROM timeseries.audit_events\n"
             " WHERE tenant_id = (SELECT current_tenant())"
         ),

@@ -21,7 +21,17 @@ def upgrade() -> None:
                 " it: deleting rows in that window would erase them from the rollup."),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("CASE relation WHEN 'audit_events' THEN retention_days BETWEEN 1 AND 400 WHEN 'device_connection_events' THEN retention_days BETWEEN 1 AND 90 WHEN 'device_health_hourly' THEN retention_days BETWEEN 3 AND 365 WHEN 'device_health_telemetry' THEN retention_days BETWEEN 3 AND 90 WHEN 'health_checks' THEN retention_days BETWEEN 7 AND 30 WHEN 'health_checks_daily' THEN retention_days BETWEEN 7 AND 365 WHEN 'health_checks_hourly' THEN retention_days BETWEEN 3 AND 30 WHEN 'notification_log' THEN retention_days BETWEEN 1 AND 90 WHEN 'quarantine_counters_minute' THEN retention_days BETWEEN 1 AND 90 WHEN 'quarantine_events' THEN retention_days BETWEEN 1 AND 30 WHEN 'tag_values' THEN retention_days BETWEEN 3 AND 30 WHEN 'tag_values_hourly' THEN retention_days BETWEEN 3 AND 365 WHEN 'telemetry' THEN retention_days BETWEEN 7 AND 400 WHEN 'telemetry_daily' THEN retention_days BETWEEN 7 AND 1825 WHEN 'telemetry_hourly' THEN retention_days BETWEEN 3 AND 365 ELSE false END",
+        sa.CheckConstraint(
+            "CASE relation WHEN 'audit_events' THEN retention_days BETWEEN 1 AND 400 WHEN 'device_connection_events'"
+                " THEN retention_days BETWEEN 1 AND 90 WHEN 'device_health_hourly' THEN retention_days BETWEEN 3 AND"
+                " 365 WHEN 'device_health_telemetry' THEN retention_days BETWEEN 3 AND 90 WHEN 'health_checks' THEN"
+                " retention_days BETWEEN 7 AND 30 WHEN 'health_checks_daily' THEN retention_days BETWEEN 7 AND 365"
+                " WHEN 'health_checks_hourly' THEN retention_days BETWEEN 3 AND 30 WHEN 'notification_log' THEN"
+                " retention_days BETWEEN 1 AND 90 WHEN 'quarantine_counters_minute' THEN retention_days BETWEEN 1 AND"
+                " 90 WHEN 'quarantine_events' THEN retention_days BETWEEN 1 AND 30 WHEN 'tag_values' THEN"
+                " retention_days BETWEEN 3 AND 30 WHEN 'tag_values_hourly' THEN retention_days BETWEEN 3 AND 365 WHEN"
+                " 'telemetry' THEN retention_days BETWEEN 7 AND 400 WHEN 'telemetry_daily' THEN retention_days"
+                " BETWEEN 7 AND 1825 WHEN 'telemetry_hourly' THEN retention_days BETWEEN 3 AND 365 ELSE false END",
             name=op.f("ck_data_retention_policies_bounds")),
         sa.CheckConstraint("relation <> ''", name=op.f("ck_data_retention_policies_relation_not_empty")),
         sa.CheckConstraint("retention_days >= 1", name=op.f("ck_data_retention_policies_retention_days")),

@@ -161,8 +161,9 @@ def upgrade() -> None:
             comment="In the trash; can be restored."),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("CASE time_mode WHEN 'fixed' THEN time_from IS NOT NULL AND time_to IS NOT NULL ELSE time_duration_ms IS NOT NULL END",
-            name=op.f("ck_chart_configs_time_given")),
+        sa.CheckConstraint(
+            "CASE time_mode WHEN 'fixed' THEN time_from IS NOT NULL AND time_to IS NOT NULL ELSE time_duration_ms IS"
+                " NOT NULL END", name=op.f("ck_chart_configs_time_given")),
         sa.CheckConstraint("chart_type <> ''", name=op.f("ck_chart_configs_chart_type_not_empty")),
         sa.CheckConstraint("jsonb_typeof(options) = 'object'", name=op.f("ck_chart_configs_options_object")),
         sa.CheckConstraint("name <> ''", name=op.f("ck_chart_configs_name_not_empty")),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from database import roles
 from database.errors import FleetSchemaError
 from database.migration.revisions import Revisions
 from ddl import pending_operations
 from ddl.edition import Edition, available, detect
+from ddl.kinds.extension import missing as missing_extensions
 
 
 def is_known(connection: Connection, revisions: Revisions, applied: Collection[str]) -> None:
@@ -37,6 +38,19 @@ def has_roles(connection: Connection) -> None:
         raise FleetSchemaError(
             f"the cluster has no role {', '.join(absent)}, which policies and grants of the "
             "models name: run: alembic upgrade head"
+        )
+
+
+def has_extensions(connection: Connection, metadata: MetaData) -> None:
+    """The server has the extensions that the models declare, or has created them already.
+
+    Raises:
+        FleetSchemaError: names those that cannot be had, and how to have them.
+    """
+    if lacking := missing_extensions(connection, metadata):
+        raise FleetSchemaError(
+            f"the models cannot be compared with database {_name(connection)}; it lacks "
+            + "; and ".join(lacking)
         )
 
 

@@ -275,6 +275,7 @@ class Runner:
             checks.is_known(connection, self.revisions, applied)
         if self.compares:
             checks.has_roles(connection)
+            checks.has_extensions(connection, self.metadata)
         if self.compares or (self.moves and not self.goes_down):
             if self._writes_revision():
                 self.revisions.verify_released()

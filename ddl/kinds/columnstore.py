@@ -9,9 +9,10 @@ from typing import ClassVar
 from sqlalchemy import Connection, Table
 
 from ddl import sql
-from ddl.base import Declaration, State, explicit, revisable
+from ddl.base import Declaration, State, explicit
 from ddl.kind import Kind, always
 from ddl.plan import Phase
+from ddl.revisable import revisable
 from ddl.time_series import TimeSeriesOperation, TimeSeriesState, pending, regclass, rows
 
 # --- declare ---------------------------------------------------------------------------------

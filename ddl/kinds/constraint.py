@@ -16,12 +16,13 @@ from sqlalchemy import Connection, Constraint, MetaData, Table
 from sqlalchemy.schema import AddConstraint, sort_tables_and_constraints
 
 from ddl import orphans, sql
-from ddl.base import Key, Operation, State, revisable
+from ddl.base import Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.table import TableState
 from ddl.plan import Phase, Plan
 from ddl.reflected import PLAIN_KEY
+from ddl.revisable import revisable
 
 NOT_VALID = " NOT VALID"
 

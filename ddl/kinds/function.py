@@ -13,11 +13,12 @@ from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Identity, Key, Operation, State, explicit, optional, revisable
+from ddl.base import Declaration, Identity, Key, Operation, State, explicit, optional
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ from alembic.operations import Operations
 from sqlalchemy import Connection, MetaData, Table
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Declared, Key, Operation, State, revisable
+from ddl.base import Declaration, Declared, Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 from ddl.privileges import Privilege
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

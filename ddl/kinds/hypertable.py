@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
-from ddl.base import Declaration, State, explicit, revisable
+from ddl.base import Declaration, State, explicit
 from ddl.changes import Changes
 from ddl.edition import APACHE, COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,

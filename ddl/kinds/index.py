@@ -15,10 +15,11 @@ from alembic.operations import Operations, ops
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import Key, Operation, State, revisable
+from ddl.base import Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 
 # --- declare: the models' own Index -----------------------------------------------------------
 

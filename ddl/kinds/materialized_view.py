@@ -14,11 +14,12 @@ from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Key, Operation, State, revisable
+from ddl.base import Declaration, Key, Operation, State
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
 from ddl.kinds.index import IndexState
 from ddl.plan import Phase
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

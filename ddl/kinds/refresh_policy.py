@@ -13,9 +13,10 @@ from typing import ClassVar
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import State, explicit, revisable
+from ddl.base import State, explicit
 from ddl.kind import Kind, always
 from ddl.plan import Phase
+from ddl.revisable import revisable
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,

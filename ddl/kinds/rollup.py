@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
-from ddl.base import Declared, State, explicit, revisable
+from ddl.base import Declared, State, explicit
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.columnstore import Columnstore, ColumnstoreState
@@ -22,6 +22,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.refresh_policy import RefreshPolicy, RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,

@@ -11,11 +11,12 @@ from alembic.operations import Operations
 from sqlalchemy import Connection, Table
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Key, Operation, State, explicit, revisable
+from ddl.base import Declaration, Key, Operation, State, explicit
 from ddl.changes import Changes
 from ddl.edition import COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

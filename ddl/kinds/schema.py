@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import Operation, State, revisable
+from ddl.base import Operation, State
 from ddl.kind import Kind
 from ddl.plan import Phase
+from ddl.revisable import revisable
 
 # --- declare: the schemas of the models' own objects ------------------------------------------
 

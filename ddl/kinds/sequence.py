@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import Identity, Key, Operation, State, revisable
+from ddl.base import Identity, Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
+from ddl.revisable import revisable
 
 # --- declare: the models' own Sequence --------------------------------------------------------
 

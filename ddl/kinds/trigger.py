@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
 from ddl import sql
-from ddl.base import Declaration, Key, Operation, State, explicit, revisable
+from ddl.base import Declaration, Key, Operation, State, explicit
 from ddl.kind import Kind
 from ddl.plan import Phase
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData, Table
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Key, Operation, State, revisable
+from ddl.base import Declaration, Key, Operation, State
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
 from ddl.plan import Phase
+from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 

@@ -121,7 +121,8 @@ def test_drop_an_index_with_everything(engine: Engine) -> None:
         """,
         downgrade=r"""
             op.add_index(
-                "CREATE UNIQUE INDEX items_all ON public.items USING btree (lower(name) COLLATE \"C\", id DESC NULLS LAST) INCLUDE (data) NULLS NOT DISTINCT WHERE (name ~~ 'it''s :x 50%'::text)",
+                'CREATE UNIQUE INDEX items_all ON public.items USING btree (lower(name) COLLATE "C", id DESC NULLS LAST)'
+                    " INCLUDE (data) NULLS NOT DISTINCT WHERE (name ~~ 'it''s :x 50%'::text)",
             )
         """,
     ).walk(engine)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
-from ddl.base import Declared, State, explicit
+from ddl.base import Declared, State, explicit, optional
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.columnstore import Columnstore, ColumnstoreState
@@ -47,7 +47,7 @@ class RollupState(TimeSeriesState):
     positional: ClassVar[tuple[str, ...]] = ("name", "definition")
     grantable: ClassVar[bool] = True
 
-    definition: str = ""
+    definition: str = optional("")
     materialized_only: bool = explicit(False)
     comment: str | None = None
 
@@ -140,6 +140,20 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             *_comment(state),
         ]
 
+    def alter(self, before: RollupState, after: RollupState, edition: str) -> list[str]:
+        """Option and comment, in place: what the raw data no longer has stays."""
+        only = str(after.materialized_only).lower()
+        return [
+            f"ALTER MATERIALIZED VIEW {_named(after)} SET (timescaledb.materialized_only = {only})",
+            _comment_on(after),
+        ]
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """A change leaves the query alone, so a revision does not repeat it."""
+        positional, keywords = super().arguments()
+        altered = self.before is not None and self.after is not None
+        return (positional[:1] if altered else positional), keywords
+
     def drop(self, state: RollupState, edition: str) -> list[str]:
         """Chunks first: compressed ones would be left behind."""
         return [
@@ -152,6 +166,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         state = self.state
         if self.after is None:
             return [f"DROP VIEW {_named(state)}"]
+        if self.before is not None:
+            return [_comment_on(state)]
         query = _BUCKET.sub(rf"date_bin(\1, \2, {_ORIGIN})", state.definition)
         return [f"CREATE VIEW {_named(state)} AS\n{query}", *_comment(state)]
 
@@ -167,7 +183,11 @@ def _named(state: RollupState) -> str:
 
 
 def _comment(state: RollupState) -> list[str]:
-    return [] if state.comment is None else [sql.comment_on(f"VIEW {_named(state)}", state.comment)]
+    return [] if state.comment is None else [_comment_on(state)]
+
+
+def _comment_on(state: RollupState) -> str:
+    return sql.comment_on(f"VIEW {_named(state)}", state.comment)
 
 
 # --- reflect ---------------------------------------------------------------------------------
@@ -214,9 +234,9 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
     Raises:
         alembic.util.CommandError: a column that a rollup reads would be dropped or change its type.
     """
-    changed = changes.changed(RollupState)
+    own = changes.not_alterable(kind)
     for name, key in sorted(changes.recreated):
-        if name == kind.name and key not in changed:
+        if name == kind.name and key not in own:
             raise CommandError(
                 f"rollup {'.'.join(key)} reads a column that would be dropped or change its "
                 "type, and dropping the rollup loses what the raw data no longer has: add a "
@@ -225,12 +245,18 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
     changes.compare(plan, kind)
 
 
+def alterable(before: RollupState, after: RollupState) -> bool:
+    """True where only the option or the comment changes: a query is made anew."""
+    return before.definition == after.definition
+
+
 KIND = Kind(
     RollupState,
     RollupOperation,
     read,
     create=Phase.ROLLUPS,
     drop=Phase.DROP_ROLLUPS,
+    alterable=alterable,
     relation=True,
     every_edition=False,
     compare=compare,

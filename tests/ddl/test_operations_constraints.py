@@ -75,7 +75,8 @@ def test_add_constraints_of_every_kind(engine: Engine) -> None:
             op.add_constraint("items", "overlap", "EXCLUDE USING gist (int4range(id, n) WITH &&) WHERE (n > 0)")
             op.add_constraint(
                 "items", "items_a_id_fkey",
-                "FOREIGN KEY(a, id) REFERENCES parent (a, id) ON DELETE SET NULL (id) ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED",
+                "FOREIGN KEY(a, id) REFERENCES parent (a, id) ON DELETE SET NULL (id) ON UPDATE CASCADE DEFERRABLE INITIALLY"
+                    " DEFERRED",
             )
         """,
         downgrade="""

@@ -14,7 +14,14 @@ from sqlalchemy import Engine
 from ddl import Columnstore, RefreshPolicy
 from tests.ddl.case import Case
 from tests.support.declared_time_series import COMPRESS, ROWS, fleet, no_time_series, rows_for
-from tests.support.generated_revisions import apply, metadata_of, migration, rendered
+from tests.support.generated_revisions import (
+    Declare,
+    apply,
+    assert_clean,
+    metadata_of,
+    migration,
+    rendered,
+)
 
 # --- every change, there and back, with rows in place ---
 
@@ -43,6 +50,9 @@ CHANGES = {
     "refresh schedule": (fleet(), fleet(refresh=RefreshPolicy("3 days", "1 hour", "2 hours"))),
     "rollup retention": (fleet(), fleet(rollup_keep="2 years")),
     "rollup columnstore": (fleet(), fleet(stored_after="20 days")),
+    "rollup comment": (fleet(), fleet(rollup_comment="It's by :hour 50%")),
+    "no rollup comment": (fleet(), fleet(rollup_comment=None)),
+    "rollup option": (fleet(), fleet(materialized_only=True)),
     "no rollup": (fleet(), fleet(rollup=False)),
     "column under the view": (fleet(), fleet(extra=("note",))),
     "column gone": (fleet(extra=("note",)), fleet()),
@@ -120,7 +130,22 @@ def test_no_compressed_chunk_is_left_behind(community: Engine) -> None:
 
 
 @pytest.mark.timescaledb
-def test_changing_a_schedule_keeps_the_rollup(community: Engine) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        fleet(
+            refresh=RefreshPolicy("5 days", "1 hour", "1 hour"),
+            rollup_keep="3 years",
+            keep="600 days",
+        ),
+        fleet(rollup_comment="Means of an hour."),
+        fleet(materialized_only=True),
+    ],
+    ids=["schedule", "comment", "option"],
+)
+def test_changing_what_is_not_the_query_keeps_the_rollup(
+    changed: Declare, community: Engine
+) -> None:
     """A rebuilt rollup would lose what the raw data no longer has."""
     with community.begin() as connection:
         apply(connection, metadata_of(fleet()))
@@ -129,16 +154,16 @@ def test_changing_a_schedule_keeps_the_rollup(community: Engine) -> None:
         connection.execute(
             sa.text("CALL refresh_continuous_aggregate('timeseries.telemetry_hourly', NULL, NULL)")
         )
-    identity = sa.text("SELECT 'timeseries.telemetry_hourly'::regclass::oid")
+    rows = sa.text(
+        "SELECT count(*) FROM timeseries.telemetry_hourly WHERE bucket < now() - '1 day'::interval"
+    )
     with community.begin() as connection:
-        before = connection.scalar(identity)
-        changed = fleet(
-            refresh=RefreshPolicy("5 days", "1 hour", "1 hour"),
-            rollup_keep="3 years",
-            keep="600 days",
-        )
+        before = connection.scalar(rows)
+        assert before
+        connection.execute(sa.text("SELECT drop_chunks('timeseries.telemetry', now())"))
         apply(connection, metadata_of(changed))
-        assert connection.scalar(identity) == before
+        assert connection.scalar(rows) == before
+    assert_clean(community, metadata_of(changed))
 
 
 def test_a_column_under_a_rollup_cannot_change(every_edition: Engine) -> None:

@@ -53,6 +53,8 @@ def fleet(
     extra: tuple[str, ...] = (),
     plain: bool = False,
     value: Any = Double,
+    rollup_comment: str | None = "By hour.",
+    materialized_only: bool = False,
 ) -> Callable[[MetaData], None]:
     """A hypertable with a tenant view, a rollup with another; each argument is one change."""
 
@@ -95,7 +97,15 @@ def fleet(
         )
         schema_grant("usage", on="timeseries", to="r_op", metadata=metadata)
         if rollup and not plain:
-            hourly(metadata, aggregate, refresh, rollup_keep, stored_after)
+            hourly(
+                metadata,
+                aggregate,
+                refresh,
+                rollup_keep,
+                stored_after,
+                comment=rollup_comment,
+                materialized_only=materialized_only,
+            )
 
     return declare
 
@@ -110,6 +120,9 @@ def hourly(
     refresh: RefreshPolicy | None,
     keep: str | None,
     stored_after: str,
+    *,
+    comment: str | None,
+    materialized_only: bool,
 ) -> None:
     Rollup(
         "telemetry_hourly",
@@ -123,7 +136,8 @@ def hourly(
         columnstore=Columnstore("tenant_id, device_id", "bucket DESC", stored_after),
         retention=keep,
         grants={"r_read": "select"},
-        comment="By hour.",
+        comment=comment,
+        materialized_only=materialized_only,
         metadata=metadata,
     )
     View(

@@ -109,9 +109,11 @@ class HypertableOperation(TimeSeriesOperation[HypertableState]):
     def drop(self, state: HypertableState, edition: str) -> list[str]:
         """Remove all chunks, right before the table is dropped.
 
-        DROP TABLE alone would leave compressed chunks behind, with the tenants' data in them.
+        DROP TABLE alone would leave compressed chunks behind, with the tenants' data in them. By
+        their creation, since the column of time may hold dates or numbers.
         """
-        return [f"SELECT drop_chunks({regclass(state)}, older_than => 'infinity'::timestamptz)"]
+        always = "created_before => 'infinity'::timestamptz"
+        return [f"SELECT drop_chunks({regclass(state)}, {always})"]
 
 
 def _interval(state: HypertableState) -> str:

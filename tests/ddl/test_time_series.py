@@ -9,10 +9,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Column, Date, Engine, MetaData, Table, Text
 
-from ddl import Columnstore, RefreshPolicy
-from tests.ddl.case import Case
+from ddl import Columnstore, Hypertable, RefreshPolicy
+from tests.ddl.case import Case, nothing
 from tests.support.declared_time_series import COMPRESS, ROWS, fleet, no_time_series, rows_for
 from tests.support.generated_revisions import (
     Declare,
@@ -184,3 +184,21 @@ def test_a_hypertable_stays_one(every_edition: Engine) -> None:
         pytest.raises(CommandError, match="is a hypertable"),
     ):
         migration(connection, metadata_of(fleet(plain=True)))
+
+
+def test_a_hypertable_by_date(every_edition: Engine) -> None:
+    """Its chunks go with it, though they have no timestamps."""
+
+    def declare(metadata: MetaData) -> None:
+        Table(
+            "readings",
+            metadata,
+            Column("device_id", Text, primary_key=True),
+            Column("day", Date, primary_key=True),
+            Hypertable("day", chunk_interval="7 days"),
+            Columnstore("device_id", "day DESC", "30 days"),
+        )
+
+    rows = ["INSERT INTO readings SELECT 'd', current_date - i FROM generate_series(1, 60) i"]
+    Case(declare, nothing, rows=rows).walk(every_edition)
+    Case(nothing, declare).walk(every_edition)

@@ -142,7 +142,9 @@ class _Run:
             row = found.get(name)
             if row is None:
                 if target is not None and self.report.edition != COMMUNITY:
-                    self._keep(f"{one.name}: expected a retention policy of {target}, found none")
+                    self._keep(
+                        f"{one.name}: expected a retention policy of {target}, found none pending"
+                    )
             elif row["drop_after"] != target:
                 difference = f"expected {target or 'none'}, found {row['drop_after']}"
                 self._keep(f"retention policy of {one.name}: {difference}")

@@ -32,7 +32,7 @@ def test_the_command(migrated_database: str, monkeypatch: pytest.MonkeyPatch) ->
         real = CliRunner().invoke(app, ["maintain"])
         assert (real.exit_code, count(engine, ACME)) == (0, 0)
         assert re.search(r"telemetry +acme +1,234 +policy of 30 days", real.output)
-        execute(engine, "DELETE FROM pending_operations WHERE kind = 'retention'")
+        execute(engine, "DELETE FROM pending_operations WHERE kind = 'retention policy'")
         odd = CliRunner().invoke(app, ["maintain"])
         assert odd.exit_code == 1
         assert "problem: timeseries.telemetry: expected a retention" in odd.output

@@ -53,10 +53,10 @@ def test_policies_of_tenants_delete_more(lesser: Engine) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("DELETE FROM pending_operations WHERE kind = 'retention'", "found none pending"),
+        ("DELETE FROM pending_operations WHERE kind = 'retention policy'", "found none pending"),
         (
             """UPDATE pending_operations SET state = state || '{"drop_after": "30 days"}'
-                WHERE kind = 'retention'""",
+                WHERE kind = 'retention policy'""",
             "expected 400 days, found 30 days",
         ),
     ],

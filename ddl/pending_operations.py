@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -91,9 +92,9 @@ def _needed(kind: str) -> str:
 
 
 _NEEDED: dict[str, str] = {
-    kind.name: kind.operation.requires
+    kind.name: cast("type[TimeSeriesOperation[Any]]", kind.operation).requires
     for kind in KINDS
-    if kind.operation is not None and issubclass(kind.operation, TimeSeriesOperation)
+    if not kind.every_edition
 }
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from ddl import privileges, source, sql
 from ddl.edition import COMMUNITY, edition_of
 from ddl.privileges import Privilege
+from ddl.risk import Risk
 
 Key: TypeAlias = tuple[str, ...]
 Identity: TypeAlias = tuple[str, Key]
@@ -225,6 +226,15 @@ class Operation(MigrateOperation, ABC, Generic[S]):
         if self.before is None:
             return creating
         return dropping if self.after is None else altering
+
+    @property
+    def rule(self) -> str:
+        """What a line that accepts it calls it: ``drop-rollup``."""
+        return self.verb.replace("_", "-")
+
+    def effect(self) -> tuple[Risk, str]:
+        """The class, and in words what is lost or locked; see :mod:`ddl.risk`."""
+        return Risk.SAFE, ""
 
     @property
     def is_removal(self) -> bool:

@@ -19,6 +19,7 @@ from ddl.kind import Kind
 from ddl.kinds.table import TableState
 from ddl.plan import Phase, Plan
 from ddl.reflected import Reflected
+from ddl.risk import REWRITES, Risk
 
 # --- declare: the models' own Column ----------------------------------------------------------
 
@@ -81,6 +82,10 @@ class ColumnTypeOperation(Alteration[ColumnState]):
         """Change the type (in PostgreSQL's spelling) or collation of a column."""
         state = ColumnState(table, column, type_, collation, schema=schema)
         operations.invoke(cls(state, state))
+
+    def effect(self) -> tuple[Risk, str]:
+        """Nearly every change of type rewrites the table."""
+        return Risk.BLOCKING, REWRITES
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Table, column and type."""

@@ -13,6 +13,7 @@ from ddl.base import Declaration, State, explicit
 from ddl.kind import Kind, always
 from ddl.plan import Phase
 from ddl.revisable import revisable
+from ddl.risk import Risk
 from ddl.time_series import TimeSeriesOperation, TimeSeriesState, pending, regclass, rows
 
 # --- declare ---------------------------------------------------------------------------------
@@ -63,6 +64,12 @@ class Columnstore(Declaration):
 @revisable(ColumnstoreState)
 class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
     """Enables, changes or disables the columnstore; disabling moves the rows back first."""
+
+    def effect(self) -> tuple[Risk, str]:
+        """Only disabling it rewrites what is there."""
+        if self.after is None:
+            return Risk.BLOCKING, "chunks are locked while their rows are stored by row again"
+        return Risk.SAFE, ""
 
     def create(self, state: ColumnstoreState, edition: str) -> list[str]:
         """The layout of future conversions in one statement, the columnstore policy in another."""

@@ -23,6 +23,7 @@ from ddl.kinds.table import TableState
 from ddl.plan import Phase, Plan
 from ddl.reflected import PLAIN_KEY
 from ddl.revisable import revisable
+from ddl.risk import READS, Risk
 
 NOT_VALID = " NOT VALID"
 
@@ -98,6 +99,12 @@ class ConstraintOperation(Operation[ConstraintState]):
         if self.after is not None and self.after.is_foreign_key and self.validate_as:
             keywords = {"validate_as": self.validate_as, **keywords}
         return positional, keywords
+
+    def effect(self) -> tuple[Risk, str]:
+        """Every row is checked, unless it is NOT VALID."""
+        if self.after is None or self.after.definition.endswith(NOT_VALID):
+            return Risk.SAFE, ""
+        return Risk.BLOCKING, READS
 
     def create(self, state: ConstraintState, edition: str) -> list[str]:
         """ADD; for foreign keys in two steps when ``validate_as`` is given."""

@@ -17,6 +17,7 @@ from ddl.edition import APACHE, COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
+from ddl.risk import Risk
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,
@@ -77,6 +78,19 @@ class HypertableOperation(TimeSeriesOperation[HypertableState]):
     def is_removal(self) -> bool:
         """Never superfluous: DROP TABLE does not drop all chunks."""
         return False
+
+    @property
+    def rule(self) -> str:
+        """Its removal is a part of dropping the table, and accepted with it."""
+        return "drop-table" if self.after is None else super().rule
+
+    def effect(self) -> tuple[Risk, str]:
+        """Rows move into chunks; a hypertable that goes takes its chunks along."""
+        if self.after is None:
+            return Risk.DESTRUCTIVE, "drops the table"
+        if self.before is None:
+            return Risk.BLOCKING, "the table is locked while its rows move into chunks"
+        return Risk.SAFE, ""
 
     def recorded(self) -> list[str]:
         """What is pending for a relation is deleted with it."""

@@ -20,6 +20,7 @@ from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
+from ddl.risk import BUILDS, Risk
 
 # --- declare: the models' own Index -----------------------------------------------------------
 
@@ -76,6 +77,12 @@ class IndexOperation(Operation[IndexState]):
             return [state.definition], {}
         schema = {} if state.schema == sql.DEFAULT_SCHEMA else {"schema": state.schema}
         return [state.name, state.table], dict(schema)
+
+    def effect(self) -> tuple[Risk, str]:
+        """An index is built under a lock, unless concurrently."""
+        if self.after is None or " CONCURRENTLY " in self.after.definition.upper():
+            return Risk.SAFE, ""
+        return Risk.BLOCKING, BUILDS
 
     def create(self, state: IndexState, edition: str) -> list[str]:
         """One statement."""

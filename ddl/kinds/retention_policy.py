@@ -13,6 +13,7 @@ from ddl.base import Declaration, State, explicit
 from ddl.kind import Kind, always
 from ddl.plan import Phase
 from ddl.revisable import revisable
+from ddl.risk import Risk
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,
@@ -54,6 +55,12 @@ class RetentionPolicy(Declaration):
 @revisable(RetentionPolicyState)
 class RetentionPolicyOperation(TimeSeriesOperation[RetentionPolicyState]):
     """Adds, changes or removes the retention policy; the revision itself drops no chunk."""
+
+    def effect(self) -> tuple[Risk, str]:
+        """The job deletes, soon after the revision; no downgrade brings that back."""
+        if self.after is None:
+            return Risk.SAFE, ""
+        return Risk.DESTRUCTIVE, f"its next run drops chunks older than {self.after.drop_after}"
 
     def create(self, state: RetentionPolicyState, edition: str) -> list[str]:
         """The job that drops chunks older than ``drop_after``."""

@@ -23,6 +23,7 @@ from ddl.kinds.refresh_policy import RefreshPolicy, RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
+from ddl.risk import Risk
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,
@@ -127,6 +128,12 @@ class Rollup:
 @revisable(RollupState)
 class RollupOperation(TimeSeriesOperation[RollupState]):
     """A continuous aggregate, empty until refreshed; a plain view where there are none."""
+
+    def effect(self) -> tuple[Risk, str]:
+        """A dropped rollup may hold what the raw data no longer has."""
+        if self.after is None:
+            return Risk.HISTORY_LOSING, "drops the rollup with all its buckets"
+        return Risk.SAFE, ""
 
     def create(self, state: RollupState, edition: str) -> list[str]:
         """Without data: filling it would keep the transaction open too long."""

@@ -16,6 +16,7 @@ from ddl.changes import Changes
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
+from ddl.risk import Risk
 
 # --- declare: the models' own Sequence --------------------------------------------------------
 
@@ -77,6 +78,10 @@ class IdentitySequenceState(SequenceState):
 @revisable(SequenceState)
 class SequenceOperation(Operation[SequenceState]):
     """CREATE, ALTER or DROP SEQUENCE; an altered one goes on counting where it was."""
+
+    def effect(self) -> tuple[Risk, str]:
+        """One that is created again starts anew."""
+        return (Risk.DESTRUCTIVE, "loses its count") if self.after is None else (Risk.SAFE, "")
 
     def create(self, state: SequenceState, edition: str) -> list[str]:
         """CREATE SEQUENCE with the options that are not the default, then the comment."""

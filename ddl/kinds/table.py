@@ -18,6 +18,7 @@ from ddl.changes import Changes
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 from ddl.reflected import Reflected
+from ddl.risk import REWRITES, Risk
 
 # --- declare: the models' own Table -----------------------------------------------------------
 
@@ -79,6 +80,12 @@ class TableOptionsOperation(Alteration[TableState]):
     def is_removal(self) -> bool:
         """A setting is superfluous where the table is dropped anyway."""
         return True
+
+    def effect(self) -> tuple[Risk, str]:
+        """Persistence is a property of the files: they are written anew."""
+        if self.before is not None and self.before.unlogged != self.state.unlogged:
+            return Risk.BLOCKING, REWRITES
+        return Risk.SAFE, ""
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Only what changes."""

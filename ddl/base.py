@@ -112,6 +112,8 @@ class Declared:
         self.states: dict[str, dict[Key, State]] = {}
         self.beside: dict[Identity, Key] = {}
         """The table in whose ``__table_args__`` an object is; revisions keep them together."""
+        self.reasons: dict[Identity, str] = {}
+        """Why an object runs with the rights of its owner; the server does not know."""
 
     @classmethod
     def on(cls, metadata: MetaData) -> Declared:
@@ -151,12 +153,15 @@ class Declaration(SchemaItem, SchemaEventTarget):
 
     __visit_name__ = "declaration"
 
+    reason: str | None = None
+    """Why the object runs with the rights of its owner, where it does."""
+
     def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:
         if not isinstance(parent, Table):  # pragma: no cover - SQLAlchemy passes tables only
             raise TypeError(f"{type(self).__name__} belongs in __table_args__")
         declared = Declared.on(parent.metadata)
         for state in self.states(parent):
-            declared.add(state)
+            self._add(declared, state)
             key = (parent.schema or sql.DEFAULT_SCHEMA, parent.name)
             declared.beside[state.kind, state.declared_as] = key
 
@@ -167,7 +172,12 @@ class Declaration(SchemaItem, SchemaEventTarget):
     def _register(self, metadata: MetaData | None, *states: State) -> None:
         if metadata is not None:
             for state in states:
-                Declared.on(metadata).add(state)
+                self._add(Declared.on(metadata), state)
+
+    def _add(self, declared: Declared, state: State) -> None:
+        declared.add(state)
+        if self.reason is not None:
+            declared.reasons[state.kind, state.declared_as] = self.reason
 
 
 class Operation(MigrateOperation, ABC, Generic[S]):

@@ -106,10 +106,13 @@ class Function(Declaration):
         arguments: as in CREATE FUNCTION: ``"device_id uuid, note text DEFAULT ''"``.
         body: SQL-standard (``RETURN …`` or ``BEGIN ATOMIC … END``) or the text of the body.
         settings: configuration while it runs; a text body must fix ``search_path``.
+        security_definer: run with the rights of the owner, not of the role that calls it.
+        reason: why it may run as its owner; ``make docs`` shows it.
         grants: role to ``"execute"``; PUBLIC never has it.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: a text body without a fixed search_path.
+        sqlalchemy.exc.ArgumentError: a text body without a fixed search_path, or
+            ``security_definer`` without a ``reason``.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Function(Declaration):
         parallel: str = "unsafe",
         strict: bool = False,
         security_definer: bool = False,
+        reason: str | None = None,
         leakproof: bool = False,
         settings: Mapping[str, str] | None = None,
         grants: Mapping[str, str] | None = None,
@@ -152,6 +156,13 @@ class Function(Declaration):
                 f"could put other objects before the ones it names; write "
                 f'settings={{"search_path": "pg_catalog, pg_temp"}} and name tables as public.x'
             )
+        if security_definer and not (reason or "").strip():
+            raise ArgumentError(
+                f"function {self.state.schema}.{name} would run as its owner, past the grants and "
+                "the row-level security of the role that calls it: leave out "
+                'security_definer=True, or say why with reason="…"'
+            )
+        self.reason = reason
         self.grants = GrantState(
             on=self.state.granted_as,
             privileges=privileges.parse(grants or {}),

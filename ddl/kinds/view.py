@@ -1,4 +1,4 @@
-"""Views: plain, with the caller's rights, a check option or a security barrier."""
+"""Views, with the rights of the role that queries them unless they say why not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
 from ddl.base import Declaration, Key, Operation, State
@@ -55,10 +56,16 @@ class View(Declaration):
     """A view with its grants, in ``__table_args__`` of a table it reads or with ``metadata=``.
 
     Args:
-        security_invoker: read the tables with the rights of the role that queries the view. Over
-            tables with row-level security it is needed: else the view shows the owner's rows.
+        security_invoker: read the tables with the rights of the role that queries the view, so
+            that their grants and row-level security apply to it. False is PostgreSQL's own
+            default: the view reads with the rights of its owner, and every role that may query it
+            sees all that the query selects.
+        reason: why the view may run as its owner; ``make docs`` shows it.
         check_option: ``local`` or ``cascaded``.
         grants: role to privileges.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: ``security_invoker`` is False without a ``reason``.
     """
 
     def __init__(
@@ -66,7 +73,8 @@ class View(Declaration):
         name: str,
         definition: str,
         *,
-        security_invoker: bool = False,
+        security_invoker: bool = True,
+        reason: str | None = None,
         security_barrier: bool = False,
         check_option: str | None = None,
         grants: Mapping[str, str] | None = None,
@@ -75,6 +83,13 @@ class View(Declaration):
         metadata: MetaData | None = None,
     ) -> None:
         schema = schema or sql.DEFAULT_SCHEMA
+        if not security_invoker and not (reason or "").strip():
+            raise ArgumentError(
+                f"view {schema}.{name} would run as its owner, past the grants and the row-level "
+                "security of the role that queries it: leave out security_invoker=False, or say "
+                'why with reason="…"'
+            )
+        self.reason = reason
         self.state = ViewState(
             name,
             textwrap.dedent(definition).strip().rstrip(";"),

@@ -112,8 +112,7 @@ class Tenant(Private, Timestamped, Base):
         *operator_access(),
         *access("fleet_auth", "select (tenant_id, slug, name, status)"),
         *access("fleet_ingest", "select (tenant_id, slug, status)"),
-        # Service monitoring calls tenants organizations. The view has no data of its own, and
-        # runs with the rights of the caller.
+        # Service monitoring calls tenants organizations. The view has no data of its own.
         View(
             "organizations",
             """
@@ -124,7 +123,6 @@ class Tenant(Private, Timestamped, Base):
                    t.created_at, t.updated_at
               FROM tenants t LEFT JOIN account_tiers a ON a.tier_id = t.account_tier_id
             """,
-            security_invoker=True,
             grants={
                 "fleet_app": "select",
                 "fleet_operator": "select",

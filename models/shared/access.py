@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import Table
+from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
-from ddl import Grant, Policy, RowLevelSecurity, View
+from ddl import Grant, Policy, RowLevelSecurity, View, sql
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -44,15 +44,12 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     """
     check_hypertable(table, cls.__time_column__)
     _require_columns(table, set(cls.__guarded_columns__))
-    columns = ", ".join(column.name for column in table.columns)
-    view = View(
+    view = tenant_view(
         table.name,
-        f"SELECT {columns}\n  FROM {TIMESERIES}.{table.name}\n WHERE {OWN_TENANT}",
+        [column.name for column in table.columns],
+        privileges=_with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__),
         check_option="cascaded",
-        grants={
-            "fleet_app": _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
-        },
-        comment=f"{table.comment} Only rows of the current tenant.",
+        comment=table.comment or "",
     )
     return [
         view,
@@ -60,6 +57,30 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
     ]
+
+
+def tenant_view(
+    name: str,
+    columns: Sequence[str],
+    *,
+    privileges: str,
+    comment: str,
+    check_option: str | None = None,
+    metadata: MetaData | None = None,
+) -> View:
+    """The view in ``public`` through which tenants use a hypertable or rollup of the same name."""
+    listed = ", ".join(map(sql.ident, columns))
+    return View(
+        name,
+        f"SELECT {listed}\n  FROM {TIMESERIES}.{sql.ident(name)}\n WHERE {OWN_TENANT}",
+        security_invoker=False,
+        reason="Tenants have no grant on hypertables and rollups; the condition of the view "
+        "shows them their own rows.",
+        check_option=check_option,
+        grants={"fleet_app": privileges},
+        comment=f"{comment} Only rows of the current tenant.",
+        metadata=metadata,
+    )
 
 
 def catalogue_access() -> list[SchemaItem]:
@@ -122,6 +143,6 @@ def _with_columns(
             for column in table.columns
             if column.name not in withheld[verb] and (verb == "select" or not column.computed)
         ]
-        return f"{verb} ({', '.join(names)})"
+        return f"{verb} ({', '.join(map(sql.ident, names))})"
 
     return re.sub(r"\b(select|insert|update)\b(?!\s*\()", listed, privileges)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddl import Columnstore, Declared, RefreshPolicy, Rollup, View
-from models.shared.base import OWN_TENANT, TIMESERIES, Base
+from ddl import Columnstore, Declared, RefreshPolicy, Rollup
+from models.shared.access import tenant_view
+from models.shared.base import TIMESERIES, Base
 from models.shared.time_series_checks import check_rollup
 
 MEASURABLE = "abs({}) <= 1e100"
@@ -85,10 +86,4 @@ def tenant_rollup(
         retention=retention,
         tenants=True,
     )
-    View(
-        name,
-        f"SELECT {', '.join(columns)}\n  FROM {TIMESERIES}.{name}\n WHERE {OWN_TENANT}",
-        grants={"fleet_app": "select"},
-        comment=f"{comment} Only rows of the current tenant.",
-        metadata=Base.metadata,
-    )
+    tenant_view(name, columns, privileges="select", comment=comment, metadata=Base.metadata)

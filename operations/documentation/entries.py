@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ddl.base import Key
+import models
+from ddl.base import Declared, Key
 from ddl.kinds.index import IndexState
 from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
@@ -53,6 +54,7 @@ def of_view(facts: Facts, key: Key) -> str:
     """The entry of a view that is not a tenant view."""
     state = facts.catalog.of(ViewState)[key]
     rights = "the role that queries it" if state.security_invoker else "its owner"
+    reason = Declared.on(models.metadata).reasons.get((state.kind, state.declared_as))
     reads = ", ".join(code(source[1]) for source in sorted(facts.sources(key)))
     option = f", with {state.check_option} check option" if state.check_option else ""
     columns = ", ".join(
@@ -63,6 +65,7 @@ def of_view(facts: Facts, key: Key) -> str:
             f"### {key[1]}",
             prose(state.comment),
             f"View over {reads}, with the rights of {rights}{option}.",
+            *([prose(reason)] if reason else []),
             f"Columns: {columns}.",
         ]
     )

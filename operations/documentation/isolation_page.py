@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import models
-from ddl.base import Key
+from ddl.base import Declared, Key
+from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.policy import PolicyState
@@ -61,6 +62,8 @@ def isolation_page(facts: Facts) -> str:
         _standard(facts),
         "## Further policies",
         _further(facts),
+        "## With the rights of their owner",
+        _as_owner(facts),
         "## Some columns only",
         _columns(facts),
         "## Schemas",
@@ -189,6 +192,26 @@ def _further(facts: Facts) -> str:
     )
     found = table(("Table", "Policy", "Role", "Command", "Rows", "Rows written"), rows)
     return f"{text}\n\n{found}" if rows else "None."
+
+
+def _as_owner(facts: Facts) -> str:
+    """Views and functions that run as their owner: a row for each reason."""
+    reasons = Declared.on(models.metadata).reasons
+    listed: dict[str, list[str]] = {}
+    for view in facts.catalog.of(ViewState).values():
+        if not view.security_invoker:
+            reason = reasons.get((view.kind, view.declared_as), "")
+            listed.setdefault(reason, []).append(code(view.name))
+    for function in facts.catalog.of(FunctionState).values():
+        if function.security_definer:
+            reason = reasons.get((function.kind, function.declared_as), "")
+            listed.setdefault(reason, []).append(code(f"{function.name}()"))
+    rows = [(", ".join(sorted(names)), prose(reason)) for reason, names in sorted(listed.items())]
+    text = (
+        "The grants and policies of the role that uses one of these do not apply to what it reads: "
+        "each role with a privilege on it sees all that it selects. The models say why."
+    )
+    return f"{text}\n\n{table(('View or function', 'Why'), rows)}" if rows else "None."
 
 
 def _columns(facts: Facts) -> str:

@@ -203,11 +203,11 @@ DRIFT = {
     ),
     # views
     "view query": (
-        "CREATE OR REPLACE VIEW counts AS SELECT n FROM site_names WHERE n > 1",
+        "CREATE OR REPLACE VIEW counts WITH (security_invoker) AS SELECT n FROM site_names WHERE n > 1",
         "view public.counts definition: expected SELECT n FROM public.site_names, found SELECT n FROM public.site_names WHERE (n > 1)",
     ),
     "view columns": (
-        "CREATE OR REPLACE VIEW counts AS SELECT n, 1 AS one FROM site_names",
+        "CREATE OR REPLACE VIEW counts WITH (security_invoker) AS SELECT n, 1 AS one FROM site_names",
         "view public.counts definition: expected SELECT n FROM public.site_names, found SELECT n, 1 AS one FROM public.site_names",
     ),
     "view under a view": (

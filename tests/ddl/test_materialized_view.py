@@ -78,7 +78,7 @@ def test_create_with_all_options(engine: Engine) -> None:
                     "                    WHERE text <> ' :x 50% '"
                 ),
             )
-            op.create_view("over", 'SELECT n FROM "The Totals"')
+            op.create_view("over", 'SELECT n FROM "The Totals"', security_invoker=True)
         """,
         downgrade="""
             op.drop_view("over")
@@ -107,7 +107,7 @@ def test_changed_query_recreates_views_indexes_and_grants(engine: Engine) -> Non
                 "totals", "SELECT name, count(*) + 1 AS n FROM items GROUP BY 1", grants={"r_app": "select"},
             )
             op.add_index("CREATE UNIQUE INDEX totals_name ON totals (name)")
-            op.create_view("over", "SELECT n FROM totals", grants={"r_op": "select"})
+            op.create_view("over", "SELECT n FROM totals", security_invoker=True, grants={"r_op": "select"})
             op.create_materialized_view("upper_totals", "SELECT sum(n) AS n FROM over")
         """,
         downgrade=r"""
@@ -131,7 +131,7 @@ def test_changed_query_recreates_views_indexes_and_grants(engine: Engine) -> Non
                     "SELECT n\n"
                     "  FROM public.totals"
                 ),
-                grants={"r_op": "select"},
+                security_invoker=True, grants={"r_op": "select"},
             )
             op.create_materialized_view(
                 "upper_totals",

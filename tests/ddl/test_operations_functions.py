@@ -33,6 +33,7 @@ def test_create_functions_of_both_kinds(engine: Engine) -> None:
             parallel="restricted",
             strict=True,
             security_definer=True,
+            reason="It reads nothing.",
             body="""
             begin
               -- What is quoted stays quoted: $$ 'x' "y" \\n 50% :z $function$

@@ -192,12 +192,15 @@ def test_second_schema(engine: Engine) -> None:
                 body="BEGIN ATOMIC SELECT count(*) FROM timeseries.items; END", grants={"r_app": "execute"},
                 schema="timeseries",
             )
-            op.create_view("item_ids", "SELECT id FROM timeseries.items", grants={"r_app": "select"}, schema="timeseries")
+            op.create_view(
+                "item_ids", "SELECT id FROM timeseries.items", security_invoker=True, grants={"r_app": "select"},
+                schema="timeseries",
+            )
             op.create_policy(
                 "p", "items", to="r_app", command="all", using="id IN (SELECT id FROM timeseries.item_ids)",
                 schema="timeseries",
             )
-            op.create_view("item_ids", "SELECT id FROM timeseries.item_ids")
+            op.create_view("item_ids", "SELECT id FROM timeseries.item_ids", security_invoker=True)
             op.grant("schema timeseries", {"r_app": "usage"})
         """,
         downgrade="""

@@ -29,7 +29,6 @@ def test_create_views_with_all_options(engine: Engine) -> None:
               FROM items
              WHERE id > 0;
             """,
-            security_invoker=True,
             security_barrier=True,
             check_option="local",
             grants={"r_app": "select, insert (id), update", "Mixed Case": "select"},
@@ -39,6 +38,8 @@ def test_create_views_with_all_options(engine: Engine) -> None:
         View(
             "cascaded",
             "SELECT id FROM guarded -- all of it",
+            security_invoker=False,
+            reason="Its readers may see every item.",
             check_option="cascaded",
             metadata=metadata,
         )
@@ -88,20 +89,20 @@ def test_changed_view_recreates_views_and_grants(engine: Engine) -> None:
         upgrade="""
             op.drop_view("upper")
             op.drop_view("lower")
-            op.create_view("lower", "SELECT 1 AS id, 2 AS name", grants={"r_app": "select"})
-            op.create_view("upper", "SELECT count(*) AS n FROM lower", grants={"r_op": "select"})
+            op.create_view("lower", "SELECT 1 AS id, 2 AS name", security_invoker=True, grants={"r_app": "select"})
+            op.create_view("upper", "SELECT count(*) AS n FROM lower", security_invoker=True, grants={"r_op": "select"})
         """,
         downgrade=r"""
             op.drop_view("upper")
             op.drop_view("lower")
-            op.create_view("lower", "SELECT 1 AS id", grants={"r_app": "select"})
+            op.create_view("lower", "SELECT 1 AS id", security_invoker=True, grants={"r_app": "select"})
             op.create_view(
                 "upper",
                 (
                     "SELECT count(*) AS n\n"
                     "  FROM public.lower"
                 ),
-                grants={"r_op": "select"},
+                security_invoker=True, grants={"r_op": "select"},
             )
         """,
     ).walk(engine)

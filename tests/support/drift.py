@@ -114,7 +114,6 @@ def models(metadata: MetaData) -> None:
     View(
         "site_names",
         "SELECT tenant_id, name, count(*) AS n FROM sites GROUP BY 1, 2",
-        security_invoker=True,
         grants={"r_app": "select"},
         comment="Names",
         metadata=metadata,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.engine.mock import create_mock_engine
 
-from ddl import sql
+from ddl import session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.dependents import Dependents, dependents
@@ -79,6 +79,8 @@ def _tables(metadata: MetaData) -> set[Key]:
 def compare(connection: Connection, metadata: MetaData, edition: str) -> Comparison:
     """Build the models in shadow schemas as ``edition`` can, read both sides, roll back.
 
+    What stays for the rest of the transaction are the settings of ``ddl.session``.
+
     Raises:
         ModelError: the server refuses a declaration; the message holds its reason.
     """
@@ -89,6 +91,7 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
     back = {shadow: schema for schema, shadow in names.items()}
     tables = _table_statements(metadata)
     late = _late(metadata, tables)
+    sql.send(connection, session.fix(local=True))
     current = read_global(connection)
     with _savepoint(connection):
         _build_database(connection, metadata, edition)
@@ -190,7 +193,7 @@ def _build(
     )
     path = ", ".join([names[sql.DEFAULT_SCHEMA], *(sql.ident(name) for name in extensions)])
     preamble += [f"CREATE SCHEMA {name}" for name in names.values()]
-    preamble += [f"SET LOCAL search_path = {path}", "SET LOCAL check_function_bodies = on"]
+    preamble += [f"SET LOCAL search_path = {path}"]
     # Default privileges apply to the live objects, but no model declares them.
     preamble += connection.scalars(_DEFAULT_PRIVILEGES)
     pattern = _qualified(names)

@@ -14,7 +14,7 @@ from database.console import Progress
 from database.errors import FleetSchemaError
 from database.migration import history
 from database.settings import Settings
-from ddl import pending_operations
+from ddl import pending_operations, session
 from ddl.edition import Edition, available, detect
 from ddl.kinds.extension import missing as missing_extensions
 from ddl.sql import ident, send
@@ -28,10 +28,11 @@ class PreparationError(FleetSchemaError):
 
 
 def use(connection: Connection, settings: Settings) -> None:
-    """Reject a pooler, then set what every statement of the session relies on.
+    """Reject a pooler, then set what every statement of the session relies on; commit that.
 
     Raises:
-        PreparationError: the connection goes through a pooler.
+        PreparationError: the connection goes through a pooler; a restore has not ended; or the role
+            may not change a setting that a database or role has.
     """
     driver = connection.connection.driver_connection
     assert driver is not None
@@ -44,10 +45,29 @@ def use(connection: Connection, settings: Settings) -> None:
     milliseconds = round(settings.migration_lock_timeout * 1000)
     send(
         connection,
-        "SET search_path = public; SET statement_timeout = 0;"
-        " SET idle_in_transaction_session_timeout = 0;"
+        f"SET search_path = public; {session.fix()};"
         f" SET lock_timeout = {milliseconds}; SET client_min_messages = warning",
     )
+    # Read when the engine first connected, from what the database or role had set.
+    connection.dialect._backslash_escapes = False  # type: ignore[attr-defined]
+    _check_session(connection)
+    connection.commit()
+
+
+def _check_session(connection: Connection) -> None:
+    restoring = "SELECT current_setting('timescaledb.restoring', true) = 'on'"
+    if connection.scalar(sa.text(restoring)):
+        raise PreparationError(
+            "timescaledb.restoring: expected off, found on: a restore of this database has begun "
+            "and not ended; run: SELECT timescaledb_post_restore()"
+        )
+    if wrong := list(session.wrong(connection)):
+        raise PreparationError(
+            "settings that only a superuser changes are in the way: "
+            + "; ".join(f"{name}: expected {value}, found {found}" for name, value, found in wrong)
+            + ". Remove them from the database and the role (ALTER DATABASE … RESET, ALTER ROLE … "
+            "RESET; \\drds in psql lists them)"
+        )
 
 
 @contextmanager

@@ -12,19 +12,21 @@ from database import privileges, roles
 from database.migration import history
 from database.migration.preparation import PreparationError
 from database.settings import Settings
+from ddl import session
 from ddl.edition import Edition
 
 
 def before(edition: Edition, settings: Settings, *, down: bool) -> list[str]:
     """The statements that come before the revisions, upwards or ``down``."""
     # Seconds, not minutes: psql stops at the error and nothing of that revision is kept.
-    session = [
+    settings_of_session = [
         "SET search_path = public",
+        session.fix(),
         f"SET lock_timeout = '{round(settings.migration_lock_timeout * 1000)}ms'",
     ]
     if down:
-        return session
-    return [*session, *extension(edition), *history.creation(), *roles.creation()]
+        return settings_of_session
+    return [*settings_of_session, *extension(edition), *history.creation(), *roles.creation()]
 
 
 def after(*, down: bool, to_base: bool) -> list[str]:

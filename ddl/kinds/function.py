@@ -212,7 +212,7 @@ def _unchecked(state: FunctionState, statements: list[str]) -> list[str]:
     if state.standard_body or state.language != "sql":
         return statements
     check = "SET LOCAL check_function_bodies"
-    return [f"{check} = off", *statements, f"{check} TO DEFAULT"]
+    return [f"{check} = off", *statements, f"{check} = on"]
 
 
 def create_function(state: FunctionState, *, replace: bool = False) -> str:

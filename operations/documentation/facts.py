@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 
 import models
-from ddl import catalog
+from ddl import catalog, session
 from ddl.base import Key, S
 from ddl.catalog import Catalog
 from ddl.kinds.column import ColumnState
@@ -21,7 +21,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
-from ddl.sql import DEFAULT_SCHEMA, unquoted
+from ddl.sql import DEFAULT_SCHEMA, send, unquoted
 from models.shared.base import TIMESERIES
 
 SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
@@ -242,7 +242,7 @@ SELECT n.nspname AS schema, c.relname AS view, a.attname AS name,
 
 def read(connection: Connection) -> Facts:
     """Read the catalog with an empty search_path, so that names in expressions are qualified."""
-    connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
+    send(connection, f"{session.fix(local=True)}; SET LOCAL search_path = pg_catalog")
     facts = Facts(catalog.read(connection, SCHEMAS))
     for row in connection.execute(_VIEW_COLUMNS, {"schemas": list(SCHEMAS)}):
         columns = facts.view_columns.setdefault((row.schema, row.view), [])

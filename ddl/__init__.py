@@ -15,14 +15,20 @@ from alembic.runtime.plugins import Plugin
 from ddl import compare, render
 from ddl.access import check_policies
 from ddl.base import Declared
-from ddl.compare import found_by, process_revision_directives
+from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
 from ddl.kinds import __all__ as _declarations
+from ddl.renamed import RenamedFrom
+from ddl.renames import Answers, Rename
 
 __all__ = [
+    "Answers",
     "Declared",
+    "Rename",
+    "RenamedFrom",
     "check_policies",
     "found_by",
+    "likely_renames",
     "process_revision_directives",
     *_declarations,
 ]

@@ -92,6 +92,11 @@ class State(ABC):
         """The kind and the full name: ``policy public.sites.tenant_isolation``."""
         return f"{self.kind} {'.'.join(part for part in self.key if part)}"
 
+    def called(self, name: str, schema: str) -> Self:
+        """The same object under another name."""
+        changes: Any = {"name": name, "schema": schema}
+        return dataclasses.replace(self, **changes)
+
     def text(self) -> str:
         """All SQL of the object in which others may be mentioned."""
         return " ".join(str(value) for value in dataclasses.astuple(self))
@@ -114,6 +119,8 @@ class Declared:
         """The table in whose ``__table_args__`` an object is; revisions keep them together."""
         self.reasons: dict[Identity, str] = {}
         """Why an object runs with the rights of its owner; the server does not know."""
+        self.former: dict[Identity, Key] = {}
+        """What a table or column was called before."""
 
     @classmethod
     def on(cls, metadata: MetaData) -> Declared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ddl.catalog import Catalog
 from ddl.kinds import KINDS
 from ddl.kinds.grant import GrantState
 from ddl.privileges import by_role
+from ddl.renames import Rename
 
 MISSING = "expected, missing"
 UNDECLARED = "found, not declared"
@@ -70,6 +71,14 @@ def differences(target: Catalog, current: Catalog) -> list[Difference]:
                 continue
             listed += _of_object(kind.name, expected, found)
     return listed
+
+
+def renames(done: Iterable[Rename]) -> list[Difference]:
+    """What has another name in the models, and is renamed."""
+    return [
+        Difference(one.kind, ".".join(one.new), "name", expected=one.names[1], found=one.names[0])
+        for one in done
+    ]
 
 
 def _lone_relations(target: Catalog, current: Catalog) -> dict[Key, Key]:

@@ -55,6 +55,12 @@ class Kind(Generic[S]):
     """False for what TimescaleDB alone has; elsewhere its operations are pending."""
     dropped: bool = True
     """False for what others may use, too: it is created where missing, and never dropped."""
+    rename: str = ""
+    """The SQL that gives one another name, where the server can: ``ALTER INDEX {named} RENAME TO
+    {new}``; see :mod:`ddl.rename_operation`. It is used by itself for what is equal but for its
+    name."""
+    rename_asked: bool = False
+    """True where the same shape does not mean the same content, so that a person decides."""
     provides: Callable[[S], Iterable[Identity]] | None = None
     """Objects that its creation creates as well; they get no operation of their own."""
     compare: Callable[[Changes, Plan, Kind[Any]], None] | None = None

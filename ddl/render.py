@@ -7,6 +7,7 @@ from typing import Any
 from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.operations import ops
 from sqlalchemy import ClauseElement, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.types import TypeEngine
@@ -58,7 +59,22 @@ def _complete(kind: type[Any], *names: str) -> None:
         return text and text.removesuffix(")") + "".join(given) + ")"
 
 
+NOTES = "notes"
+"""In ``MigrateOperation.info``: lines of comment that stand before the call."""
+
+
+def _noted(kind: type[Any]) -> None:
+    """Write the comments of operations of ``kind``."""
+    original = render.renderers.dispatch(kind)
+
+    @render.renderers.dispatch_for(kind, replace=True)
+    def rendered(context: AutogenContext, operation: Any) -> Any:
+        return [*operation.info.get(NOTES, []), original(context, operation)]
+
+
 def correct() -> None:
     """Complete what Alembic leaves out; defining the class above is enough for it to be used."""
+    _noted(ops.DropTableOp)
+    _noted(ops.DropColumnOp)
     _complete(PrimaryKeyConstraint, "deferrable", "initially")
     _complete(ExcludeConstraint, "ops")

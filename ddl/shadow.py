@@ -118,7 +118,7 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
             side = sides.setdefault((identity[1][0] in back, one[1][0] in back), {})
             side.setdefault(rename(identity, back), set()).add(rename(one, back))
     return Comparison(
-        _settled(Catalog(target), Catalog(current), metadata),
+        settled(Catalog(target), Catalog(current), metadata),
         Catalog(current),
         sides.get((True, True), {}),
         sides.get((False, False), {}),
@@ -127,7 +127,7 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
     )
 
 
-def _settled(target: Catalog, current: Catalog, metadata: MetaData) -> Catalog:
+def settled(target: Catalog, current: Catalog, metadata: MetaData) -> Catalog:
     """The target with those current states that mean the same as the declared ones."""
     found = []
     for kind in KINDS:

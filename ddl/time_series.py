@@ -9,6 +9,7 @@ a later conversion to TimescaleDB knows what is left to do.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -32,17 +33,61 @@ CREATE_PENDING = f"""CREATE TABLE IF NOT EXISTS {PENDING} (
 def forgotten(condition: str) -> list[str]:
     """The SQL that deletes pending operations, and the table when its last row goes."""
     return [
-        f"""DO $pending$
-BEGIN
-    IF to_regclass({sql.literal(PENDING)}) IS NOT NULL THEN
-        DELETE FROM {PENDING} WHERE {condition};
+        _where_pending(
+            f"""DELETE FROM {PENDING} WHERE {condition};
         IF NOT EXISTS (SELECT FROM {PENDING}) THEN
             DROP TABLE {PENDING};
-        END IF;
+        END IF;"""
+        )
+    ]
+
+
+def _where_pending(statements: str) -> str:
+    return f"""DO $pending$
+BEGIN
+    IF to_regclass({sql.literal(PENDING)}) IS NOT NULL THEN
+        {statements}
     END IF;
 END
 $pending$"""
-    ]
+
+
+def renamed_relation(old: Key, new: Key) -> str:
+    """The SQL by which pending operations follow a relation to its new name or schema."""
+    return _where_pending(
+        f"UPDATE {PENDING} SET relation = {_literal(new)} WHERE relation = {_literal(old)};"
+    )
+
+
+def renamed_schema(old: str, new: str) -> str:
+    """The same for all relations of a schema."""
+    before, after = f"{sql.ident(old)}.", f"{sql.ident(new)}."
+    return _where_pending(
+        f"UPDATE {PENDING} SET relation = {sql.literal(after)}"
+        f" || substr(relation, {len(before) + 1})"
+        f" WHERE left(relation, {len(before)}) = {sql.literal(before)};"
+    )
+
+
+def renamed_column(relation: Key, old: str, new: str) -> str:
+    """The same for the column of time, and for those by which a columnstore is laid out."""
+    pattern = sql.literal(rf"(^|,){re.escape(sql.ident(old))}(?=[ ,]|$)")
+    replacement = sql.literal(rf"\1{sql.ident(new)}")
+    layout = ", ".join(
+        f"{sql.literal(field)}, regexp_replace(state ->> {sql.literal(field)},"
+        f" {pattern}, {replacement}, 'g')"
+        for field in ("segmentby", "orderby")
+    )
+    return _where_pending(
+        f"""UPDATE {PENDING} SET state = state || jsonb_build_object({layout})
+         WHERE kind = 'columnstore' AND relation = {_literal(relation)};
+        UPDATE {PENDING} SET state = state || jsonb_build_object('time_column', {sql.literal(new)})
+         WHERE relation = {_literal(relation)} AND state ->> 'time_column' = {sql.literal(old)};"""
+    )
+
+
+def _literal(relation: Key) -> str:
+    return sql.literal(".".join(sql.ident(part) for part in relation))
 
 
 @dataclasses.dataclass(frozen=True)

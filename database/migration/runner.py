@@ -27,6 +27,7 @@ from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
 from database.migration import checks, history, preparation, script
+from database.migration.answers import answers
 from database.migration.explanation import Explanation
 from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
@@ -92,6 +93,7 @@ class Runner:
             on_version_apply=self.applied,
             transaction_per_migration=True,
             edition=str(self.edition),
+            renames=answers(self.context, writes=self._is_asked()) if self.compares else None,
             **connection,
         )
 
@@ -101,9 +103,7 @@ class Runner:
         """Shorten, number, explain, and drop a revision that would be empty."""
         ddl.process_revision_directives(context, revision, directives)
         command = self.context.config.cmd_opts
-        asked = getattr(command, "autogenerate", False) or self.context.config.attributes.get(
-            "skip_empty", False
-        )
+        asked = self._is_asked()
         for written in directives:
             if getattr(command, "rev_id", None) is None:
                 written.rev_id = self.revisions.next_number()
@@ -119,6 +119,12 @@ class Runner:
                 "No difference between the models and the database; no revision written."
             )
             directives[:] = []
+
+    def _is_asked(self) -> bool:
+        """True where a revision is to be written from the differences, not for ``check``."""
+        config = self.context.config
+        asked = getattr(config.cmd_opts, "autogenerate", False)
+        return bool(asked or config.attributes.get("skip_empty", False))
 
     def applied(self, *, ctx: MigrationContext, step: Any, heads: Any, run_args: Any) -> None:
         """After each step, inside its transaction: a row of history, a line of progress."""

@@ -348,4 +348,6 @@ KIND = Kind(
       JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum""",
     compare=compare,
     seeds=seeds,
+    rename="ALTER TABLE {table} RENAME COLUMN {old} TO {new}",
+    rename_asked=True,
 )

@@ -233,4 +233,5 @@ KIND = Kind(
       FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid""",
     compare=compare,
     settle=settle,
+    rename="ALTER TABLE {table} RENAME CONSTRAINT {old} TO {new}",
 )

@@ -341,4 +341,5 @@ KIND = Kind(
      WHERE n.nspname = ANY (CAST(:schemas AS name[]))""",
     compare=compare,
     seeds=seeds,
+    rename="ALTER FUNCTION {named} RENAME TO {new}",
 )

@@ -6,8 +6,9 @@ INCLUDE pass it unseen. The definition says all of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -42,6 +43,12 @@ class IndexState(State):
     def relation(self) -> Key | None:
         """The table that it serves."""
         return (self.schema, self.table)
+
+    def called(self, name: str, schema: str) -> IndexState:
+        """Its name is in its definition, too."""
+        head = re.compile(rf"(?<= INDEX )(?:{sql.IDENT})(?= ON )")
+        definition = head.sub(lambda _: sql.ident(name), self.definition, count=1)
+        return replace(self, name=name, schema=schema, definition=definition)
 
     def title(self) -> str:
         """With its table, for the reader: ``index public.sites.ix_sites_region``."""
@@ -146,4 +153,5 @@ KIND = Kind(
     drop=Phase.DROP_INDEXES,
     relkinds="iI",
     compare=compare,
+    rename="ALTER INDEX {named} RENAME TO {new}",
 )

@@ -229,4 +229,5 @@ KIND = Kind(
     relation=True,
     relkinds="m",
     by_mention=True,
+    rename="ALTER MATERIALIZED VIEW {named} RENAME TO {new}",
 )

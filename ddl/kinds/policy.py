@@ -162,4 +162,5 @@ KIND = Kind(
     dependent_objects="""
     SELECT 'pg_policy'::regclass, p.oid, 'policy', r.key || p.polname::text
       FROM pg_policy p JOIN relations r ON r.oid = p.polrelid""",
+    rename="ALTER POLICY {old} ON {table} RENAME TO {new}",
 )

@@ -267,4 +267,5 @@ KIND = Kind(
     relation=True,
     every_edition=False,
     compare=compare,
+    rename="ALTER {rollup} {named} RENAME TO {new}",
 )

@@ -28,6 +28,10 @@ class SchemaState(State):
 
     name: str = ""
 
+    def called(self, name: str, schema: str) -> SchemaState:
+        """A schema is in none."""
+        return SchemaState(name)
+
     @property
     def granted_as(self) -> str:
         """``schema timeseries``."""
@@ -69,4 +73,6 @@ KIND = Kind(
     create=Phase.SCHEMAS,
     drop=Phase.SCHEMAS,
     dropped=False,
+    rename="ALTER SCHEMA {old} RENAME TO {new}",
+    rename_asked=True,
 )

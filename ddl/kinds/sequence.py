@@ -250,4 +250,6 @@ KIND = Kind(
     relkinds="S",
     compare=compare,
     seeds=seeds,
+    rename="ALTER SEQUENCE {named} RENAME TO {new}",
+    rename_asked=True,
 )

@@ -241,4 +241,6 @@ KIND = Kind(
     relkinds="rp",
     compare=compare,
     seeds=seeds,
+    rename="ALTER TABLE {named} RENAME TO {new}",
+    rename_asked=True,
 )

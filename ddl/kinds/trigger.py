@@ -205,4 +205,5 @@ KIND = Kind(
     dependent_objects="""
     SELECT 'pg_trigger'::regclass, t.oid, 'trigger', r.key || t.tgname::text
       FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal""",
+    rename="ALTER TRIGGER {old} ON {table} RENAME TO {new}",
 )

@@ -171,4 +171,5 @@ KIND = Kind(
     relation=True,
     relkinds="v",
     by_mention=True,
+    rename="ALTER VIEW {named} RENAME TO {new}",
 )

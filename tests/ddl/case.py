@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy import Engine, MetaData
 
+from ddl import Answers
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.generated_revisions import (
     Declare,
@@ -43,6 +44,8 @@ class Case:
     upgrade: str = ""
     downgrade: str = ""
     rows: list[str] = field(default_factory=list)
+    renames: tuple[str, ...] = ()
+    """As ``-x rename=`` says them."""
 
     def walk(self, engine: Engine) -> None:
         """Everything the module's docstring promises, on an empty database."""
@@ -53,7 +56,7 @@ class Case:
                 connection.execute(sa.text(statement))
         start = catalog_states(engine)
         with engine.connect() as connection:
-            script = migration(connection, after)
+            script = migration(connection, after, Answers(self.renames))
         up, down = rendered(script.upgrade_ops), rendered(script.downgrade_ops)
         if self.upgrade or self.downgrade:
             assert up == textwrap.dedent(self.upgrade).strip()

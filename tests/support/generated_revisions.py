@@ -37,10 +37,17 @@ def metadata_of(declare: Declare) -> MetaData:
     return metadata
 
 
-def migration(connection: Connection, metadata: MetaData) -> MigrationScript:
+def migration(
+    connection: Connection, metadata: MetaData, renames: ddl.Answers | None = None
+) -> MigrationScript:
     """What autogenerate would write to bring the database to ``metadata``."""
     context = MigrationContext.configure(
-        connection, opts={"target_metadata": metadata, "autogenerate_plugins": ["ddl"]}
+        connection,
+        opts={
+            "target_metadata": metadata,
+            "autogenerate_plugins": ["ddl"],
+            "renames": renames,
+        },
     )
     script = produce_migrations(context, metadata)
     ddl.process_revision_directives(context, None, [script])

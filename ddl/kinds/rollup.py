@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from graphlib import TopologicalSorter
+from typing import Any, ClassVar, cast
 
 import sqlalchemy as sa
+from alembic.operations import Operations
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import privileges, sql
-from ddl.base import Declared, State, explicit, optional
+from ddl import privileges, rollup_history, sql
+from ddl.base import Declared, Identity, Key, State, explicit, optional
 from ddl.changes import Changes
 from ddl.kind import Kind
+from ddl.kinds.column import ColumnState
 from ddl.kinds.columnstore import Columnstore, ColumnstoreState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.refresh_policy import RefreshPolicy, RefreshPolicyState
@@ -24,6 +28,7 @@ from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
 from ddl.risk import Risk
+from ddl.rollup_history import History
 from ddl.time_series import (
     TimeSeriesOperation,
     TimeSeriesState,
@@ -129,23 +134,100 @@ class Rollup:
 class RollupOperation(TimeSeriesOperation[RollupState]):
     """A continuous aggregate, empty until refreshed; a plain view where there are none."""
 
+    history: History | None = None
+    """What goes on from the rollup that is dropped to the one of the same name after it."""
+    uncovered: str = ""
+    """Of a dropped one: how many buckets the raw data cannot compute again, in words."""
+
+    @classmethod
+    def create_rollup(
+        cls,
+        operations: Operations,
+        name: str,
+        definition: str = "",
+        *,
+        materialized_only: bool,
+        comment: str | None = None,
+        schema: str = sql.DEFAULT_SCHEMA,
+        keys: Sequence[str] = (),
+        copied: Sequence[str] = (),
+        grants: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create a rollup, with the history of the one that was set aside where ``keys`` are given.
+
+        Every former bucket is there again: in ``keys`` and ``copied`` as it was, in other columns
+        as the raw data gives it, NULL where there is none any more.
+
+        Args:
+            keys: the columns by which both queries group, the bucket among them.
+            copied: the columns that mean the same in both.
+        """
+        state = RollupState(name, definition, materialized_only, comment, schema=schema)
+        operation = cls(None, state)
+        operation.grants = privileges.parse(grants or {})
+        if keys:
+            operation.history = History(tuple(keys), tuple(copied))
+        operations.invoke(operation)
+
+    @classmethod
+    def drop_rollup(
+        cls,
+        operations: Operations,
+        name: str,
+        *,
+        set_aside: bool = False,
+        lost: Sequence[str] = (),
+        schema: str = sql.DEFAULT_SCHEMA,
+    ) -> None:
+        """Drop a rollup with all its buckets.
+
+        Args:
+            set_aside: keep them for ``op.create_rollup(…, keys=…, copied=…)`` in this transaction.
+            lost: the columns that this does not take over; the server does not need to know.
+        """
+        operation = cls(RollupState(name, schema=schema), None)
+        if set_aside:
+            operation.history = History((), (), lost=tuple(lost))
+        operations.invoke(operation)
+
     def effect(self) -> tuple[Risk, str]:
         """A dropped rollup may hold what the raw data no longer has."""
+        history = self.history
         if self.after is None:
-            return Risk.HISTORY_LOSING, "drops the rollup with all its buckets"
+            told = f": {self.uncovered}" if self.uncovered else ""
+            if history is None:
+                return Risk.HISTORY_LOSING, f"drops the rollup with all its buckets{told}"
+            if history.lost:
+                return Risk.HISTORY_LOSING, f"drops its columns {', '.join(history.lost)}{told}"
+        elif self.before is None and history is not None:
+            reason = "readers wait while its buckets are copied"
+            if history.added:
+                reason += " and computed anew from the raw data"
+            if history.narrowed:
+                reason += "; buckets that are only copied keep the former WHERE and HAVING"
+            return Risk.BLOCKING, reason
         return Risk.SAFE, ""
 
+    def reverse(self) -> RollupOperation:
+        """The other way round, what is common to both queries goes on, too."""
+        found = super().reverse()
+        found.history = self.history.reversed() if self.history is not None else None
+        return found
+
     def create(self, state: RollupState, edition: str) -> list[str]:
-        """Without data: filling it would keep the transaction open too long."""
+        """Without data but its history: a refresh needs a transaction of its own."""
         options = "timescaledb.continuous, timescaledb.materialized_only = "
         options += str(state.materialized_only).lower()
-        return [
+        found = [
             (
                 f"CREATE MATERIALIZED VIEW {_named(state)}\nWITH ({options}) AS\n"
                 f"{state.definition}\nWITH NO DATA"
             ),
             *_comment(state),
         ]
+        if self.history is not None:
+            found.append(rollup_history.restored(state.key, state.definition, self.history))
+        return found
 
     def alter(self, before: RollupState, after: RollupState, edition: str) -> list[str]:
         """Option and comment, in place: what the raw data no longer has stays."""
@@ -156,15 +238,24 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         ]
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """A change leaves the query alone, so a revision does not repeat it."""
+        """An alteration leaves the query alone, so a revision does not repeat it."""
         positional, keywords = super().arguments()
-        altered = self.before is not None and self.after is not None
-        return (positional[:1] if altered else positional), keywords
+        if self.before is not None and self.after is not None:
+            return positional[:1], keywords
+        history = self.history
+        if history is None:
+            return positional, keywords
+        if self.after is not None:
+            return positional, keywords | {"keys": history.keys, "copied": history.copied}
+        lost = {"lost": history.lost} if history.lost else {}
+        return positional, {"set_aside": True} | lost | keywords
 
     def drop(self, state: RollupState, edition: str) -> list[str]:
         """Chunks first: compressed ones would be left behind."""
+        kept = [rollup_history.set_aside(state.key)] if self.history is not None else []
         return [
-            f"SELECT drop_chunks({regclass(state)}, older_than => 'infinity'::timestamptz)",
+            *kept,
+            f"SELECT drop_chunks({regclass(state)}, created_before => 'infinity'::timestamptz)",
             f"DROP MATERIALIZED VIEW {_named(state)}",
         ]
 
@@ -215,6 +306,22 @@ _VIEW = sa.text(
 )
 
 
+# The rule of a rollup itself names what it reads only while it shows rows that are not stored yet.
+# TimescaleDB keeps its query as a view beside the hypertable of its rows; both end in its number.
+_DEPENDENT_OBJECTS = """
+    SELECT DISTINCT 'pg_rewrite'::regclass, q.oid, 'view', r.key
+      FROM relations r
+      JOIN pg_rewrite w ON w.ev_class = r.oid
+      JOIN pg_depend d ON (d.classid, d.objid) = ('pg_rewrite'::regclass, w.oid)
+       AND d.refclassid = 'pg_class'::regclass
+      JOIN pg_class h ON h.oid = d.refobjid AND h.relname ~ '^_materialized_hypertable_[0-9]+$'
+       AND h.relnamespace = to_regnamespace('_timescaledb_internal')
+      JOIN pg_class v ON v.relnamespace = h.relnamespace
+       AND v.relname = '_direct_view_' || substring(h.relname FROM '[0-9]+$')
+      JOIN pg_rewrite q ON q.ev_class = v.oid
+"""
+
+
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """The rollups of ``schemas``, real and pending."""
     found: list[State] = []
@@ -236,20 +343,69 @@ def _dedented(text: str) -> str:
 
 
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
-    """Recreated only when its own query changes: it may hold what the raw data no longer has.
+    """A rollup that has to be made anew takes its history along as far as that is possible.
 
     Raises:
-        alembic.util.CommandError: a column that a rollup reads would be dropped or change its type.
+        alembic.util.CommandError: a column that a rollup reads would change its type.
     """
+    _reject_retyped(changes, kind)
+    histories = _histories(changes, kind)
+
+    def operation(before: RollupState | None, after: RollupState | None) -> RollupOperation:
+        made = RollupOperation(before, after)
+        made.history = histories.get(made.state.key)
+        if after is None and (made.history is None or made.history.lost):
+            made.uncovered = rollup_history.uncovered(changes.connection, made.state.key)
+        return made
+
+    changes.compare(plan, dataclasses.replace(kind, operation=cast("Any", operation)))
+
+
+def _histories(changes: Changes, kind: Kind[Any]) -> dict[Key, History]:
+    """What each recreated rollup keeps, the sources of a rollup before itself."""
+    before, after = changes.sides(RollupState)
+    again = {key for name, key in changes.recreated if name == kind.name}
+    sources: dict[Key, set[Identity]] = {
+        key: {one for one, others in changes.dependents.items() if (kind.name, key) in others}
+        for key in again
+    }
+    ordered = TopologicalSorter(
+        {key: {one for name, one in sources[key] if name == kind.name} & again for key in again}
+    ).static_order()
+    altered: dict[Key, set[str]] = {}
+    found: dict[Key, History] = {}
+    for key in ordered:
+        of_source = {name for _, one in sources[key] for name in altered.get(one, ())}
+        of_source |= {one[1][-1] for one in sources[key] if _is_retyped(changes, one)}
+        queries = before[key].definition, after[key].definition
+        history = rollup_history.common(*queries, of_source)
+        altered[key] = rollup_history.altered(*queries, of_source)
+        if history is not None:
+            found[key] = history
+    return found
+
+
+def _reject_retyped(changes: Changes, kind: Kind[Any]) -> None:
+    """A rollup whose query stays would silently have another type in all of its history."""
     own = changes.not_alterable(kind)
-    for name, key in sorted(changes.recreated):
-        if name == kind.name and key not in own:
-            raise CommandError(
-                f"rollup {'.'.join(key)} reads a column that would be dropped or change its "
-                "type, and dropping the rollup loses what the raw data no longer has: add a "
-                "new column and a new rollup over it, and drop the old ones later"
-            )
-    changes.compare(plan, kind)
+    for column, dependents in sorted(changes.dependents.items()):
+        for name, key in sorted(dependents):
+            if name == kind.name and key not in own and _is_retyped(changes, column):
+                before: Any = changes.current.get(column)
+                after: Any = changes.target.get(column)
+                raise CommandError(
+                    f"rollup {'.'.join(key)} reads column {'.'.join(column[1])}, whose type would "
+                    f"change from {before.type} to {after.type}, and its history has been computed "
+                    "from the former: add a column of the new type and let the rollup read that "
+                    "(a changed query keeps its history), and drop the old column later"
+                )
+
+
+def _is_retyped(changes: Changes, identity: Identity) -> bool:
+    before, after = changes.current.get(identity), changes.target.get(identity)
+    if not isinstance(before, ColumnState) or not isinstance(after, ColumnState):
+        return False
+    return before.is_retyped_as(after) or before.is_remade_as(after)
 
 
 def alterable(before: RollupState, after: RollupState) -> bool:
@@ -265,6 +421,7 @@ KIND = Kind(
     drop=Phase.DROP_ROLLUPS,
     alterable=alterable,
     relation=True,
+    dependent_objects=_DEPENDENT_OBJECTS,
     every_edition=False,
     compare=compare,
     rename="ALTER {rollup} {named} RENAME TO {new}",

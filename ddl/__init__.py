@@ -13,7 +13,7 @@ import sys
 from alembic.runtime.plugins import Plugin
 
 from ddl import compare, render
-from ddl.access import check_policies
+from ddl.access import HiddenFrom, check_copies, check_policies
 from ddl.base import Declared
 from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
@@ -24,8 +24,10 @@ from ddl.renames import Answers, Rename
 __all__ = [
     "Answers",
     "Declared",
+    "HiddenFrom",
     "Rename",
     "RenamedFrom",
+    "check_copies",
     "check_policies",
     "found_by",
     "likely_renames",

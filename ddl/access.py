@@ -1,14 +1,23 @@
-"""Checks that a policy backs every grant on a table with row-level security."""
+"""Checks of all grants together: none shows nothing, and none shows what policies hide."""
 
 from __future__ import annotations
 
-from sqlalchemy import MetaData
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.sql.base import SchemaEventTarget
 
 from ddl import sql
-from ddl.base import Declared, Key
+from ddl.base import Declaration, Declared, Identity, Key, State
+from ddl.kinds import KINDS
+from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.materialized_view import MaterializedViewState
 from ddl.kinds.policy import PolicyState
+from ddl.kinds.rollup import RollupState
 from ddl.kinds.row_level_security import RowLevelSecurityState
 
 COMMANDS = ("select", "insert", "update", "delete")
@@ -38,3 +47,143 @@ def check_policies(metadata: MetaData) -> None:
                     f" is on and no permissive policy lets it {held.name} any row; write "
                     f'Policy("…", to="{held.role}", using="…") beside the grant'
                 )
+
+
+class HiddenFrom(Declaration):
+    """Hides the table's rows from roles where row-level security cannot, as on a hypertable.
+
+    ``HiddenFrom("fleet_app")``: no grant to the role on the table, nor on a rollup or materialized
+    view over it; a view that runs as its owner may show it some rows.
+    """
+
+    def __init__(self, *roles: str) -> None:
+        self.roles = roles
+
+    def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:
+        super()._set_parent(parent, **kw)
+        assert isinstance(parent, Table)
+        key = (parent.schema or sql.DEFAULT_SCHEMA, parent.name)
+        Declared.on(parent.metadata).hidden[key] = self.roles
+
+    def states(self, table: Table) -> Iterator[State]:
+        """Nothing that a server knows."""
+        return iter(())
+
+
+def check_copies(
+    metadata: MetaData, dependents: Mapping[Identity, set[Identity]] | None = None
+) -> None:
+    """Reject a grant on rows that are kept outside the table whose policies hide them.
+
+    A materialized view or rollup shows all its rows to whoever may read it. So a role whose
+    policies narrow what it sees must not have it, if a table behind it would show it less.
+
+    Args:
+        dependents: for each object those that depend on it, from a server. The text of the
+            definitions alone is enough to find most of it at import.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: names the object, the role and what to write.
+    """
+    declared = Declared.on(metadata)
+    policies = _Policies(declared)
+    reads = _reads(declared, dependents or {})
+    copies = {*declared.of(MaterializedViewState), *declared.of(RollupState), *declared.hidden}
+    for copy in sorted(copies):
+        grants = declared.of(GrantState).get(copy)
+        roles = {held.role for held in grants.privileges} if grants else set()
+        for table in sorted(_behind(copy, reads)):
+            for role in sorted(roles):
+                if policies.hide(table, role):
+                    raise ArgumentError(_refused(declared, copy, table, role))
+
+
+def _refused(declared: Declared, copy: Key, table: Key, role: str) -> str:
+    kinds = (MaterializedViewState, RollupState, HypertableState)
+    kind = next((one.kind for one in kinds if copy in declared.of(one)), "table")
+    reads = "" if copy == table else f" It reads table {'.'.join(table)}."
+    return (
+        f"{kind} {'.'.join(copy)}: expected no grant to {role}, which may see some rows only and"
+        f" would see all of these, since row-level security does not apply here.{reads} Leave the"
+        f' grant out, and let {role} read a view over it: View("…", "SELECT … WHERE <its rows'
+        f' only>", security_invoker=False, reason="…", grants={{"{role}": "select"}})'
+    )
+
+
+class _Policies:
+    """Which rows the policies let a role see."""
+
+    def __init__(self, declared: Declared) -> None:
+        self._hidden = declared.hidden
+        self._secured = {
+            key for key, one in declared.of(RowLevelSecurityState).items() if one.enable
+        }
+        self._all: set[tuple[Key, str]] = set()
+        self._restricted: set[tuple[Key, str]] = set()
+        self._bound = {sql.role(one) for roles in self._hidden.values() for one in roles}
+        for state in declared.of(PolicyState).values():
+            if state.command in ("all", "select"):
+                on = {((state.schema, state.table), sql.role(one)) for one in state.to}
+                if (state.using or "").strip("() \n").lower() != "true":
+                    self._bound.update(role for _, role in on)
+                    if not state.permissive:
+                        self._restricted |= on
+                elif state.permissive:
+                    self._all |= on
+
+    def hide(self, table: Key, role: str) -> bool:
+        """True where ``role``, or any role that PUBLIC means, must not see all rows."""
+        named = {sql.role(role)}
+        meant = self._bound if named == {"PUBLIC"} else named if self._binds(named) else set()
+        if table not in self._secured:
+            return not meant.isdisjoint(map(sql.role, self._hidden.get(table, ())))
+        return any(not self._shows_all(table, one) for one in meant)
+
+    def _binds(self, roles: set[str]) -> bool:
+        return not self._bound.isdisjoint({*roles, "PUBLIC"})
+
+    def _shows_all(self, table: Key, role: str) -> bool:
+        listed = {(table, role), (table, "PUBLIC")}
+        return bool(self._all & listed) and not self._restricted & listed
+
+
+Node: TypeAlias = tuple[bool, Key]
+"""A function, or else a relation, by schema and name."""
+
+
+def _reads(
+    declared: Declared, dependents: Mapping[Identity, set[Identity]]
+) -> dict[Node, set[Node]]:
+    """What each view, rollup and function reads and calls, by its text and by ``dependents``."""
+    found: dict[Node, set[Node]] = {}
+    readers = [kind for kind in KINDS if kind.by_mention or kind.state is RollupState]
+    functions = {name: (True, (schema, name)) for schema, name in declared.of(FunctionState)}
+    schemas = {key[0] for kind in KINDS if kind.in_schema for key in declared.of(kind.state)}
+    for kind in readers:
+        for key, state in declared.of(kind.state).items():
+            # What a text body reads is in no catalog, and neither is what a rollup reads.
+            read = found.setdefault((kind.state is FunctionState, key), set())
+            read |= {(False, one) for one in sql.relations(state.text(), schemas)}
+            read |= {functions[name] for name in sql.calls(state.text()) & functions.keys()}
+    names = {kind.name for kind in readers}
+    for identity, others in dependents.items():
+        for other in others:
+            if other[0] in names:
+                found.setdefault(_node(other), set()).add(_node(identity))
+    return found
+
+
+def _node(identity: Identity) -> Node:
+    return identity[0] == FunctionState.kind, identity[1][:2]
+
+
+def _behind(relation: Key, reads: Mapping[Node, set[Node]]) -> set[Key]:
+    """The relation itself, and all that it reads, through views and functions as well."""
+    stack: list[Node] = [(False, relation)]
+    found: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack += reads.get(node, ())
+    return {key for is_function, key in found if not is_function}

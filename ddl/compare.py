@@ -12,9 +12,10 @@ from alembic.operations.ops import DropColumnOp, DropTableOp, MigrationScript, U
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import MetaData
+from sqlalchemy.exc import ArgumentError
 
 from ddl import shadow, sql
-from ddl.access import check_policies
+from ddl.access import check_copies, check_policies
 from ddl.base import Key
 from ddl.changes import Changes
 from ddl.differences import Difference, differences, renames
@@ -34,7 +35,6 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     metadata, connection = context.metadata, context.connection
     assert isinstance(metadata, MetaData)
     assert connection is not None
-    check_policies(metadata)
     version_table = context.migration_context.version_table
 
     def excluded(key: Key) -> bool:
@@ -43,10 +43,12 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         return key[1] == version_table or not context.run_name_filters(key[1], "table", parents)
 
     try:
+        check_policies(metadata)
         found = shadow.compare(connection, metadata, edition_of(context.migration_context))
         found = dataclasses.replace(found, current=found.current.without_tables(excluded))
         found.reject_undeclared()
-    except shadow.ModelError as error:
+        check_copies(metadata, found.target_dependents)
+    except (shadow.ModelError, ArgumentError) as error:
         raise util.CommandError(str(error)) from error
     edition = edition_of(context.migration_context)
     answers = context.migration_context.opts.get("renames") or Answers()

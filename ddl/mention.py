@@ -80,9 +80,9 @@ def _called(state: Any) -> set[str]:
 def _read(state: Any, schemas: Collection[str]) -> set[str]:
     """Tables and views that must exist when ``state`` is created, among other names."""
     if not isinstance(state, FunctionState):
-        return sql.relations(state.text(), schemas)
+        return {name for _, name in sql.relations(state.text(), schemas)}
     types = sql.words(f"{state.arguments} {state.returns}")
     if state.standard_body:
-        return types | sql.relations(state.body, schemas)
+        return types | {name for _, name in sql.relations(state.body, schemas)}
     variables = re.split(r"\bbegin\b", state.body, maxsplit=1, flags=re.I)[0]
     return types | (sql.words(variables) if state.language == "plpgsql" else set())

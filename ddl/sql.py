@@ -85,13 +85,16 @@ def calls(text: str) -> set[str]:
     return {unquoted(match[1]) for match in re.finditer(rf"({IDENT})\s*\(", _QUIET.sub(" ", text))}
 
 
-def relations(text: str, schemas: Collection[str]) -> set[str]:
-    """The names that stand where a query names tables and views, or casts to their row type.
+def relations(text: str, schemas: Collection[str]) -> set[tuple[str, str]]:
+    """(schema, name) where a query names tables and views, or casts to their row type.
 
     ``schemas`` are needed to tell a schema from a table that stands before its column.
     """
-    found = _RELATION.finditer(_QUIET.sub(" ", text))
-    return {unquoted(m[2]) for m in found if m[1] is None or unquoted(m[1]) in schemas}
+    found = [
+        (unquoted(match[1]) if match[1] else DEFAULT_SCHEMA, unquoted(match[2]))
+        for match in _RELATION.finditer(_QUIET.sub(" ", text))
+    ]
+    return {(schema, name) for schema, name in found if schema in {*schemas, DEFAULT_SCHEMA}}
 
 
 def split_list(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import Table
 
-from ddl import check_policies
+from ddl import check_copies, check_policies
 from models import (
     alert,
     auth,
@@ -57,4 +57,5 @@ DOMAINS = dict(sorted(DOMAINS.items()))
 SCOPES = dict(sorted(SCOPES.items()))
 
 check_policies(metadata)
+check_copies(metadata)
 retention_policies.declare_bounds(metadata)

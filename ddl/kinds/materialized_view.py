@@ -66,7 +66,8 @@ class MaterializedView(Declaration):
     """A materialized view with its indexes and grants, in ``__table_args__`` or with ``metadata=``.
 
     It shows what its owner sees when it is refreshed: row-level security of the tables does not
-    apply to those who read it, so grant it only to roles that may see every tenant's rows.
+    apply to those who read it, so it cannot be granted to a role whose policies narrow what the
+    role sees; such a role reads a ``View`` over it.
     A change of its query drops it, creates it and fills it again within the revision.
 
     Args:

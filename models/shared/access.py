@@ -9,7 +9,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
-from ddl import Grant, Policy, RowLevelSecurity, View, sql
+from ddl import Grant, HiddenFrom, Policy, RowLevelSecurity, View, sql
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -53,6 +53,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     )
     return [
         view,
+        HiddenFrom("fleet_app"),
         Grant("insert", to="fleet_ingest"),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),

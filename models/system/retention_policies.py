@@ -134,6 +134,6 @@ def _reads(declared: Declared, rollup: Key, source: Key) -> bool:
     state = declared.of(RollupState).get(rollup)
     if state is None:
         return False
-    names = sql.relations(state.definition, {TIMESERIES})
-    others = [key for key in declared.of(RollupState) if key != rollup and key[1] in names]
-    return source[1] in names or any(_reads(declared, other, source) for other in others)
+    read = sql.relations(state.definition, {TIMESERIES})
+    others = [key for key in declared.of(RollupState) if key != rollup and key in read]
+    return source in read or any(_reads(declared, other, source) for other in others)

@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection
 
 from ddl import sql, types
 from ddl.base import Alteration, Identity, Key, State
+from ddl.casts import ASSIGNMENT, Cast, cast
 from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.table import TableState
@@ -64,9 +65,21 @@ class ColumnState(State):
 
 @Operations.register_operation("alter_column_type")
 class ColumnTypeOperation(Alteration[ColumnState]):
-    """ALTER COLUMN … TYPE … USING: a cast that is written works in both directions."""
+    """ALTER COLUMN … TYPE: an assignment, which refuses what does not fit, or USING."""
 
     verb = "alter_column_type"
+
+    def __init__(
+        self,
+        before: ColumnState,
+        after: ColumnState,
+        there: Cast = ASSIGNMENT,
+        back: Cast = ASSIGNMENT,
+    ) -> None:
+        """``there`` is the way from ``before`` to ``after``, ``back`` that of the downgrade."""
+        super().__init__(before, after)
+        self.there = there
+        self.back = back
 
     @classmethod
     def alter_column_type(
@@ -76,21 +89,47 @@ class ColumnTypeOperation(Alteration[ColumnState]):
         column: str,
         type_: str,
         *,
+        using: str | None = None,
+        loses: str = "",
         collation: str | None = None,
         schema: str = "public",
     ) -> None:
-        """Change the type (in PostgreSQL's spelling) or collation of a column."""
+        """Change the type (in PostgreSQL's spelling) or collation of a column.
+
+        Args:
+            using: the new value as an expression; without, the old one is assigned, and a value
+                that does not fit is refused. ``column::type`` would cut it without a word.
+            loses: what the column no longer has afterwards; the revision has to accept that.
+        """
         state = ColumnState(table, column, type_, collation, schema=schema)
-        operations.invoke(cls(state, state))
+        operations.invoke(cls(state, state, Cast(using, loses)))
+
+    def reverse(self) -> ColumnTypeOperation:
+        """The type before, by the way back."""
+        assert self.before is not None
+        assert self.after is not None
+        return type(self)(self.after, self.before, self.back, self.there)
 
     def effect(self) -> tuple[Risk, str]:
-        """Nearly every change of type rewrites the table."""
+        """Nearly every change of type rewrites the table; some lose a part of each value."""
+        if self.there.loses:
+            return Risk.DESTRUCTIVE, f"loses {self.there.loses}"
         return Risk.BLOCKING, REWRITES
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """Table, column and type."""
+        """Table, column and type, and how and what is lost if it needs to be said.
+
+        Raises:
+            alembic.util.CommandError: there is no way in one of the directions.
+        """
+        if refusal := self.there.refusal or self.back.refusal:
+            raise util.CommandError(refusal)
         state = self.state
         keywords: dict[str, Any] = {}
+        if self.there.using is not None:
+            keywords["using"] = self.there.using
+        if self.there.loses:
+            keywords["loses"] = self.there.loses
         if state.collation:
             keywords["collation"] = state.collation
         if state.schema != sql.DEFAULT_SCHEMA:
@@ -99,13 +138,12 @@ class ColumnTypeOperation(Alteration[ColumnState]):
 
     def alter(self, before: ColumnState, after: ColumnState, edition: str) -> list[str]:
         """One ALTER TABLE."""
-        state = after
-        name = sql.ident(state.name)
-        collate = f" COLLATE {state.collation}" if state.collation else ""
+        collate = f" COLLATE {after.collation}" if after.collation else ""
+        using = f" USING {self.there.using}" if self.there.using is not None else ""
         return [
             (
-                f"ALTER TABLE {sql.qualified(state.schema, state.table)} ALTER COLUMN {name}"
-                f" TYPE {state.type}{collate} USING {name}::{state.type}"
+                f"ALTER TABLE {sql.qualified(after.schema, after.table)}"
+                f" ALTER COLUMN {sql.ident(after.name)} TYPE {after.type}{collate}{using}"
             )
         ]
 
@@ -290,7 +328,8 @@ class _Columns:
         if renumbered and after.identity is None:
             plan.add(Phase.ALTER_COLUMNS, identity)
         if retyped:
-            retype = ColumnTypeOperation(before, after)
+            there, back = self._casts(before, after)
+            retype = ColumnTypeOperation(before, after, there, back)
             plan.add(Phase.ALTER_COLUMNS, retype, makes=[("column", before.key)])
         modified: dict[str, Any] = {}
         if (after.default is not None) if undefault else before.default != after.default:
@@ -305,6 +344,14 @@ class _Columns:
             plan.add(Phase.ALTER_COLUMNS, alter, makes=[default])
         if renumbered and after.identity is not None:
             plan.add(Phase.ALTER_COLUMNS, identity)
+
+    def _casts(self, before: ColumnState, after: ColumnState) -> tuple[Cast, Cast]:
+        """The way from one type to the other, and back."""
+        connection, name = self.changes.connection, ".".join(before.key)
+        return (
+            cast(connection, name, before.type, after.type),
+            cast(connection, name, after.type, before.type),
+        )
 
     def _default(self, model: Column[Any], after: ColumnState) -> Any:
         """The model's default; that of a serial column needs the sequence that comes with it."""

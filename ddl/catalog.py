@@ -49,6 +49,11 @@ class Catalog:
                     return (other.name, key)
         return (kind, key)
 
+    def without(self, excluded: Callable[[State], bool]) -> Catalog:
+        """A copy without the objects for which ``excluded`` is true, and what belongs to them."""
+        left = Catalog(state for state in self.states() if not excluded(state))
+        return left.without_tables(lambda _: False)
+
     def without_tables(self, excluded: Callable[[Key], bool]) -> Catalog:
         """A copy without the tables for which ``excluded`` is true, and what belongs to them."""
         relations = {
@@ -85,9 +90,10 @@ def read(connection: Connection, schemas: Sequence[str]) -> Catalog:
     return Catalog([*relations.values(), *others]).without_tables(lambda key: key[1] == PENDING)
 
 
-def read_global(connection: Connection) -> list[State]:
-    """What belongs to the database as a whole, not to a schema."""
-    return [state for kind in KINDS if not kind.in_schema for state in kind.read(connection, [])]
+def read_global(connection: Connection, schemas: Sequence[str]) -> list[State]:
+    """What belongs to the database as a whole, and not to one of ``schemas``."""
+    kinds = [kind for kind in KINDS if not kind.in_schema]
+    return [state for kind in kinds for state in kind.read(connection, schemas)]
 
 
 T = TypeVar("T", bound=State)

@@ -18,6 +18,7 @@ from ddl import shadow, sql
 from ddl.access import check_copies, check_policies
 from ddl.base import Key
 from ddl.changes import Changes
+from ddl.compared import compared
 from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
 from ddl.kinds import KINDS
@@ -45,7 +46,8 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     try:
         check_policies(metadata)
         found = shadow.compare(connection, metadata, edition_of(context.migration_context))
-        found = dataclasses.replace(found, current=found.current.without_tables(excluded))
+        current = compared(metadata, found.target, found.current, excluded)
+        found = dataclasses.replace(found, current=current)
         found.reject_undeclared()
         check_copies(metadata, found.target_dependents)
     except (shadow.ModelError, ArgumentError) as error:

@@ -11,6 +11,7 @@ from ddl.base import Key, State
 from ddl.catalog import Catalog
 from ddl.kinds import KINDS
 from ddl.kinds.grant import GrantState
+from ddl.kinds.unmanaged import UnmanagedState
 from ddl.privileges import by_role
 from ddl.renames import Rename
 
@@ -24,7 +25,8 @@ class Difference:
 
     ``detail`` says which part differs (a field, a role), empty for the whole object;
     ``expected`` and ``found`` are None for what one side does not have; of grants they hold the
-    privileges that are missing and those that are not declared.
+    privileges that are missing and those that are not declared. ``mend`` is the SQL that a
+    person runs where no revision can mend it.
     """
 
     kind: str
@@ -32,9 +34,13 @@ class Difference:
     detail: str = ""
     expected: Any = None
     found: Any = None
+    mend: str = ""
 
     def what(self) -> str:
         """The right-hand side of a line."""
+        return f"{self._what()}; run: {self.mend}" if self.mend else self._what()
+
+    def _what(self) -> str:
         if not self.detail:
             return MISSING if self.found is None else UNDECLARED
         if self.kind == "grant":
@@ -50,6 +56,7 @@ class Difference:
             change = "missing" if self.found is None else "not declared"
         values = {"expected": _plain(self.expected), "found": _plain(self.found)}
         found = {"kind": self.kind, "name": self.name, "change": change, "detail": self.detail}
+        found |= {"mend": self.mend} if self.mend else {}
         return found | (values if self.detail else {})
 
 
@@ -101,6 +108,9 @@ def _of_object(kind: str, target: State | None, current: State | None) -> Iterat
     state = target or current
     assert state is not None
     name = state.title().removeprefix(f"{kind} ")
+    if isinstance(state, UnmanagedState):
+        yield from _of_unmanaged(target, current)
+        return
     if isinstance(state, GrantState):
         yield from _of_grants(name, target, current)
         return
@@ -111,6 +121,16 @@ def _of_object(kind: str, target: State | None, current: State | None) -> Iterat
     for detail in expected:
         if expected[detail] != found[detail]:
             yield Difference(kind, name, detail, expected[detail], found[detail])
+
+
+def _of_unmanaged(target: Any, current: Any) -> Iterator[Difference]:
+    """What is found; the expected value is that of the same object made by the models."""
+    if current is None:
+        return
+    expected = current.expected if target is None else target.found
+    found = current.found if current.detail else current.name
+    mend = current.mend.replace("{expected}", str(expected))
+    yield Difference(current.type, current.name, current.detail, expected, found, mend)
 
 
 def _of_grants(name: str, target: State | None, current: State | None) -> Iterator[Difference]:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, MetaData
 from ddl import sql
 from ddl.base import Key
 from ddl.catalog import Catalog, read, read_global
+from ddl.compared import compared
 from ddl.dependents import dependents
 from ddl.kind import Kind
 from ddl.kinds import KINDS
@@ -241,9 +242,9 @@ class _Work:
         send(sa.text("SET LOCAL search_path = pg_catalog"))
         catalog = read(self.connection, self.schemas)
         edges = dependents(self.connection, self.schemas, catalog)
-        states = [*read_global(self.connection), *catalog.states()]
+        states = [*read_global(self.connection, self.schemas), *catalog.states()]
         send(sa.text("SELECT set_config('search_path', :path, true)"), {"path": self._path})
-        current = Catalog(states).without_tables(self.excluded)
+        current = compared(self.metadata, self.found.target, Catalog(states), self.excluded)
         self.found = dataclasses.replace(
             self.found,
             target=settled(self.found.target, current, self.metadata),

@@ -87,12 +87,12 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
     schemas = schemas_of(metadata)
     # Names of their own per server process: two checks at once must not wait for each other.
     process = connection.scalar(sa.text("SELECT pg_backend_pid()"))
-    names = {schema: f"_shadow_{process}_{number}_" for number, schema in enumerate(schemas)}
+    names = {schema: f"{sql.SHADOW}{process}_{number}_" for number, schema in enumerate(schemas)}
     back = {shadow: schema for schema, shadow in names.items()}
     tables = _table_statements(metadata)
     late = _late(metadata, tables)
     sql.send(connection, session.fix(local=True))
-    current = read_global(connection)
+    current = read_global(connection, schemas)
     with _savepoint(connection):
         _build_database(connection, metadata, edition)
         declared = declared_statements(metadata, tables, late, edition)

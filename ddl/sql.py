@@ -14,6 +14,9 @@ from sqlalchemy.dialects import postgresql
 DEFAULT_SCHEMA = "public"
 """Objects of this schema are written without a schema name, as Alembic does for tables."""
 
+SHADOW = "_shadow_"
+"""What the names of shadow schemas begin with."""
+
 # A named paramstyle, since the others double every % for their driver.
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _PREPARER = _DIALECT.identifier_preparer

@@ -28,7 +28,7 @@ from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
 from database.migration import checks, history, preparation, script
 from database.migration.answers import answers
-from database.migration.explanation import Explanation
+from database.migration.explanation import BY_HAND, Explanation
 from database.migration.revisions import Revisions
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
@@ -115,8 +115,11 @@ class Runner:
         if asked and not any(
             written.upgrade_ops.ops for written in directives if written.upgrade_ops
         ):
+            by_hand = sum(len(ddl.found_by(written)) for written in directives)
             self.progress.line(
-                "No difference between the models and the database; no revision written."
+                f"No difference that a revision mends; {BY_HAND}; no revision written."
+                if by_hand
+                else "No difference between the models and the database; no revision written."
             )
             directives[:] = []
 

@@ -39,6 +39,7 @@ from ddl.kinds import (
     sequence,
     table,
     trigger,
+    unmanaged,
     view,
 )
 from ddl.kinds.columnstore import Columnstore
@@ -53,6 +54,7 @@ from ddl.kinds.retention_policy import RetentionPolicy
 from ddl.kinds.rollup import Rollup
 from ddl.kinds.row_level_security import RowLevelSecurity
 from ddl.kinds.trigger import Trigger
+from ddl.kinds.unmanaged import Unmanaged
 from ddl.kinds.view import View
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "Rollup",
     "RowLevelSecurity",
     "Trigger",
+    "Unmanaged",
     "View",
     "schema_grant",
 ]
@@ -93,4 +96,6 @@ KINDS: tuple[Kind[Any], ...] = (
     rollup.KIND,
     refresh_policy.KIND,
     grant.KIND,
+    unmanaged.KIND,
+    unmanaged.KIND_OF_DATABASE,
 )

@@ -255,7 +255,7 @@ SELECT n.nspname AS schema, p.proname AS name,
   JOIN pg_language l ON l.oid = p.prolang
  WHERE n.nspname = ANY (CAST(:schemas AS name[])) AND p.prokind = 'f'
    AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
-                      AND e.objid = p.oid AND e.deptype = 'e')
+                      AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
 """)
 
 

@@ -219,12 +219,15 @@ def test_moved_and_dropped_by_hand(contrib: Engine) -> None:
         assert rendered(script.downgrade_ops) == "pass"
 
 
-def test_undeclared_extension_is_no_drift(contrib: Engine) -> None:
+def test_undeclared_extension_is_named_and_kept(contrib: Engine) -> None:
     with contrib.begin() as connection:
         connection.execute(sa.text("CREATE EXTENSION citext"))
-        assert _told(migration(connection, metadata_of(table(extensions=())))) == [
-            "table public.items expected, missing"
+        script = migration(connection, metadata_of(table(extensions=())))
+        assert _told(script) == [
+            "table public.items expected, missing",
+            "extension citext found, not declared; run: DROP EXTENSION citext",
         ]
+        assert "citext" not in rendered(script.upgrade_ops)
 
 
 def _told(script: Any) -> list[str]:

@@ -102,3 +102,28 @@ def test_a_generated_revision_says_the_same_and_fixes_it(drifted: str, tmp_path:
     for arguments in (("upgrade", "head"), ("check",)):
         result = alembic(*arguments, url=drifted, cwd=project)
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_what_no_revision_mends(migrated_database: str, tmp_path: Path) -> None:
+    rule = "CREATE RULE silent AS ON DELETE TO sites DO INSTEAD NOTHING"
+    with engine_of(migrated_database) as engine, engine.begin() as connection:
+        connection.execute(sa.text(rule))
+    line = "rule silent on public.sites found, not declared; run: DROP RULE silent on public.sites"
+    hand = "run what its line ends in, or declare it as Unmanaged(…)"
+    result = alembic("check", url=migrated_database)
+    assert " ".join(result.stdout.splitlines()[0].split()) == line
+    assert failure(result).strip() == (
+        f"1 difference between the models and the database, which no revision mends: {hand}"
+    )
+    result = alembic("-x", "json", "check", url=migrated_database)
+    document = json.loads(result.stdout)
+    assert (document["count"], document["fix"]) == (1, hand)
+    assert document["differences"][0]["mend"] == "DROP RULE silent on public.sites"
+    project = copy_project(tmp_path / "project")
+    before = sorted(project.glob("alembic/versions/*.py"))
+    written = ("revision", "--autogenerate", "-m", "fix")
+    result = alembic(*written, url=migrated_database, cwd=project)
+    assert result.returncode == 0, result.stderr
+    assert line in " ".join(result.stdout.split())
+    assert f"No difference that a revision mends; {hand}; no revision written." in result.stdout
+    assert sorted(project.glob("alembic/versions/*.py")) == before

@@ -1,0 +1,41 @@
+"""The part of a database's catalog that is compared with the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import MetaData
+
+from ddl.base import Key, State
+from ddl.catalog import Catalog
+from ddl.kinds.grant import GrantState
+from ddl.kinds.unmanaged import UnmanagedState, accepted
+
+
+def compared(
+    metadata: MetaData, target: Catalog, current: Catalog, excluded: Callable[[Key], bool]
+) -> Catalog:
+    """``current`` without excluded tables, and without what the models leave to other tools."""
+    current = _without_lost_grants(target, current.without_tables(excluded))
+    return current.without(lambda state: accepted(metadata, state))
+
+
+def _without_lost_grants(target: Catalog, current: Catalog) -> Catalog:
+    """``current`` as if what has a wrong owner had the grants of ``target``.
+
+    A grant to the owner is no grant, so that one to the wrong owner would seem to be missing, and
+    no revision could bring it back.
+    """
+    owned = {
+        (state.schema, state.of or f"schema {state.schema}")
+        for state in current.of(UnmanagedState).values()
+        if state.detail == "owner"
+    }
+    if not owned:
+        return current
+
+    def lost(state: State) -> bool:
+        return isinstance(state, GrantState) and (state.relation or state.key) in owned
+
+    kept = [state for state in current.states() if not lost(state)]
+    return Catalog([*kept, *filter(lost, target.states())])

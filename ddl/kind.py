@@ -68,6 +68,11 @@ class Kind(Generic[S]):
     seeds: Callable[[Changes, Kind[Any]], Iterable[Identity]] | None = None
     """What is dropped, or changes so that its dependents must be dropped first; None where
     :meth:`Changes.seeds_of` finds it."""
+    expressions: tuple[str, ...] = ()
+    """The fields with SQL that the server parsed and spells in its own way."""
+    copy: Callable[[S, str], list[str]] | None = None
+    """The SQL that parses these fields again, given the state in a schema that has a copy of its
+    table, and the schema of the table; None where that of ``create`` does."""
     settle: Callable[[MetaData, S, S], S] | None = None
     """Returns the state to aim at, given the models, the target's state and the current one: for
     kinds of which two different states can mean the same."""

@@ -8,7 +8,7 @@ live tables are only read (ACCESS SHARE locks until the surrounding transaction 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.mention import by_mention, late_functions
 from ddl.plan import Phase
+from ddl.respelling import respelled
 
 
 class ModelError(Exception):
@@ -97,34 +98,45 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
         _build_database(connection, metadata, edition)
         declared = declared_statements(metadata, tables, late, edition)
         known = _known(metadata, tables, names) - _of_extensions(connection, schemas)
-        _build(connection, declared, names, known)
+        in_shadow = _in_shadow(names, known)
+        _build(connection, [in_shadow(one) for one in declared], names)
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
-    target = [
-        state
-        for kind in KINDS
-        if not kind.in_schema
-        for state in Declared.on(metadata).of(kind.state).values()
-    ]
-    for state in both.states():
-        if state.key[0] in back:
-            target.append(renamed(state, back))
-        else:
-            current.append(state)
+        target, found = _sides(both, current, back, metadata)
+        target = respelled(
+            connection, settled(target, found, metadata), found, names, in_shadow, edition
+        )
     sides: dict[tuple[bool, bool], Dependents] = {}
     for identity, others in edges.items():
         for one in others:
             side = sides.setdefault((identity[1][0] in back, one[1][0] in back), {})
             side.setdefault(rename(identity, back), set()).add(rename(one, back))
     return Comparison(
-        settled(Catalog(target), Catalog(current), metadata),
-        Catalog(current),
+        target,
+        found,
         sides.get((True, True), {}),
         sides.get((False, False), {}),
         late,
         sides.get((False, True), {}),
     )
+
+
+def _sides(
+    both: Catalog, current: Sequence[State], back: dict[str, str], metadata: MetaData
+) -> tuple[Catalog, Catalog]:
+    """The target and the current side of what was read, with what belongs to no schema."""
+    targets: list[State] = []
+    currents = [*current]
+    for kind in KINDS:
+        if not kind.in_schema:
+            targets += Declared.on(metadata).of(kind.state).values()
+    for state in both.states():
+        if state.key[0] in back:
+            targets.append(renamed(state, back))
+        else:
+            currents.append(state)
+    return Catalog(targets), Catalog(currents)
 
 
 def settled(target: Catalog, current: Catalog, metadata: MetaData) -> Catalog:
@@ -179,10 +191,8 @@ SELECT n.nspname AS schema, o.name
 """)
 
 
-def _build(
-    connection: Connection, declared: Sequence[str], names: dict[str, str], known: set[Key]
-) -> None:
-    """Create everything ``declared``, in the schemas ``names``, in one round trip."""
+def _build(connection: Connection, statements: Sequence[str], names: dict[str, str]) -> None:
+    """Create everything declared, in the schemas ``names``, in one round trip."""
     preamble: list[str] = []
     extensions = connection.scalars(
         sa.text(
@@ -196,19 +206,8 @@ def _build(
     preamble += [f"SET LOCAL search_path = {path}"]
     # Default privileges apply to the live objects, but no model declares them.
     preamble += connection.scalars(_DEFAULT_PRIVILEGES)
-    pattern = _qualified(names)
-
-    def in_shadow(match: re.Match[str]) -> str:
-        spelled = match["qualifier"] or match["schema"]
-        schema = sql.unquoted(spelled)
-        if match["qualifier"] and (schema, sql.unquoted(match["name"])) not in known:
-            return match[0]
-        return names[schema] + match[0].removeprefix(spelled)
-
     try:
-        _execute(
-            connection, preamble + [pattern.sub(in_shadow, statement) for statement in declared]
-        )
+        _execute(connection, [*preamble, *statements])
     except ModelError as error:
         back = {shadow: schema for schema, shadow in names.items()}
         raise ModelError(rename(str(error), back)) from error
@@ -226,6 +225,20 @@ SELECT DISTINCT format(
    AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n') AND a.grantee <> d.defaclrole
  ORDER BY 1
 """)
+
+
+def _in_shadow(names: dict[str, str], known: set[Key]) -> Callable[[str], str]:
+    """Rewrites SQL so that what is ``known`` means the object in its shadow schema."""
+    pattern = _qualified(names)
+
+    def rewritten(match: re.Match[str]) -> str:
+        spelled = match["qualifier"] or match["schema"]
+        schema = sql.unquoted(spelled)
+        if match["qualifier"] and (schema, sql.unquoted(match["name"])) not in known:
+            return match[0]
+        return names[schema] + match[0].removeprefix(spelled)
+
+    return lambda text: pattern.sub(rewritten, text)
 
 
 def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:

@@ -9,7 +9,8 @@ A kind is one module with the same four parts in the same order, and one entry i
   follow from the fields of the state. An ``explicit()`` field is always written into revisions.
 - *reflect*: ``read(connection, schemas)``, one query for all objects of the kind.
 - *compare*: :class:`~ddl.kind.Kind` says when the kind is created and dropped, what can be
-  altered in place and what pg_depend knows it by; ``compare`` only where that is not enough.
+  altered in place, what pg_depend knows it by, and which fields hold SQL (``expressions``);
+  ``compare`` only where that is not enough.
 
 The order is that in which relations are looked up: of two kinds that read the same relation, the
 later one has it (a continuous aggregate is a view for PostgreSQL).

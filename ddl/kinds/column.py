@@ -245,6 +245,23 @@ def alterable(before: ColumnState, after: ColumnState) -> bool:
     return not before.is_remade_as(after)
 
 
+def copy(state: ColumnState, _shadow: str) -> list[str]:
+    """The default, or the column anew where it is generated."""
+    table = f"ALTER TABLE {sql.qualified(state.schema, state.table)}"
+    column = sql.ident(state.name)
+    if state.generated is None:
+        return [f"{table} ALTER COLUMN {column} SET DEFAULT {state.default}"]
+    collate = f" COLLATE {state.collation}" if state.collation else ""
+    expression, _, stored = state.generated.rpartition(" ")
+    return [
+        f"{table} DROP COLUMN {column}",
+        (
+            f"{table} ADD COLUMN {column} {state.type}{collate}"
+            f" GENERATED ALWAYS AS ({expression}) {stored}"
+        ),
+    ]
+
+
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
     """Columns of tables that stay: dropped, recreated, or of another type."""
     before, after = changes.sides(ColumnState)
@@ -388,6 +405,8 @@ KIND = Kind(
     create=Phase.ADD_COLUMNS,
     drop=Phase.DROP_COLUMNS,
     alterable=alterable,
+    expressions=("default", "generated"),
+    copy=copy,
     dependent_objects="""
     SELECT 'pg_attrdef'::regclass, d.oid,
            CASE a.attgenerated WHEN '' THEN 'default' ELSE 'column' END, r.key || a.attname::text

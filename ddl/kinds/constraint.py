@@ -150,11 +150,17 @@ def settle(
     metadata: MetaData, target: ConstraintState, current: ConstraintState
 ) -> ConstraintState:
     """Keeps NOT VALID where the model declares it, which CREATE TABLE ignores."""
-    if current.definition == target.definition + NOT_VALID:
+    if current.definition.endswith(NOT_VALID) and not target.definition.endswith(NOT_VALID):
         table = models_by_key(metadata)[target.schema, target.table]
         if declared_definition(table, target).endswith(NOT_VALID):
-            return current
+            return replace(target, definition=target.definition + NOT_VALID)
     return target
+
+
+def copy(state: ConstraintState, _shadow: str) -> list[str]:
+    """Nothing for keys and foreign keys: they have no expression."""
+    has_expression = state.definition.startswith(("CHECK", "EXCLUDE"))
+    return ConstraintOperation(None, state).statements() if has_expression else []
 
 
 def models_by_key(metadata: MetaData) -> dict[Key, Table]:
@@ -232,6 +238,8 @@ KIND = Kind(
     SELECT 'pg_constraint'::regclass, k.oid, 'constraint', r.key || k.conname::text
       FROM pg_constraint k JOIN relations r ON r.oid = k.conrelid""",
     compare=compare,
+    expressions=("definition",),
+    copy=copy,
     settle=settle,
     rename="ALTER TABLE {table} RENAME CONSTRAINT {old} TO {new}",
 )

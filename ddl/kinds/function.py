@@ -333,6 +333,7 @@ KIND = Kind(
     alterable=replaceable,
     relation=True,
     by_mention=True,
+    expressions=("arguments", "body"),
     dependent_objects="""
     SELECT 'pg_proc'::regclass, p.oid, 'function',
            -- Without casts this would be an array of type name, cut to 63 bytes.

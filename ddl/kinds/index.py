@@ -145,6 +145,14 @@ def _by_alembic(changes: Changes, state: IndexState) -> Any:
     return None
 
 
+_ON = re.compile(rf"(INDEX (?:{sql.IDENT}) ON) (?:ONLY )?(?:{sql.IDENT})\.")
+
+
+def copy(state: IndexState, _shadow: str) -> list[str]:
+    """The definition with the schema of the state."""
+    return [_ON.sub(rf"\1 {sql.ident(state.schema)}.", state.definition, count=1)]
+
+
 KIND = Kind(
     IndexState,
     IndexOperation,
@@ -154,4 +162,6 @@ KIND = Kind(
     relkinds="iI",
     compare=compare,
     rename="ALTER INDEX {named} RENAME TO {new}",
+    expressions=("definition",),
+    copy=copy,
 )

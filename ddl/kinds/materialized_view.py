@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from ddl import privileges, sql
 from ddl.base import Declaration, Key, Operation, State
 from ddl.kind import Kind
+from ddl.kinds import view
 from ddl.kinds.grant import GrantState
 from ddl.kinds.index import IndexState
 from ddl.plan import Phase
@@ -231,4 +232,6 @@ KIND = Kind(
     relkinds="m",
     by_mention=True,
     rename="ALTER MATERIALIZED VIEW {named} RENAME TO {new}",
+    expressions=("definition",),
+    copy=view.copy,
 )

@@ -159,6 +159,7 @@ KIND = Kind(
     create=Phase.POLICIES,
     drop=Phase.DROP_POLICIES,
     alterable=alterable,
+    expressions=("using", "check"),
     dependent_objects="""
     SELECT 'pg_policy'::regclass, p.oid, 'policy', r.key || p.polname::text
       FROM pg_policy p JOIN relations r ON r.oid = p.polrelid""",

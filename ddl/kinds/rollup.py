@@ -20,6 +20,7 @@ from ddl import privileges, rollup_history, sql
 from ddl.base import Declared, Identity, Key, State, explicit, optional
 from ddl.changes import Changes
 from ddl.kind import Kind
+from ddl.kinds import view
 from ddl.kinds.column import ColumnState
 from ddl.kinds.columnstore import Columnstore, ColumnstoreState
 from ddl.kinds.grant import GrantState
@@ -425,4 +426,6 @@ KIND = Kind(
     every_edition=False,
     compare=compare,
     rename="ALTER {rollup} {named} RENAME TO {new}",
+    expressions=("definition",),
+    copy=view.copy,
 )

@@ -148,6 +148,13 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 # --- compare ---------------------------------------------------------------------------------
 
 
+def copy(state: TableState, shadow: str) -> list[str]:
+    """A table of the same columns, partitioned alike."""
+    name = sql.ident(state.name)
+    like = f"(LIKE {shadow}.{name})"
+    return [f"CREATE TABLE {state.schema}.{name} {like} PARTITION BY {state.partition_by}"]
+
+
 def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
     """Dropped tables, with their columns."""
     before, after = changes.sides(TableState)
@@ -238,6 +245,8 @@ KIND = Kind(
     drop=Phase.DROP_TABLES,
     alterable=always,
     relation=True,
+    expressions=("partition_by",),
+    copy=copy,
     relkinds="rp",
     compare=compare,
     seeds=seeds,

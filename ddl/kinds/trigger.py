@@ -202,6 +202,7 @@ KIND = Kind(
     read,
     create=Phase.TRIGGERS,
     drop=Phase.DROP_TRIGGERS,
+    expressions=("when",),
     dependent_objects="""
     SELECT 'pg_trigger'::regclass, t.oid, 'trigger', r.key || t.tgname::text
       FROM pg_trigger t JOIN relations r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal""",

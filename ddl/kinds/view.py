@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData, Table
@@ -162,6 +162,12 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 
 # --- compare: dropped and created, whatever changes -----------------------------------------------
 
+
+def copy(state: Any, _shadow: str) -> list[str]:
+    """A plain view of the same query, of materialized views too: nothing is computed."""
+    return [f"CREATE VIEW {sql.qualified(state.schema, state.name)} AS\n{state.definition}"]
+
+
 KIND = Kind(
     ViewState,
     ViewOperation,
@@ -172,4 +178,6 @@ KIND = Kind(
     relkinds="v",
     by_mention=True,
     rename="ALTER VIEW {named} RENAME TO {new}",
+    expressions=("definition",),
+    copy=copy,
 )

@@ -1,0 +1,259 @@
+"""PostgreSQL's spelling is no fixed point: a restored or downgraded database is no drift.
+
+Every expression of `tests.ddl.expressions` stands wherever SQL can stand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Computed,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+
+from ddl import (
+    Function,
+    Hypertable,
+    MaterializedView,
+    Policy,
+    Rollup,
+    RowLevelSecurity,
+    Trigger,
+    View,
+)
+from ddl.compare import found_by
+from ddl.edition import Edition, available
+from ddl.kind import Kind
+from ddl.kinds import KINDS
+from ddl.types import SqlType
+from tests.ddl.case import SETTINGS
+from tests.ddl.expressions import CONDITIONS, DEFAULTS, QUERIES, of_row
+from tests.support.databases import MakeDatabase
+from tests.support.dumps import copy_by_dump
+from tests.support.engines import engine_of
+from tests.support.generated_revisions import (
+    apply,
+    assert_clean,
+    metadata_of,
+    migration,
+    rendered,
+    run,
+)
+from tests.support.granted_roles import make_roles
+from tests.support.servers import DatabaseServer
+
+TYPES = {
+    "a": "integer",
+    "b": "integer",
+    "s": "varchar(10)",
+    "c": "char(3)",
+    "txt": "text",
+    "ts": "timestamptz",
+    "d": "date",
+    "n": "numeric(10,2)",
+    "j": "jsonb",
+    "arr": "integer[]",
+    "flag": "boolean",
+    "iv": "interval",
+    "r": "int4range",
+    "ip": "inet",
+}
+
+
+def _columns() -> list[Column[object]]:
+    return [Column("id", Integer, primary_key=True, autoincrement=False)] + [
+        Column(name, SqlType(spelled)) for name, spelled in TYPES.items()
+    ]
+
+
+def tables(metadata: MetaData) -> None:
+    """The tables without any expression."""
+    Table("t", metadata, *_columns())
+    Table("u", metadata, Column("a", Integer, primary_key=True), Column("b", Integer))
+    body = "begin return new; end"
+    Function("touch", returns="trigger", language="plpgsql", body=body, settings=SETTINGS,
+             metadata=metadata)  # fmt: skip
+    Table(
+        "h",
+        metadata,
+        Column("ts", SqlType("timestamp with time zone"), primary_key=True),
+        Column("a", Integer, index=True),
+        Column("s", SqlType("character varying(10)")),
+        Hypertable("ts", chunk_interval="7 days"),
+    )
+
+
+def everything(metadata: MetaData) -> None:
+    """The same tables with every expression wherever one can stand."""
+    tables(metadata)
+    t, h = metadata.tables["t"], metadata.tables["h"]
+    items: list[sa.schema.SchemaItem] = [RowLevelSecurity()]
+    for number, condition in enumerate(CONDITIONS):
+        t.append_column(Column(f"g{number}", sa.Boolean, Computed(condition, persisted=True)))
+        items += [
+            CheckConstraint(condition, name=f"k{number}"),
+            ExcludeConstraint(
+                (literal_column("id"), "="), using="btree", name=f"x{number}",
+                where=literal_column(condition),
+            ),
+            Policy(f"p{number}", to="r_op", using=condition,
+                   check=f"({condition}) OR a IN (SELECT u.a FROM u WHERE u.b BETWEEN 1 AND 2)"),
+            Trigger(f"w{number}", timing="before", events="update", function="touch()",
+                    when=of_row(condition, "new")),
+            Function(f"f{number}", f"v boolean DEFAULT {'1 BETWEEN 0 AND 2 AND 2 IN (2, 3)'}",
+                     returns="bigint",
+                     body=f"BEGIN ATOMIC SELECT count(*) FROM t WHERE ({condition}) AND v; END"),
+        ]  # fmt: skip
+        Index(
+            f"i{number}", t.c.id, literal_column(f"(CASE WHEN {condition} THEN 1 END)"),
+            postgresql_where=literal_column(condition), _table=t,
+        )  # fmt: skip
+        View(f"v{number}", f"SELECT id, ({condition}) AS x FROM t WHERE {condition}",
+             metadata=metadata)  # fmt: skip
+    for number, query in enumerate(QUERIES):
+        View(f"q{number}", query, metadata=metadata)
+        MaterializedView(f"m{number}", query, metadata=metadata)
+        items.append(
+            Function(f"b{number}", returns="bigint", language="sql",
+                     body=f"BEGIN ATOMIC SELECT count(*) FROM ({query}) x; END")
+        )  # fmt: skip
+    for number, (type_, default) in enumerate(DEFAULTS.items()):
+        t.append_column(Column(f"d{number}", SqlType(type_), server_default=sa.text(default)))
+    for item in items:
+        item._set_parent_with_dispatch(t)
+    for number, condition in enumerate(
+        ("a BETWEEN 1 AND 5 AND a <> 3 AND (a = 1 OR s IN ('x', 'y'))", "s IN ('x', 'y')")
+    ):
+        CheckConstraint(condition, name=f"k{number}")._set_parent_with_dispatch(h)
+        Rollup(
+            f"r{number}",
+            f"SELECT time_bucket('1 hour', ts) AS bucket, count(*) FILTER (WHERE {condition}) AS n"
+            f" FROM h WHERE {condition} GROUP BY time_bucket('1 hour', ts)",
+            metadata=metadata,
+        )
+
+
+@pytest.fixture
+def engine(any_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
+    """An empty database of each server, with the extension and the roles of the cases."""
+    with engine_of(make_database(any_server)) as engine:
+        with engine.begin() as connection:
+            make_roles(connection)
+            if available(connection) is not Edition.POSTGRESQL:
+                connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+        yield engine
+
+
+@pytest.fixture
+def embedded(server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
+    """An empty database of the embedded server."""
+    with engine_of(make_database(server)) as engine:
+        yield engine
+
+
+@pytest.mark.slow
+def test_downgrade_and_restore_leave_no_drift(
+    engine: Engine, any_server: DatabaseServer, make_database: MakeDatabase, tmp_path: Path
+) -> None:  # fmt: skip
+    models = metadata_of(everything)
+    with engine.begin() as connection:
+        apply(connection, models)
+    assert_clean(engine, models)
+    with engine.connect() as connection:
+        script = migration(connection, metadata_of(tables))
+    run(engine, rendered(script.upgrade_ops))
+    assert_clean(engine, metadata_of(tables))
+    run(engine, rendered(script.downgrade_ops))
+    assert_clean(engine, models)
+    source = engine.url.render_as_string(hide_password=False)
+    for _ in range(2):
+        target = make_database(any_server)
+        copy_by_dump(source, target, tmp_path)
+        with engine_of(target) as restored:
+            assert_clean(restored, models)
+        source = target
+
+
+def _two(metadata: MetaData, check: str, predicate: str, query: str, body: str) -> None:
+    tables(metadata)
+    t = metadata.tables["t"]
+    t.append_constraint(CheckConstraint(check, name="k"))
+    Index("i", t.c.id, postgresql_where=literal_column(predicate), _table=t)
+    View("v", query, metadata=metadata)
+    Function("f", "v int DEFAULT 1", returns="boolean", body=f"RETURN {body}", metadata=metadata)
+
+
+BETWEEN = "a BETWEEN 1 AND 5 AND b = 1"
+"""Restored, it is spelled ``(a >= 1) AND (a <= 5) AND (b = 1)``, without inner parentheses."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (BETWEEN, "a >= 1 AND a < 5 AND b = 1"),
+        (BETWEEN, "a BETWEEN 1 AND 6 AND b = 1"),
+        (BETWEEN, "a BETWEEN 1 AND 5 OR b = 1"),
+        (BETWEEN, "a NOT BETWEEN 1 AND 5 AND b = 1"),
+        (f"{BETWEEN} AND a + b * 2 > 3", f"{BETWEEN} AND (a + b) * 2 > 3"),
+        (f"{BETWEEN} AND (flag OR b = 2)", f"({BETWEEN} AND flag) OR b = 2"),
+        ("s IN ('x', 'y')", "s IN ('x', 'z')"),
+        ("s IN ('x', 'y')", "s NOT IN ('x', 'y')"),
+        (f"{BETWEEN} AND s = 'x  y'", f"{BETWEEN} AND s = 'x y'"),
+    ],
+)  # fmt: skip
+def test_a_real_change_is_found_in_another_generation(
+    embedded: Engine, before: str, after: str
+) -> None:
+    """Every object that changes, and none that does not; in a database that was downgraded."""
+
+    def models(condition: str) -> MetaData:
+        query = f"SELECT id FROM t WHERE {condition}"
+        body = f"(SELECT count(*) > v FROM t WHERE {condition})"
+        return metadata_of(lambda metadata: _two(metadata, condition, condition, query, body))
+
+    with embedded.begin() as connection:
+        apply(connection, models(before))
+    with embedded.connect() as connection:
+        script = migration(connection, metadata_of(tables))
+    run(embedded, rendered(script.upgrade_ops))
+    run(embedded, rendered(script.downgrade_ops))
+    assert_clean(embedded, models(before))
+    with embedded.connect() as connection:
+        found = found_by(migration(connection, models(after)))
+    assert [(one.kind, one.name, one.detail) for one in found] == [
+        ("constraint", "public.t.t_k_check", "definition"),
+        ("index", "public.t.i", "definition"),
+        ("function", "public.f(v integer)", "body"),
+        ("view", "public.v", "definition"),
+    ]
+    with embedded.begin() as connection:
+        apply(connection, models(after))
+    assert_clean(embedded, models(after))
+
+
+SPELLED = re.compile(r"pg_get_(?:expr|constraintdef|indexdef|viewdef|ruledef|triggerdef|partkeydef"
+                     r"|function_(?:arguments|sqlbody)|statisticsobjdef\w*)\(|view_definition")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_kind_that_reads_sql_says_in_which_fields(kind: Kind[Any]) -> None:
+    """Else what it reads is compared in two generations."""
+    source = inspect.getsource(inspect.getmodule(kind.state))  # type: ignore[arg-type]
+    assert bool(SPELLED.search(source)) == bool(kind.expressions)
+    assert set(kind.expressions) <= {field.name for field in dataclasses.fields(kind.state)}

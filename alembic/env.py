@@ -7,6 +7,7 @@ from sqlalchemy.exc import ArgumentError
 try:
     from database.migration import run
     from models import metadata
+    from operations.revisions import lint  # noqa: F401 (registers the hook that alembic.ini names)
 except ArgumentError as error:
     # A mistake in a declaration: its message says what to write.
     raise CommandError(str(error)) from error

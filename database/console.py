@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 WAITING_AFTER = 1.0
@@ -23,9 +23,14 @@ class Progress:
         """A line of its own."""
         self.write(text)
 
-    def revision(self, direction: str, name: str, seconds: float) -> None:
-        """A revision that was applied (``upgrade``), reverted (``downgrade``) or stamped."""
-        self.write(f"  {_STEPS[direction]} {name:<48} {seconds:6.2f} s")
+    def revision(self, direction: str, name: str, seconds: float, lost: Sequence[str] = ()) -> None:
+        """A revision that was applied (``upgrade``), reverted (``downgrade``) or stamped.
+
+        Args:
+            lost: what is gone since, said in the same line.
+        """
+        losses = f"  {'; '.join(lost)}" if lost else ""
+        self.write(f"  {_STEPS[direction]} {name:<48} {seconds:6.2f} s{losses}")
 
     def note(self, text: str) -> None:
         """What is worth knowing and asks for nothing."""

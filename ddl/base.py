@@ -334,4 +334,5 @@ def _render(_: AutogenContext, operation: Operation[Any]) -> str | list[str]:
     if operation.after is None and not operation.statements():
         return []  # what does nothing needs no line
     positional, keywords = operation.arguments()
-    return source.call(operation.verb, positional, keywords)
+    notes: list[str] = operation.info.get(source.NOTES, [])
+    return [*notes, source.call(operation.verb, positional, keywords)]

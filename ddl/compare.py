@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from alembic import util
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import DropColumnOp, DropTableOp, MigrationScript, UpgradeOps
+from alembic.operations.ops import (
+    DropColumnOp,
+    DropTableOp,
+    MigrateOperation,
+    MigrationScript,
+    UpgradeOps,
+)
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import MetaData
@@ -21,11 +27,13 @@ from ddl.changes import Changes
 from ddl.compared import compared
 from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
+from ddl.effects import effects
 from ddl.kinds import KINDS
 from ddl.renames import Answers, Rename
 from ddl.renaming import renamed
-from ddl.render import NOTES
+from ddl.risk import Risk
 from ddl.shorten import shorten
+from ddl.source import NOTES
 
 _INFO = "differences"
 _LEFT = "renames"
@@ -56,11 +64,12 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     answers = context.migration_context.opts.get("renames") or Answers()
     with renamed(connection, metadata, found, edition, answers, excluded) as after:
         found = after.comparison
-        listed = differences(found.target, found.current)
-        upgrade_ops.info[_INFO] = [*renames(after.done), *listed]
-        upgrade_ops.info[_LEFT] = after.left
         changes = Changes(found, metadata, connection, KINDS).operations()
-        upgrade_ops.ops.extend([*after.operations, *changes])
+        operations = [*after.operations, *changes]
+        listed = [*renames(after.done), *differences(found.target, found.current)]
+        upgrade_ops.info[_INFO] = list(_classified(listed, operations))
+        upgrade_ops.info[_LEFT] = after.left
+        upgrade_ops.ops.extend(operations)
         _note(upgrade_ops.ops, after.left)
     return PriorityDispatchResult.CONTINUE
 
@@ -75,6 +84,18 @@ def _note(operations: Sequence[Any], left: Sequence[Rename]) -> None:
             key = (*key, operation.column_name)
         notes = [f"# if it became {one.names[1]}: {one.command}" for one in left if one.now == key]
         operation.info[NOTES] = notes
+
+
+def _classified(
+    listed: Iterable[Difference], operations: Iterable[MigrateOperation]
+) -> Iterator[Difference]:
+    """Each difference with the class of the most harmful operation on its object."""
+    risks: dict[tuple[str, str], Risk] = {}
+    for effect in effects(operations):
+        known = risks.get((effect.kind, effect.name), Risk.SAFE)
+        risks[effect.kind, effect.name] = max(known, effect.risk)
+    for one in listed:
+        yield dataclasses.replace(one, risk=risks.get((one.kind, one.name), Risk.SAFE))
 
 
 def found_by(script: MigrationScript) -> list[Difference]:

@@ -14,6 +14,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.unmanaged import UnmanagedState
 from ddl.privileges import by_role
 from ddl.renames import Rename
+from ddl.risk import Risk
 
 MISSING = "expected, missing"
 UNDECLARED = "found, not declared"
@@ -35,6 +36,8 @@ class Difference:
     expected: Any = None
     found: Any = None
     mend: str = ""
+    risk: Risk = Risk.SAFE
+    """Of the operation that brings the database to the models."""
 
     def what(self) -> str:
         """The right-hand side of a line."""
@@ -57,6 +60,7 @@ class Difference:
         values = {"expected": _plain(self.expected), "found": _plain(self.found)}
         found = {"kind": self.kind, "name": self.name, "change": change, "detail": self.detail}
         found |= {"mend": self.mend} if self.mend else {}
+        found["class"] = str(self.risk)
         return found | (values if self.detail else {})
 
 
@@ -143,14 +147,18 @@ def _of_grants(name: str, target: State | None, current: State | None) -> Iterat
 
 
 def lines(found: Sequence[Difference], width: int | None = None) -> list[str]:
-    """One line for each difference, in columns: kind, full name, what differs.
+    """One line for each difference, in columns: class, kind, full name, what differs.
 
     Args:
         width: of a line, in characters; a longer one is cut. None cuts nothing.
     """
     kinds = max((len(one.kind) for one in found), default=0)
     names = min(60, max((len(one.name) for one in found), default=0))
-    listed = [f"{one.kind:<{kinds}} {one.name:<{names}}   {one.what()}" for one in found]
+    risks = max((len(str(one.risk)) for one in found), default=0)
+    listed = [
+        f"{one.risk!s:<{risks}}  {one.kind:<{kinds}} {one.name:<{names}}   {one.what()}"
+        for one in found
+    ]
     return [
         line if width is None or len(line) <= width else line[: width - 1] + "…" for line in listed
     ]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from alembic.operations import ops
-from alembic.operations.ops import MigrateOperation
+from alembic.operations.ops import MigrateOperation, MigrationScript
+from sqlalchemy import Connection
 from sqlalchemy.schema import Computed
 
 from ddl import sql
@@ -23,6 +24,8 @@ from ddl.base import Key, Operation
 from ddl.kinds import KINDS
 from ddl.kinds.column import ColumnState
 from ddl.risk import BUILDS, READS, REWRITES, Risk
+from ddl.rows import rows
+from ddl.source import NOTES
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Effect:
     def acceptance(self) -> str:
         """The line that accepts it, all but the reason."""
         return f"# accept {self.rule} {self.name}:"
+
+    def counted(self, connection: Connection) -> str:
+        """The reason, with the number of rows that the database at hand would lose."""
+        found = rows(connection, self.relation, self.column) if self.relation else ""
+        return f"{self.reason}, {found}" if found else self.reason
 
 
 class Effects:
@@ -73,6 +81,25 @@ def effects(operations: Iterable[MigrateOperation]) -> list[Effect]:
     """The effects of all operations of a revision, in their order."""
     told = Effects()
     return [effect for operation in operations for effect in told.of(operation)]
+
+
+def warn(script: MigrationScript, connection: Connection) -> dict[Effect, str]:
+    """Write above each operation that loses something what that is, and a line to accept it.
+
+    The line lacks the reason, and without one the lint and the runner refuse it. Returns those
+    effects, each with what would be lost in the database at hand.
+    """
+    found: dict[Effect, str] = {}
+    for upgrade_ops in script.upgrade_ops_list:
+        told = Effects()
+        for operation in upgrade_ops.ops:
+            notes: list[str] = []
+            for effect in told.of(operation):
+                if effect.risk.loses and effect not in found:
+                    found[effect] = effect.counted(connection)
+                    notes += [f"# {effect.risk}: {found[effect]}", effect.acceptance]
+            operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
+    return found
 
 
 def _effects(operation: MigrateOperation) -> Sequence[Effect]:

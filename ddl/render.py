@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.types import TypeEngine
 
 from ddl import sql, types
+from ddl.source import NOTES
 
 
 class FaithfulImpl(PostgresqlImpl):
@@ -57,10 +58,6 @@ def _complete(kind: type[Any], *names: str) -> None:
         options = {name: getattr(constraint, name) for name in names} | dict(constraint.kwargs)
         given = [f", {name}={value!r}" for name, value in options.items() if value]
         return text and text.removesuffix(")") + "".join(given) + ")"
-
-
-NOTES = "notes"
-"""In ``MigrateOperation.info``: lines of comment that stand before the call."""
 
 
 def _noted(kind: type[Any]) -> None:

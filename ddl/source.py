@@ -15,6 +15,9 @@ from typing import Any
 WIDTH = 120
 """Characters of a line."""
 
+NOTES = "notes"
+"""In ``MigrateOperation.info``: lines of comment that stand before the call."""
+
 
 def call(name: str, positional: Sequence[Any], keywords: Mapping[str, Any]) -> str:
     """``op.name(...)`` on one line."""

@@ -7,6 +7,8 @@ schema_history. A runner that is killed leaves whole revisions only; the next on
 
 from __future__ import annotations
 
+import functools
+import linecache
 import random
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 import tenacity
 from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrationScript
+from alembic.operations.ops import MigrateOperation, MigrationScript
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
@@ -27,13 +29,16 @@ from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
 from database.migration import checks, history, preparation, script
+from database.migration.acceptance import acceptances, refusal
 from database.migration.answers import answers
 from database.migration.explanation import BY_HAND, Explanation
-from database.migration.revisions import Revisions
+from database.migration.revisions import RevisionError, Revisions
+from database.migration.watching import Place, watching
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
 from ddl import pending_operations
 from ddl.edition import Edition
+from ddl.effects import Effects, warn
 from ddl.sql import send
 
 _ATTEMPTS = 8
@@ -76,6 +81,10 @@ class Runner:
         self.revisions = Revisions(ScriptDirectory.from_config(context.config))
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
+        self._effects = Effects()
+        self._lost: list[str] = []
+        self._place: Place | None = None
+        """The line of a revision that is being carried out."""
         self._left_out = ""
         self._warnings: set[str] = set()
         offline = context.is_offline_mode()
@@ -107,9 +116,10 @@ class Runner:
         for written in directives:
             if getattr(command, "rev_id", None) is None:
                 written.rev_id = self.revisions.next_number()
+            lost = warn(written, context.connection) if context.connection is not None else {}
             explanation = Explanation(self.context, context, written)
             if asked:
-                explanation.tell()
+                explanation.tell(lost)
             else:
                 explanation.tell_check()
         if asked and not any(
@@ -143,7 +153,29 @@ class Runner:
         ctx.execute(sa.text(statement.replace(":", r"\:")))
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
-            self.progress.revision(direction, name, seconds)
+            self.progress.revision(direction, name, seconds, self._lost)
+        self._effects, self._lost, self._place = Effects(), [], None
+
+    def watch(self, operation: MigrateOperation, place: Place) -> None:
+        """Refuse what loses rows and is not accepted; note the rest for the line of progress.
+
+        What a downgrade loses follows from the upgrade, so it needs no acceptance. A released
+        revision cannot be edited any more: `make release` has required the acceptance.
+        """
+        self._place = place
+        connection = self.context.get_context().connection
+        for effect in self._effects.of(operation):
+            if not effect.risk.loses:
+                continue
+            online = connection is not None and not self.context.is_offline_mode()
+            what = effect.counted(connection) if online else effect.reason
+            if place.upwards and place.path.stem not in self._released:
+                accepted = acceptances(place.path)
+                if not any(one.covers(effect) for one in accepted):
+                    raise RevisionError(f"{place}: {refusal(effect, what)}")
+            loss = f"{effect.risk}: {effect.rule} {effect.name}, {what}"
+            if not what.endswith(", no rows") and loss not in self._lost:
+                self._lost.append(loss)
 
     # --- offline ---
 
@@ -161,8 +193,7 @@ class Runner:
         migration = self.context.get_context()
         script.create_version_table_if_missing(migration)
         script.write(migration, script.before(self.edition, self.settings, down=self.goes_down))
-        with self.context.begin_transaction():
-            self.context.run_migrations()
+        self._run_revisions()
         to_base = self.context.get_revision_argument() is None
         script.write(migration, script.after(down=self.goes_down, to_base=to_base))
 
@@ -274,8 +305,20 @@ class Runner:
     def _run(self, connection: Connection) -> None:
         self._verify(connection)
         self.configure(connection=connection)
-        with self.context.begin_transaction():
-            self.context.run_migrations()
+        self._run_revisions()
+
+    def _run_revisions(self) -> None:
+        """What Alembic's run_migrations() does, with an eye on every operation."""
+        self._effects, self._lost, self._place = Effects(), [], None
+        context = self.context.get_context()
+        files = {str(path) for path in self.revisions.files.values()}
+        with self.context.begin_transaction(), watching(context, self.watch, files):
+            context.run_migrations()
+
+    @functools.cached_property
+    def _released(self) -> set[str]:
+        """The names of the files of the released revisions, without ending."""
+        return {self.revisions.files[one].stem for one in self.revisions.released()}
 
     def _verify(self, connection: Connection) -> None:
         """Refuse edited revisions, a database ahead of the code, and one not yet converted."""
@@ -312,8 +355,12 @@ class Runner:
 
     def _failure(self, error: sa.exc.DBAPIError) -> FleetSchemaError:
         """The server's reason in one text; the traceback says nothing more to a person."""
+        where = ""
+        if self._place is not None:
+            called = linecache.getline(str(self._place.path), self._place.line).strip()
+            where = f"{self._place}: {called}\n"
         return FleetSchemaError(
-            f"the server refused a statement: {server_message(error)}\n"
+            f"{where}the server refused a statement: {server_message(error)}\n"
             f"  in: {' '.join((error.statement or '').split())[:200]}\n"
             "nothing of that revision was kept, all before it was; fix the cause and run the "
             "same command again"

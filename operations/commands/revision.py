@@ -14,8 +14,16 @@ app = typer.Typer(help="Release and lint the revision files.", no_args_is_help=T
 
 @app.command()
 def release() -> None:
-    """Lock every revision that is not released yet: its checksum goes into CHECKSUMS."""
+    """Lint the revisions that are not released yet and lock them: CHECKSUMS has their checksums."""
     revisions = project_revisions()
+    revisions.verify()
+    released = revisions.released()
+    # A released revision can no longer say what it accepts.
+    complaints = linting.lint(revisions, [one for one in revisions.files if one not in released])
+    for line in complaints:
+        write(line)
+    if complaints:
+        raise typer.Exit(1)
     locked = revisions.release()
     if not locked:
         write(f"Nothing to lock: all {len(revisions.files)} revisions are released")

@@ -19,9 +19,9 @@ DRIFT = (
 )
 CONDITION = "(tenant_id = ( SELECT public.current_tenant() AS current_tenant))"
 LINES = [
-    "index public.device_modules.ix_device_modules_device_id expected, missing",
-    f"policy public.sites.tenant_isolation using: expected {CONDITION}, found true",
-    "grant timeseries.telemetry_daily to fleet_app: not declared: SELECT",
+    "blocking index public.device_modules.ix_device_modules_device_id expected, missing",
+    f"safe policy public.sites.tenant_isolation using: expected {CONDITION}, found true",
+    "safe grant timeseries.telemetry_daily to fleet_app: not declared: SELECT",
 ]
 FIX = 'alembic revision --autogenerate -m "…", then: alembic upgrade head'
 SUMMARY = f"3 differences between the models and the database; run: {FIX}"
@@ -38,9 +38,9 @@ def drifted(migrated_database: str) -> str:
 
 def differences(result: subprocess.CompletedProcess[str]) -> list[str]:
     """The lines about one object each, with single spaces."""
-    kinds = ("index ", "policy ", "grant ")
+    classes = ("safe ", "blocking ", "destructive ", "history-losing ")
     lines = result.stdout.splitlines()
-    return [" ".join(line.split()) for line in lines if line.startswith(kinds)]
+    return [" ".join(line.split()) for line in lines if line.startswith(classes)]
 
 
 def test_a_line_for_each_difference(drifted: str) -> None:

@@ -15,6 +15,8 @@ from tests.support.alembic_project import copy_project, environment
 
 FILE = '''"""{number}"""
 
+from alembic import op
+
 revision = "{number}"
 down_revision = {before}
 
@@ -24,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    pass
+    op.execute("SELECT 1")
 '''
 
 

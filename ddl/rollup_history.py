@@ -12,6 +12,7 @@ the raw data no longer has, and until it is done the new rollup would be wrong.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -27,26 +28,31 @@ from ddl.select import Select, parsed
 
 @dataclass(frozen=True)
 class History:
-    """What two queries of one rollup have in common, in either direction."""
+    """What two queries of one rollup have in common, in either direction.
 
-    keys: tuple[str, ...]
+    Where no row of the one is a row of the other, nothing is ``kept``, and what is left of the raw
+    data fills the new rollup.
+    """
+
+    keys: tuple[str, ...] = ()
     """The columns by which both group."""
-    copied: tuple[str, ...]
+    copied: tuple[str, ...] = ()
     """The columns that mean the same in both."""
     lost: tuple[str, ...] = ()
     """The columns of the former query that do not go on."""
     added: tuple[str, ...] = ()
     """The columns of the later query that did not exist before."""
+    kept: bool = True
     narrowed: bool = False
-    """Whether WHERE or HAVING differ: what raw data no longer covers keeps the former condition."""
+    """Not kept only because WHERE or HAVING differ: the rows could be kept, if a person says so."""
 
     def reversed(self) -> History:
         """The same from the later query to the former."""
-        return History(self.keys, self.copied, self.added, self.lost, self.narrowed)
+        return dataclasses.replace(self, lost=self.added, added=self.lost)
 
 
-def common(before: str, after: str, altered: Collection[str] = ()) -> History | None:
-    """What the history of a rollup keeps; None where the rows of the two have no common key.
+def common(before: str, after: str, altered: Collection[str] = ()) -> History:
+    """What the history of a rollup keeps.
 
     A column is the same where its expression is: ``avg(v) AS v`` is not ``max(v) AS v``.
 
@@ -56,17 +62,19 @@ def common(before: str, after: str, altered: Collection[str] = ()) -> History | 
     """
     old, new = parsed(before), parsed(after)
     keyed = old.is_keyed and new.is_keyed
-    if not keyed or old.keys != new.keys or old.source != new.source:
-        return None
     same = _same(old, new, altered)
     copied = tuple(name for name in new.columns if name in same and name not in new.keys)
-    kept = {*new.keys, *copied}
+    if not keyed or old.keys != new.keys or old.source != new.source or not copied:
+        return History(kept=False)
+    here = {*new.keys, *copied}
+    narrowed = old.condition != new.condition
     return History(
         tuple(new.keys),
         copied,
-        tuple(name for name in old.columns if name not in kept),
-        tuple(name for name in new.columns if name not in kept),
-        old.condition != new.condition,
+        tuple(name for name in old.columns if name not in here),
+        tuple(name for name in new.columns if name not in here),
+        kept=not narrowed,
+        narrowed=narrowed,
     )
 
 
@@ -99,6 +107,17 @@ def set_aside(rollup: Key) -> str:
     return f"DO {sql.dollar_quoted(body)}"
 
 
+def filled(rollup: Key, definition: str) -> str:
+    """The statement that fills a new rollup from the raw data, all but its last bucket."""
+    body = _FILLED.format(
+        found=_found(rollup),
+        view=_view(rollup),
+        shown=_SHOWN.format(view=_view(rollup)),
+        definition=sql.literal(definition),
+    )
+    return f"DO {sql.dollar_quoted(body)}"
+
+
 def restored(rollup: Key, definition: str, history: History) -> str:
     """The statement that puts them into the new rollup and computes what is new in it."""
     schema, name = rollup
@@ -107,7 +126,8 @@ def restored(rollup: Key, definition: str, history: History) -> str:
         aside=_aside(rollup),
         keys=_array(history.keys),
         copied=_array(history.copied),
-        view=sql.literal(f"{sql.ident(schema)}.{sql.ident(name)}"),
+        view=_view(rollup),
+        shown=_SHOWN.format(view=_view(rollup)),
         title=sql.literal(f"rollup {schema}.{name}"),
         hint=sql.literal(
             f"expected op.drop_rollup({name!r}, set_aside=True, …) earlier in the same transaction"
@@ -120,6 +140,10 @@ def restored(rollup: Key, definition: str, history: History) -> str:
 def _aside(rollup: Key) -> str:
     """The name of the temporary table: short for any rollup, and no other rollup's."""
     return f"history_{hashlib.sha256(repr(rollup).encode()).hexdigest()[:16]}"
+
+
+def _view(rollup: Key) -> str:
+    return sql.literal(".".join(map(sql.ident, rollup)))
 
 
 def _array(names: Sequence[str]) -> str:
@@ -141,6 +165,11 @@ _FOUND = """
          = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
      WHERE (a.view_schema, a.view_name) = ({schema}, {name});"""
 
+# drop_chunks() drops nothing here. Afterwards TimescaleDB moves the watermark, below which a rollup
+# shows its stored rows, to the end of the last of them, as it does after a refresh.
+_SHOWN = """
+    PERFORM drop_chunks({view}, created_before => '2000-01-01'::timestamptz);"""
+
 # The lock keeps a refresh from changing rows that are copied already.
 _ASIDE = """
 DECLARE
@@ -152,14 +181,25 @@ BEGIN{found}
 END
 """
 
+# Rows of the last bucket may still be to come.
+_FILLED = """
+DECLARE
+    rollup record;
+BEGIN{found}
+    EXECUTE format('INSERT INTO %s (%s) %s', rollup.stored,
+                   (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+                      FROM pg_attribute WHERE attrelid = {view}::regclass AND attnum > 0),
+                   {definition});
+    EXECUTE format('DELETE FROM %1$s WHERE %2$s = (SELECT max(%2$s) FROM %1$s)',
+                   rollup.stored, rollup.bucket);{shown}
+END
+"""
+
 # If the query has columns that the history lacks, every bucket that the old rollup had is computed
 # anew. The old row stays where the raw data has no row for it any more, and where the raw data may
 # be incomplete: in the first bucket for which a group still has raw data, if the group has older
 # buckets, and the result is another one than before. The raw data of a rollup over a rollup is
 # further down: there the old row stays up to the first bucket after the oldest raw row.
-#
-# drop_chunks() drops nothing here. Afterwards TimescaleDB moves the watermark, below which a rollup
-# shows its stored rows, to the end of the last of them, as it does after a refresh.
 _RESTORED = """
 DECLARE
     aside CONSTANT regclass := to_regclass('pg_temp.{aside}');
@@ -252,8 +292,7 @@ BEGIN
             (SELECT string_agg(quote_ident(name), ', ') FROM unnest(keys) AS name),
             (SELECT concat_ws(', ', 'true', string_agg(quote_ident(name), ', '))
                FROM unnest(keys) AS name WHERE quote_ident(name) <> rollup.bucket));
-    END IF;
-    PERFORM drop_chunks(view, created_before => '2000-01-01'::timestamptz);
+    END IF;{shown}
     EXECUTE format('DROP TABLE %s', aside);
 END
 """

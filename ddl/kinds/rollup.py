@@ -152,22 +152,25 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         schema: str = sql.DEFAULT_SCHEMA,
         keys: Sequence[str] = (),
         copied: Sequence[str] = (),
+        filled: bool = False,
         grants: Mapping[str, str] | None = None,
     ) -> None:
-        """Create a rollup, with the history of the one that was set aside where ``keys`` are given.
+        """Create a rollup, empty until it is refreshed unless this says otherwise.
 
-        Every former bucket is there again: in ``keys`` and ``copied`` as it was, in other columns
-        as the raw data gives it, NULL where there is none any more.
+        With ``keys`` it has the buckets of the one that was set aside: in ``keys`` and ``copied``
+        as they were, in other columns as the raw data gives them, NULL where there is none any
+        more.
 
         Args:
             keys: the columns by which both queries group, the bucket among them.
             copied: the columns that mean the same in both.
+            filled: compute all buckets from the raw data but the last, which is not complete.
         """
         state = RollupState(name, definition, materialized_only, comment, schema=schema)
         operation = cls(None, state)
         operation.grants = privileges.parse(grants or {})
-        if keys:
-            operation.history = History(tuple(keys), tuple(copied))
+        if keys or filled:
+            operation.history = History(tuple(keys), tuple(copied), kept=not filled)
         operations.invoke(operation)
 
     @classmethod
@@ -184,11 +187,11 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
 
         Args:
             set_aside: keep them for ``op.create_rollup(…, keys=…, copied=…)`` in this transaction.
-            lost: the columns that this does not take over; the server does not need to know.
+            lost: the columns that are not taken over; for the reader, and the class of this.
         """
         operation = cls(RollupState(name, schema=schema), None)
         if set_aside:
-            operation.history = History((), (), lost=tuple(lost))
+            operation.history = History(lost=tuple(lost))
         operations.invoke(operation)
 
     def effect(self) -> tuple[Risk, str]:
@@ -196,17 +199,21 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         history = self.history
         if self.after is None:
             told = f": {self.uncovered}" if self.uncovered else ""
-            if history is None:
+            if history is not None and history.narrowed:
+                told += (
+                    "; its WHERE or HAVING changes: to keep them as they are, write set_aside=True"
+                    f" here, and keys={list(history.keys)}, copied={list(history.copied)} in place"
+                    " of filled=True"
+                )
+            if history is None or not history.kept:
                 return Risk.HISTORY_LOSING, f"drops the rollup with all its buckets{told}"
             if history.lost:
                 return Risk.HISTORY_LOSING, f"drops its columns {', '.join(history.lost)}{told}"
         elif self.before is None and history is not None:
-            reason = "readers wait while its buckets are copied"
-            if history.added:
-                reason += " and computed anew from the raw data"
-            if history.narrowed:
-                reason += "; buckets that are only copied keep the former WHERE and HAVING"
-            return Risk.BLOCKING, reason
+            what = "copied" if history.kept else "computed"
+            if history.kept and history.added:
+                what = "copied and computed"
+            return Risk.BLOCKING, f"readers wait while its buckets are {what}"
         return Risk.SAFE, ""
 
     def reverse(self) -> RollupOperation:
@@ -216,7 +223,7 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         return found
 
     def create(self, state: RollupState, edition: str) -> list[str]:
-        """Without data but its history: a refresh needs a transaction of its own."""
+        """Without data but its history; a refresh needs a transaction of its own."""
         options = "timescaledb.continuous, timescaledb.materialized_only = "
         options += str(state.materialized_only).lower()
         found = [
@@ -226,8 +233,11 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             ),
             *_comment(state),
         ]
-        if self.history is not None:
-            found.append(rollup_history.restored(state.key, state.definition, self.history))
+        history = self.history
+        if history is not None and history.kept:
+            found.append(rollup_history.restored(state.key, state.definition, history))
+        elif history is not None:
+            found.append(rollup_history.filled(state.key, state.definition))
         return found
 
     def alter(self, before: RollupState, after: RollupState, edition: str) -> list[str]:
@@ -246,6 +256,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         history = self.history
         if history is None:
             return positional, keywords
+        if not history.kept:
+            return positional, keywords | ({"filled": True} if self.after is not None else {})
         if self.after is not None:
             return positional, keywords | {"keys": history.keys, "copied": history.copied}
         lost = {"lost": history.lost} if history.lost else {}
@@ -253,9 +265,9 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
 
     def drop(self, state: RollupState, edition: str) -> list[str]:
         """Chunks first: compressed ones would be left behind."""
-        kept = [rollup_history.set_aside(state.key)] if self.history is not None else []
+        kept = self.history is not None and self.history.kept
         return [
-            *kept,
+            *([rollup_history.set_aside(state.key)] if kept else []),
             f"SELECT drop_chunks({regclass(state)}, created_before => 'infinity'::timestamptz)",
             f"DROP MATERIALIZED VIEW {_named(state)}",
         ]
@@ -355,7 +367,7 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
     def operation(before: RollupState | None, after: RollupState | None) -> RollupOperation:
         made = RollupOperation(before, after)
         made.history = histories.get(made.state.key)
-        if after is None and (made.history is None or made.history.lost):
+        if after is None and made.effect()[0].loses:
             made.uncovered = rollup_history.uncovered(changes.connection, made.state.key)
         return made
 
@@ -379,10 +391,8 @@ def _histories(changes: Changes, kind: Kind[Any]) -> dict[Key, History]:
         of_source = {name for _, one in sources[key] for name in altered.get(one, ())}
         of_source |= {one[1][-1] for one in sources[key] if _is_retyped(changes, one)}
         queries = before[key].definition, after[key].definition
-        history = rollup_history.common(*queries, of_source)
+        found[key] = rollup_history.common(*queries, of_source)
         altered[key] = rollup_history.altered(*queries, of_source)
-        if history is not None:
-            found[key] = history
     return found
 
 

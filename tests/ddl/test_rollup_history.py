@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy import TIMESTAMP, Column, Double, Engine, MetaData, Table, Text
+from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
-from ddl import Columnstore, Hypertable, Rollup
+from ddl.effects import effects
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.generated_revisions import (
     Declare,
-    apply,
     assert_clean,
     metadata_of,
     migration,
@@ -21,95 +19,21 @@ from tests.support.generated_revisions import (
     run,
     run_offline,
 )
-from tests.support.time_series import alone, execute, scalar
+from tests.support.rollups import BOTH, DAYS, MEANS, daily, fill, hourly, query, readings
+from tests.support.time_series import execute, scalar
 
 pytestmark = pytest.mark.timescaledb
-
-MEAN, BOTH = "avg(value) AS mean", "avg(value) AS mean, max(value) AS peak"
-
-
-def readings(metadata: MetaData) -> None:
-    Table(
-        "readings",
-        metadata,
-        Column("device", Text, primary_key=True),
-        Column("ts", TIMESTAMP(timezone=True), primary_key=True),
-        Column("value", Double),
-        Hypertable("ts", chunk_interval="1 day"),
-        Columnstore("device", "ts DESC", "7 days"),
-    )
-
-
-def hourly(
-    values: str = MEAN,
-    *,
-    width: str = "1 hour",
-    where: str = "",
-    over: Callable[[MetaData], None] | None = None,
-    table: Declare = readings,
-    **options: Any,
-) -> Declare:
-    """A rollup by hour; ``over`` declares what reads it."""
-
-    def declare(metadata: MetaData) -> None:
-        table(metadata)
-        Rollup(
-            "hourly",
-            f"SELECT device, time_bucket('{width}', ts) AS bucket, {values} FROM readings {where}"
-            " GROUP BY 1, 2",
-            metadata=metadata,
-            **options,
-        )
-        if over is not None:
-            over(metadata)
-
-    return declare
-
-
-def daily(values: str = "avg(mean) AS mean", **options: Any) -> Declare:
-    """A rollup by day over that by hour."""
-
-    def declare(metadata: MetaData) -> None:
-        Rollup(
-            "daily",
-            f"SELECT device, time_bucket('1 day', bucket) AS day, {values} FROM hourly"
-            " GROUP BY 1, 2",
-            metadata=metadata,
-            **options,
-        )
-
-    return declare
-
-
-REFRESH = [
-    f"CALL refresh_continuous_aggregate('{name}', NULL, '2026-03-31Z')"
-    for name in ("hourly", "daily")
-]
-EXPIRE = "SELECT drop_chunks('readings', older_than => TIMESTAMPTZ '2026-03-11')"
 
 
 @pytest.fixture
 def filled(community: Engine) -> Callable[[Declare], Engine]:
-    """Makes 90 days of rollups, and 20 of the raw data: from 11 March 2026 on."""
+    """Makes a database of 90 days of rollups, and 20 of the raw data."""
 
-    def fill(declare: Declare) -> Engine:
-        with community.begin() as connection:
-            apply(connection, metadata_of(declare))
-        execute(
-            community,
-            "INSERT INTO readings SELECT d, h, extract(epoch FROM h) / 3600 FROM"
-            " generate_series(TIMESTAMPTZ '2026-01-01Z', '2026-03-31Z', '30 minutes') h,"
-            " unnest(ARRAY['a', 'b']) d",
-        )
-        with community.connect() as connection:
-            names = connection.scalars(
-                sa.text("SELECT view_name FROM timescaledb_information.continuous_aggregates")
-            ).all()
-        alone(community, *(call for call in REFRESH if call.split("'")[1] in names))
-        execute(community, EXPIRE)
+    def make(declare: Declare) -> Engine:
+        fill(community, declare)
         return community
 
-    return fill
+    return make
 
 
 def change(engine: Engine, after: Declare) -> tuple[str, str]:
@@ -122,12 +46,6 @@ def change(engine: Engine, after: Declare) -> tuple[str, str]:
     return up, down
 
 
-def rows(engine: Engine, query: str) -> list[Any]:
-    with engine.connect() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(query)]
-
-
-MEANS = "SELECT device, bucket, mean FROM hourly ORDER BY 1, 2"
 COUNTED = """
 SELECT count(*), count(peak),
        (min(bucket) FILTER (WHERE peak IS NOT NULL) AT TIME ZONE 'UTC')::date::text FROM hourly
@@ -144,40 +62,177 @@ def test_a_new_column_keeps_every_bucket(
     """Where there is raw data it has its values at once, without a refresh."""
     options = {"materialized_only": not real_time}
     engine = filled(hourly(**options))
-    before = rows(engine, MEANS)
+    before = query(engine, MEANS)
     assert len(before) == 2 * (89 * 24 + real_time)
     start = catalog_states(engine)
     up, down = change(engine, hourly(BOTH, **options))
     assert 'op.drop_rollup("hourly", set_aside=True)' in up
     assert 'keys=["device", "bucket"], copied=["mean"]' in up
-    assert rows(engine, MEANS) == before
-    assert rows(engine, COUNTED) == [(len(before), 2 * (20 * 24 + real_time), "2026-03-11")]
+    assert query(engine, MEANS) == before
+    assert query(engine, COUNTED) == [(len(before), 2 * (20 * 24 + real_time), "2026-03-11")]
     assert not scalar(engine, "SELECT count(*) FROM hourly WHERE peak < mean")
     run(engine, down)
-    assert rows(engine, MEANS) == before
+    assert query(engine, MEANS) == before
     assert not unequal_states(catalog_states(engine), start)
     run_offline(engine, up)
-    assert rows(engine, MEANS) == before
+    assert query(engine, MEANS) == before
 
 
 def test_a_column_that_goes_takes_only_itself(filled: Callable[[Declare], Engine]) -> None:
     engine = filled(hourly(BOTH))
-    before = rows(engine, MEANS)
+    before = query(engine, MEANS)
     up, down = change(engine, hourly())
     assert 'op.drop_rollup("hourly", set_aside=True, lost=["peak"])' in up
-    assert rows(engine, MEANS) == before
+    assert query(engine, MEANS) == before
     run(engine, down)
-    assert rows(engine, MEANS) == before
+    assert query(engine, MEANS) == before
 
 
 def test_a_rollup_over_a_rollup_comes_along(filled: Callable[[Declare], Engine]) -> None:
     engine = filled(hourly(over=daily()))
-    days = "SELECT device, day, mean FROM daily ORDER BY 1, 2"
-    before = rows(engine, MEANS), rows(engine, days)
+    before = query(engine, MEANS), query(engine, DAYS)
     assert len(before[1]) > 2 * 88
     up, down = change(engine, hourly(BOTH, over=daily()))
     assert up.index('op.drop_rollup("daily", set') < up.index('op.drop_rollup("hourly", set')
     assert up.index('op.create_rollup(\n    "hourly"') < up.index('op.create_rollup(\n    "daily"')
-    assert (rows(engine, MEANS), rows(engine, days)) == before
+    assert (query(engine, MEANS), query(engine, DAYS)) == before
     run(engine, down)
-    assert (rows(engine, MEANS), rows(engine, days)) == before
+    assert (query(engine, MEANS), query(engine, DAYS)) == before
+
+
+def test_rollups_over_stored_rows_only_come_along(filled: Callable[[Declare], Engine]) -> None:
+    """The rule of such a rollup names none of what its query reads."""
+    stored = {"materialized_only": True}
+    engine = filled(hourly(over=daily(**stored), **stored))
+    before = query(engine, MEANS), query(engine, DAYS)
+    change(engine, hourly(BOTH, over=daily(**stored), **stored))
+    assert (query(engine, MEANS), query(engine, DAYS)) == before
+
+
+def test_a_new_column_over_a_new_column(filled: Callable[[Declare], Engine]) -> None:
+    """No day is computed of hours that are partly without the value."""
+    engine = filled(hourly(over=daily()))
+    execute(engine, "DELETE FROM readings WHERE ts < TIMESTAMPTZ '2026-03-11 12:00Z'")
+    means = query(engine, DAYS)
+    both = "avg(mean) AS mean, max(peak) AS peak, count(peak) AS hours"
+    change(engine, hourly(BOTH, over=daily(both)))
+    assert query(engine, DAYS) == means
+    counted = "SELECT hours, count(*), min(day AT TIME ZONE 'UTC')::date::text FROM daily"
+    found = query(engine, f"{counted} WHERE day < '2026-03-31Z' GROUP BY hours ORDER BY 3")
+    assert found == [(None, 2 * 70, "2026-01-01"), (24, 2 * 19, "2026-03-12")]
+
+
+# --- what is kept of a group ------------------------------------------------------------------
+
+
+def test_buckets_without_raw_rows_stay(filled: Callable[[Declare], Engine]) -> None:
+    """Rows of one tenant may be deleted earlier than the chunk, and within a bucket."""
+    engine = filled(hourly())
+    execute(
+        engine, "DELETE FROM readings WHERE device = 'b' AND ts < TIMESTAMPTZ '2026-03-20 12:30Z'"
+    )
+    before = query(engine, MEANS)
+    change(engine, hourly(BOTH))
+    assert query(engine, MEANS) == before
+    first = "SELECT device, min(bucket AT TIME ZONE 'UTC')::text FROM hourly WHERE peak IS NOT NULL"
+    assert query(engine, f"{first} GROUP BY 1 ORDER BY 1") == [
+        ("a", "2026-03-11 00:00:00"),
+        ("b", "2026-03-20 13:00:00"),
+    ]
+
+
+def test_late_rows_are_taken_up(filled: Callable[[Declare], Engine]) -> None:
+    """A refresh policy would not reach back that far."""
+    engine = filled(hourly())
+    execute(engine, "INSERT INTO readings VALUES ('a', '2026-03-15 10:10Z', 1e9)")
+    late = "SELECT max(mean) > 1e8 FROM hourly"
+    assert not scalar(engine, late)
+    change(engine, hourly(BOTH))
+    assert scalar(engine, late)
+
+
+def test_no_raw_data_at_all(filled: Callable[[Declare], Engine]) -> None:
+    engine = filled(hourly(over=daily()))
+    execute(engine, "TRUNCATE readings")
+    hours = scalar(engine, "SELECT count(*) FROM hourly WHERE bucket < '2026-03-31Z'")
+    days = scalar(engine, "SELECT count(*) FROM daily WHERE day < '2026-03-31Z'")
+    change(engine, hourly(BOTH, over=daily("avg(mean) AS mean, max(peak) AS peak")))
+    assert query(engine, "SELECT count(*), count(peak) FROM hourly") == [(hours, 0)]
+    assert query(engine, "SELECT count(*), count(peak) FROM daily") == [(days, 0)]
+
+
+# --- what cannot be kept ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (hourly(), hourly(width="2 hours")),
+        (hourly(), hourly(where="WHERE value > 0")),
+        (hourly(), hourly("max(value) AS mean")),
+    ],
+    ids=["bucket", "condition", "meaning"],
+)
+def test_what_would_be_lost_is_said_in_numbers(
+    before: Declare, after: Declare, filled: Callable[[Declare], Engine]
+) -> None:
+    """And the raw data fills the new rollup as far as it goes."""
+    engine = filled(before)
+    with engine.connect() as connection:
+        script = migration(connection, metadata_of(after))
+    (dropped,) = [one for one in effects(script.upgrade_ops.ops) if one.risk.loses]
+    assert dropped.acceptance == "# accept drop-rollup public.hourly:"
+    assert "1656 buckets from 2026-01-01" in dropped.reason
+    assert "to 2026-03-10" in dropped.reason
+    up, down = change(engine, after)
+    assert 'op.drop_rollup("hourly")' in up
+    assert "filled=True" in up
+    since = "SELECT min(bucket) = '2026-03-11Z', count(DISTINCT bucket::date) FROM hourly"
+    assert query(engine, since) == [(True, 21)]
+    run(engine, down)
+    assert query(engine, since) == [(True, 21)]
+
+
+def test_a_rollup_that_is_dropped_says_what_it_had(filled: Callable[[Declare], Engine]) -> None:
+    engine = filled(hourly(over=daily()))
+    with engine.connect() as connection:
+        script = migration(connection, metadata_of(readings))
+    told = {one.name: one.reason for one in effects(script.upgrade_ops.ops) if one.risk.loses}
+    assert "1656 buckets from 2026-01-01" in told["public.hourly"]
+    assert "69 buckets from 2026-01-01" in told["public.daily"]
+
+
+def test_a_column_of_another_meaning_does_not_go_on(filled: Callable[[Declare], Engine]) -> None:
+    engine = filled(hourly(BOTH, over=daily("avg(mean) AS mean, max(peak) AS peak")))
+    means = query(engine, MEANS), query(engine, DAYS)
+    after = hourly(
+        "avg(value) AS mean, min(value) AS peak",
+        over=daily("avg(mean) AS mean, max(peak) AS peak"),
+    )
+    up, _ = change(engine, after)
+    assert 'op.drop_rollup("daily", set_aside=True, lost=["peak"])' in up
+    assert 'op.drop_rollup("hourly", set_aside=True, lost=["peak"])' in up
+    assert (query(engine, MEANS), query(engine, DAYS)) == means
+    since = "SELECT min(bucket) = '2026-03-11Z' FROM hourly WHERE peak IS NOT NULL"
+    assert scalar(engine, since)
+    assert scalar(engine, since.replace("bucket", "day").replace("hourly", "daily"))
+
+
+def test_history_that_was_not_set_aside(filled: Callable[[Declare], Engine]) -> None:
+    engine = filled(hourly())
+    with engine.connect() as connection:
+        up = rendered(migration(connection, metadata_of(hourly(BOTH))).upgrade_ops)
+    with pytest.raises(ProgrammingError, match=r"public\.hourly: its history was not set aside"):
+        run(engine, up.replace(", set_aside=True", ""))
+    assert scalar(engine, "SELECT count(*) FROM hourly") == 2 * (89 * 24 + 1)
+
+
+def test_a_column_of_another_type(filled: Callable[[Declare], Engine]) -> None:
+    engine = filled(hourly())
+    with engine.connect() as connection:
+        up = rendered(
+            migration(connection, metadata_of(hourly("avg(value)::int AS x"))).upgrade_ops
+        )
+    up = up.replace("filled=True", 'keys=["device", "bucket"], copied=["x"]')
+    with pytest.raises(ProgrammingError, match="x was missing and is integer"):
+        run(engine, up.replace('("hourly")', '("hourly", set_aside=True)'))

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade release docs test lint format bench
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ downgrade: $(INSTALLED) ## Revert the last revision
 
 release: $(INSTALLED) ## Lock every revision that is not released yet by its checksum
 	@$(BIN)/python -m operations revision release
+
+rebase: $(INSTALLED) ## Renumber one's own unreleased revisions after those of the other branch
+	@$(BIN)/python -m operations revision rebase $(if $(base),--base '$(base)')
 
 docs: $(INSTALLED) ## Write docs/schema from the database
 	@$(BIN)/python -m operations docs

@@ -24,7 +24,22 @@ def is_known(connection: Connection, revisions: Revisions, applied: Collection[s
         raise FleetSchemaError(
             f"database {_name(connection)}: expected a revision up to "
             f"{revisions.head or 'base'}, found {', '.join(unknown)}: the database is "
-            "ahead of this code; deploy the code that has that revision, or downgrade with it"
+            "ahead of this code; deploy the code that has that revision, or downgrade with it. "
+            "If the file is gone for good, run: alembic stamp --purge "
+            f"{revisions.head or 'base'} && alembic check, which lists what it left behind"
+        )
+
+
+def is_at_head(connection: Connection, revisions: Revisions, applied: Collection[str]) -> None:
+    """The database has every revision: what the models lack in it is no difference before.
+
+    Raises:
+        FleetSchemaError: it is behind.
+    """
+    if set(applied) != ({revisions.head} if revisions.head else set()):
+        raise FleetSchemaError(
+            f"database {_name(connection)}: expected revision {revisions.head or 'base'}, found "
+            f"{', '.join(sorted(applied)) or 'none'}: run: alembic upgrade head"
         )
 
 

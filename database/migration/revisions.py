@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory, write_hooks
 from database.errors import FleetSchemaError
 
 _ABSENT = re.compile(r"Revision (\w+) referenced from \S+ -> (\w+)")
+_TWICE = re.compile(r"Revision (\w+) is present more than once")
 _LINE = re.compile(r"(?P<checksum>[0-9a-f]{64})  (?P<revision>\w+)")
 
 
@@ -41,8 +42,7 @@ class Revisions:
         if len(heads) > 1:
             raise RevisionError(
                 f"{self.directory}: expected one head, found {', '.join(sorted(heads))}: two "
-                "branches added a revision; let yours follow the other (file name, revision and "
-                "down_revision), then write its number into alembic/versions/HEAD"
+                "branches added a revision; let yours follow the other: make rebase"
             )
         self.head: str | None = heads[0] if heads else None
         self.files = {
@@ -51,7 +51,17 @@ class Revisions:
         }
 
     def next_number(self) -> str:
-        """The number of the revision after the head, four digits: ``0007``."""
+        """The number of the revision after the head, four digits: ``0007``.
+
+        Raises:
+            RevisionError: the head has no number.
+        """
+        if self.head is not None and not self.head.isdecimal():
+            raise RevisionError(
+                f"{self.files[self.head].name}: expected a revision with a number, found "
+                f"{self.head}: give it the number after {self.before(self.head)} (file name, "
+                "revision and docstring), and write that into alembic/versions/HEAD"
+            )
         return f"{int(self.head or 0) + 1:04d}"
 
     def before(self, revision: str) -> str:
@@ -70,7 +80,14 @@ class Revisions:
             RevisionError: a line is not a checksum and a revision, or a revision has two lines.
         """
         path = self.directory / "CHECKSUMS"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not path.exists():
+            # Without it every released file could be edited.
+            raise RevisionError(
+                "CHECKSUMS: expected the checksums of the released revisions, found no such file: "
+                "restore it with git, or, if nothing is released, run: "
+                "touch alembic/versions/CHECKSUMS"
+            )
+        text = path.read_text(encoding="utf-8")
         found: dict[str, str] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             match = _LINE.fullmatch(line)
@@ -161,6 +178,7 @@ def _heads(script: ScriptDirectory) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", _ABSENT.pattern)
+            warnings.filterwarnings("error", _TWICE.pattern)
             return script.get_heads()
     except SyntaxError as error:
         raise RevisionError(
@@ -168,6 +186,11 @@ def _heads(script: ScriptDirectory) -> list[str]:
             f"{error.msg}: correct the file, or restore it with git"
         ) from error
     except UserWarning as warning:
+        if twice := _TWICE.match(str(warning)):
+            raise RevisionError(
+                f"{script.versions}: expected one file for revision {twice[1]}, found two: two "
+                "branches added a revision; let yours follow the other: make rebase"
+            ) from warning
         absent, follower = _ABSENT.findall(str(warning))[0]
         raise RevisionError(
             f"{script.versions}: expected a file for revision {absent}, which {follower} follows, "

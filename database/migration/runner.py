@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import linecache
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from ddl.effects import Effects, warn
 from ddl.sql import send
 
 _ATTEMPTS = 8
+_X_OPTION = re.compile(r"edition=.+|json|show=revision|rename=.+")
 
 
 def run(context: Any, metadata: MetaData) -> None:
@@ -56,6 +58,7 @@ def run(context: Any, metadata: MetaData) -> None:
     """
     try:
         runner = Runner(context, metadata)
+        runner._reject_arguments()
         if context.is_offline_mode():
             runner.offline()
         else:
@@ -78,6 +81,7 @@ class Runner:
         destination = str(options.get("destination_rev"))
         self.goes_down = destination == "base" or destination.startswith("-")
         self.compares = "revision_context" in options
+        self.purges = bool(options.get("purge"))
         self.revisions = Revisions(ScriptDirectory.from_config(context.config))
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
@@ -323,8 +327,10 @@ class Runner:
     def _verify(self, connection: Connection) -> None:
         """Refuse edited revisions, a database ahead of the code, and one not yet converted."""
         applied = MigrationContext.configure(connection).get_current_heads()
-        if self.moves or self.compares:
+        if not self.purges:
             checks.is_known(connection, self.revisions, applied)
+        if self._autogenerates():
+            checks.is_at_head(connection, self.revisions, applied)
         if self.compares:
             checks.has_roles(connection)
             checks.has_extensions(connection, self.metadata)
@@ -349,6 +355,36 @@ class Runner:
     def _writes_revision(self) -> bool:
         """``revision`` writes HEAD itself; ``check`` and ``upgrade`` expect it to be right."""
         return hasattr(self.context.config.cmd_opts, "rev_id")
+
+    def _autogenerates(self) -> bool:
+        """``check``, and ``revision --autogenerate``."""
+        found = self.context._proxy.context_opts.get("revision_context")
+        return found is not None and bool(found.command_args.get("autogenerate"))
+
+    def _reject_arguments(self) -> None:
+        """Refuse what Alembic would do without a word.
+
+        Raises:
+            RevisionError: a merge, a revision without the next number, or an unknown ``-x``.
+        """
+        options = self.context.config.cmd_opts
+        command = getattr(options, "cmd", None)
+        if command is not None and command[0].__name__ == "merge":
+            raise RevisionError(
+                "alembic merge: the revisions of this project follow one another; let those of "
+                "one branch follow the other's: make rebase"
+            )
+        given = getattr(options, "rev_id", None)
+        if given is not None and given != self.revisions.next_number():
+            raise RevisionError(
+                f"--rev-id: expected {self.revisions.next_number()}, found {given}: revisions are "
+                "numbered; leave the option out"
+            )
+        for text in self.context.get_x_argument():
+            if not _X_OPTION.fullmatch(text):
+                raise RevisionError(
+                    f"-x {text}: expected edition=…, json, show=revision or rename=old:new"
+                )
 
     def _is_given(self, connection: Connection) -> bool:
         return self.context.config.attributes.get("connection") is connection

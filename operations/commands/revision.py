@@ -1,15 +1,19 @@
-"""``operations revision release | lint``: the files of the revisions."""
+"""``operations revision release | rebase | lint``: the files of the revisions."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from database.settings import PROJECT_ROOT
 from operations.console import write
 from operations.revisions import lint as linting
 from operations.revisions.project import project_revisions
+from operations.revisions.rebase import rebase as rebase_revisions
 from operations.text import count
 
-app = typer.Typer(help="Release and lint the revision files.", no_args_is_help=True)
+app = typer.Typer(help="Release, renumber and lint the revision files.", no_args_is_help=True)
 
 
 @app.command()
@@ -30,6 +34,33 @@ def release() -> None:
         return
     numbers = locked[0] if len(locked) == 1 else f"{locked[0]} to {locked[-1]}"
     write(f"Locked {count(len(locked), 'revision')}: {numbers}")
+
+
+@app.command()
+def rebase(
+    base: Annotated[
+        str | None,
+        typer.Option(help="The branch to follow; by default the one being merged, else main."),
+    ] = None,
+) -> None:
+    """Renumber the unreleased revisions that only this branch has, after those of the other."""
+    renumbered = rebase_revisions(PROJECT_ROOT / "alembic" / "versions", base)
+    project_revisions().verify()
+    if not renumbered:
+        write("Nothing to renumber: the revisions follow one another")
+        return
+    for one in renumbered:
+        write(f"{one.before.name} is now {one.after.name}")
+    first, last = renumbered[0], renumbered[-1]
+    before = int(first.numbers[0]) - 1
+    write(
+        "Read them again: they now follow changes that they did not know.\n"
+        "A database that has them by their old numbers needs the others once:\n"
+        f"  alembic stamp --purge {f'{before:04d}' if before else 'base'}"
+        f" && alembic upgrade {int(first.numbers[1]) - 1:04d} && alembic stamp {last.numbers[1]}"
+        " && alembic check\n"
+        "A database that has the other branch's: alembic upgrade head"
+    )
 
 
 @app.command()

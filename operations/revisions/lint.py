@@ -203,6 +203,9 @@ def _locks(path: Path, recorded: _Recorded) -> list[Complaint]:
 def _source(path: Path) -> list[Complaint]:
     """Imports of the project, reads of the database, and a downgrade that does nothing."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    # A revision in which nothing is written yet is no mistake.
+    irreversible = "upgrade" in functions and not _is_empty(functions["upgrade"])
     found = []
     for node in ast.walk(tree):
         text = None
@@ -216,7 +219,7 @@ def _source(path: Path) -> list[Complaint]:
             text = f"{node.attr} reads the database, which --sql cannot"
         if isinstance(node, ast.Call):
             text = _never_executed(node) or text
-        if isinstance(node, ast.FunctionDef) and node.name == "downgrade" and _is_empty(node):
+        if irreversible and node is functions.get("downgrade") and _is_empty(node):
             text = "downgrade() does nothing"
         if text is not None:
             found.append(Complaint(path, getattr(node, "lineno", 1), text))

@@ -34,6 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (copy / "alembic" / "versions").iterdir():
         if path.is_file():
             path.unlink()
+    (copy / "alembic" / "versions" / "CHECKSUMS").touch()
     return copy
 
 

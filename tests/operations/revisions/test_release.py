@@ -35,6 +35,7 @@ def versions(tmp_path: Path) -> Path:
     """Four revisions; 0001 and 0002 are released."""
     folder = tmp_path / "versions"
     folder.mkdir()
+    (folder / "CHECKSUMS").touch()
     for number in range(1, 5):
         write(folder, number)
         (folder / "HEAD").write_text(f"{number:04d}\n")
@@ -174,6 +175,7 @@ def test_the_command_says_how_many_it_locked(tmp_path: Path) -> None:
     for path in folder.glob("*"):
         if path.is_file():
             path.unlink()
+    (folder / "CHECKSUMS").touch()
     for number in (1, 2, 3):
         write(folder, number)
     (folder / "HEAD").write_text("0003\n")

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.engine.mock import create_mock_engine
 
-from ddl import session, sql
+from ddl import buckets, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.dependents import Dependents, dependents
+from ddl.edition import POSTGRESQL
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
@@ -96,6 +97,8 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
     current = read_global(connection, schemas)
     with _savepoint(connection):
         _build_database(connection, metadata, edition)
+        if edition == POSTGRESQL and buckets.missing(connection):
+            sql.send(connection, buckets.creation())
         declared = declared_statements(metadata, tables, late, edition)
         known = _known(metadata, tables, names) - _of_extensions(connection, schemas)
         in_shadow = _in_shadow(names, known)

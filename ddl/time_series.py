@@ -125,13 +125,13 @@ class TimeSeriesOperation(Operation[T]):
         """The SQL for ``edition``."""
         if suffices(edition, self.requires):
             return super().statements(edition)
-        found = [*self.substitute(), *self.recorded()]
+        found = [*self.substitute(edition), *self.recorded()]
         if self.before is None and self.grants:
             found += privileges.statements(self.state.granted_as, self.state.schema, self.grants)
         return found
 
-    def substitute(self) -> list[str]:
-        """What a server without the edition does instead."""
+    def substitute(self, edition: str) -> list[str]:
+        """What a server of the lower ``edition`` does instead."""
         return []
 
     def recorded(self) -> list[str]:

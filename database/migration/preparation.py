@@ -14,7 +14,7 @@ from database.console import Progress
 from database.errors import FleetSchemaError
 from database.migration import history
 from database.settings import Settings
-from ddl import pending_operations, session
+from ddl import buckets, pending_operations, session
 from ddl.edition import Edition, available, detect
 from ddl.kinds.extension import missing as missing_extensions
 from ddl.sql import ident, send
@@ -126,7 +126,7 @@ def _holder(connection: Connection) -> str:
 
 
 def prepare(connection: Connection, metadata: MetaData, progress: Progress) -> None:
-    """Roles, extension and schema_history; each is left alone where it exists.
+    """Roles, extension or its substitute, and schema_history; each is left alone where it exists.
 
     Raises:
         PreparationError: names every right that the connected role lacks, and every extension of
@@ -149,6 +149,10 @@ def prepare(connection: Connection, metadata: MetaData, progress: Progress) -> N
                 send(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
             progress.line(f"Created extension timescaledb ({offered})")
     connection.commit()
+    with connection.begin():
+        built_for = pending_operations.lowered(connection, detect(connection))
+        if built_for == Edition.POSTGRESQL and buckets.missing(connection):
+            send(connection, buckets.creation())
 
 
 _RIGHTS = sa.text("""

@@ -37,7 +37,7 @@ from database.migration.revisions import RevisionError, Revisions
 from database.migration.watching import Place, watching
 from database.readiness import ensure_database, wait_until_ready
 from database.settings import Settings, migration_url
-from ddl import pending_operations
+from ddl import buckets, pending_operations
 from ddl.edition import Edition
 from ddl.effects import Effects, warn
 from ddl.sql import send
@@ -294,7 +294,7 @@ class Runner:
             privileges.apply(connection)
             self._tell_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
-            send(connection, privileges.removal())
+            send(connection, f"{privileges.removal()}; {buckets.removal()}")
             connection.commit()
             send(connection, roles.removal())
         connection.commit()

@@ -12,7 +12,7 @@ from database import privileges, roles
 from database.migration import history
 from database.migration.preparation import PreparationError
 from database.settings import Settings
-from ddl import session
+from ddl import buckets, session
 from ddl.edition import Edition
 
 
@@ -33,7 +33,7 @@ def after(*, down: bool, to_base: bool) -> list[str]:
     """The statements that come after the revisions."""
     if not down:
         return [privileges.application()]
-    return [privileges.removal(), roles.removal()] if to_base else []
+    return [privileges.removal(), buckets.removal(), roles.removal()] if to_base else []
 
 
 def write(migration: MigrationContext, statements: list[str]) -> None:
@@ -53,9 +53,9 @@ def create_version_table_if_missing(migration: MigrationContext) -> None:
 
 
 def extension(edition: Edition) -> list[str]:
-    """The statements by which a script makes sure that a database has ``edition``."""
+    """The statements that make sure of ``edition``, or of what stands in for TimescaleDB."""
     if edition is Edition.POSTGRESQL:
-        return []
+        return [buckets.creation()]
     wrong = (
         f"RAISE EXCEPTION 'this script is for edition {edition}, which this server does not have'"
         " USING HINT = 'Write the script for what it has: alembic -x edition=postgresql (or"

@@ -16,9 +16,10 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import privileges, rollup_history, sql
+from ddl import buckets, privileges, rollup_history, sql
 from ddl.base import Declared, Identity, Key, State, explicit, optional
 from ddl.changes import Changes
+from ddl.edition import APACHE
 from ddl.kind import Kind
 from ddl.kinds import view
 from ddl.kinds.column import ColumnState
@@ -39,8 +40,7 @@ from ddl.time_series import (
     rows,
 )
 
-_BUCKET = re.compile(r"\btime_bucket\s*\(\s*('[^']*')\s*,\s*([\w.]+)\s*\)", re.I)
-_ORIGIN = "TIMESTAMPTZ '2000-01-03 00:00:00+00'"  # where time_bucket starts to count
+_BUCKET = re.compile(r"\btime_bucket\s*\(", re.I)
 
 # --- declare ---------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class Rollup:
 
     Args:
         definition: the query, grouped by ``time_bucket('1 hour', ts) AS bucket``; where there is
-            no TimescaleDB a plain view computes the same with ``date_bin``.
+            no TimescaleDB a plain view computes the same (see `ddl.buckets`).
         retention: the age at which its chunks are dropped.
 
     Raises:
@@ -272,14 +272,14 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             f"DROP MATERIALIZED VIEW {_named(state)}",
         ]
 
-    def substitute(self) -> list[str]:
+    def substitute(self, edition: str) -> list[str]:
         """A view that computes what the rollup would hold."""
         state = self.state
         if self.after is None:
             return [f"DROP VIEW {_named(state)}"]
         if self.before is not None:
             return [_comment_on(state)]
-        query = _BUCKET.sub(rf"date_bin(\1, \2, {_ORIGIN})", state.definition)
+        query = state.definition if edition == APACHE else buckets.qualified(state.definition)
         return [f"CREATE VIEW {_named(state)} AS\n{query}", *_comment(state)]
 
     def recorded(self) -> list[str]:
@@ -311,6 +311,11 @@ SELECT a.view_name AS name, rtrim(a.view_definition, ';') AS definition, a.mater
  WHERE a.view_schema = ANY (CAST(:schemas AS name[]))
 """
 
+_EXTENSION_SCHEMA = sa.text(
+    "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+    " WHERE e.extname = 'timescaledb'"
+)
+
 _VIEW = sa.text(
     "SELECT rtrim(pg_get_viewdef(c.oid), ';') AS definition,"
     " obj_description(c.oid, 'pg_class') AS comment"
@@ -338,18 +343,20 @@ _DEPENDENT_OBJECTS = """
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """The rollups of ``schemas``, real and pending."""
     found: list[State] = []
+    extension = connection.scalar(_EXTENSION_SCHEMA)
     for row in rows(connection, _ROLLUPS, schemas):
-        found.append(RollupState(**{**row, "definition": _dedented(row["definition"])}))
+        definition = _neutral(row["definition"], extension)
+        found.append(RollupState(**{**row, "definition": definition}))
     for row in pending(connection, RollupState.kind, schemas):
         view = connection.execute(_VIEW, {"schema": row["schema"], "name": row["name"]}).first()
         if view is not None:
-            definition = _dedented(view.definition)
+            definition = _neutral(view.definition, extension)
             found.append(RollupState(**{**row, "definition": definition, "comment": view.comment}))
     return found
 
 
-def _dedented(text: str) -> str:
-    return textwrap.dedent(text).strip()
+def _neutral(text: str, extension: str | None) -> str:
+    return buckets.neutral(textwrap.dedent(text).strip(), extension)
 
 
 # --- compare ---------------------------------------------------------------------------------

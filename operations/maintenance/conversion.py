@@ -27,8 +27,8 @@ from database.migration.checks import edition_of
 from database.migration.revisions import Revisions
 from database.migration.runner import is_ours
 from database.settings import Settings
+from ddl import buckets, pending_operations
 from ddl import edition as editions
-from ddl import pending_operations
 from ddl.edition import Edition
 from ddl.kinds.rollup import RollupOperation
 from ddl.sql import literal, send
@@ -147,6 +147,8 @@ def _replay(
     for operation in operations:
         if isinstance(operation, RollupOperation) and operation.after is not None:
             pending_operations.record_fill(connection, operation.after.key)
+    if edition.has_policies:
+        send(connection, buckets.removal())
     if left := _differences(connection, built):
         raise ConversionError(
             f"after the conversion the database would still differ from the models "

@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, NullPool
 
+from ddl import buckets
 from ddl.edition import COMMUNITY, detect
+from ddl.sql import send
 from tests.support import drift
 from tests.support.databases import MakeDatabase
 from tests.support.generated_revisions import apply, metadata_of
@@ -108,8 +110,8 @@ def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -
     engine = sa.create_engine(make_database(server), poolclass=NullPool)
     with engine.begin() as connection:
         make_roles(connection)
-        if request.param != "embedded":
-            connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+        prepared = request.param != "embedded"
+        send(connection, "CREATE EXTENSION timescaledb" if prepared else buckets.creation())
     return engine
 
 

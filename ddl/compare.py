@@ -24,7 +24,7 @@ from ddl import shadow, sql
 from ddl.access import check_copies, check_policies
 from ddl.base import Key
 from ddl.changes import Changes
-from ddl.compared import compared
+from ddl.compared import comparison
 from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
 from ddl.effects import effects
@@ -44,6 +44,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     metadata, connection = context.metadata, context.connection
     assert isinstance(metadata, MetaData)
     assert connection is not None
+    edition = edition_of(context.migration_context)
     version_table = context.migration_context.version_table
 
     def excluded(key: Key) -> bool:
@@ -53,14 +54,11 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
 
     try:
         check_policies(metadata)
-        found = shadow.compare(connection, metadata, edition_of(context.migration_context))
-        current = compared(metadata, found.target, found.current, excluded)
-        found = dataclasses.replace(found, current=current)
+        found = comparison(connection, metadata, edition, excluded)
         found.reject_undeclared()
         check_copies(metadata, found.target_dependents)
     except (shadow.ModelError, ArgumentError) as error:
         raise util.CommandError(str(error)) from error
-    edition = edition_of(context.migration_context)
     answers = context.migration_context.opts.get("renames") or Answers()
     with renamed(connection, metadata, found, edition, answers, excluded) as after:
         found = after.comparison

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData
 
+from ddl import shadow
 from ddl.base import Key, State
 from ddl.catalog import Catalog
 from ddl.kinds.grant import GrantState
 from ddl.kinds.unmanaged import UnmanagedState, accepted
+from ddl.shadow import Comparison
+
+
+def comparison(
+    connection: Connection, metadata: MetaData, edition: str, excluded: Callable[[Key], bool]
+) -> Comparison:
+    """Both sides, without what is not compared.
+
+    Args:
+        excluded: true for the key of a table that is not.
+
+    Raises:
+        ddl.shadow.ModelError: the server refuses a declaration.
+    """
+    found = shadow.compare(connection, metadata, edition)
+    current = compared(metadata, found.target, found.current, excluded)
+    return dataclasses.replace(found, current=current)
 
 
 def compared(

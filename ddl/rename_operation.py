@@ -6,7 +6,8 @@ say anew, and pending operations, which are carried along here.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from alembic.operations import Operations, ops, toimpl
 
@@ -16,9 +17,33 @@ from ddl.edition import COMMUNITY, suffices
 from ddl.kinds import KINDS
 from ddl.time_series import renamed_column, renamed_relation, renamed_schema
 
-_KINDS = {kind.name: kind for kind in KINDS if kind.rename}
-OF_TABLE = {name for name, kind in _KINDS.items() if "{table}" in kind.rename}
-"""Kinds whose names are unique within a table only."""
+
+@dataclass(frozen=True)
+class RollupColumnState(State):
+    """A column of a rollup: its query says what is in it, so only its name is a state here."""
+
+    kind: ClassVar[str] = "rollup column"
+    identified_by: ClassVar[tuple[str, ...]] = ("schema", "table", "name")
+
+    name: str = ""
+    table: str = ""
+    schema: str = sql.DEFAULT_SCHEMA
+
+    @property
+    def relation(self) -> Key | None:
+        """The rollup."""
+        return (self.schema, self.table)
+
+
+_RENAMED: dict[str, tuple[type[State], str]] = {
+    kind.name: (kind.state, kind.rename) for kind in KINDS if kind.rename
+}
+_RENAMED[RollupColumnState.kind] = (
+    RollupColumnState,
+    "ALTER {rollup} {table} RENAME COLUMN {old} TO {new}",
+)
+OF_TABLE = {name for name, (_, template) in _RENAMED.items() if "{table}" in template}
+"""Kinds whose names are unique within a table or rollup only."""
 
 
 @Operations.register_operation("rename")
@@ -87,7 +112,7 @@ class RenameOperation(Operation[State]):
     def statements(self, edition: str = COMMUNITY) -> list[str]:
         """One ALTER, then what it does not reach."""
         before, after = self._sides()
-        template = _KINDS[before.kind].rename
+        template = _RENAMED[before.kind][1]
         if _schema(before) != _schema(after):
             template = template.partition(" RENAME")[0] + " SET SCHEMA {to}"
         rollup = "MATERIALIZED VIEW" if suffices(edition, COMMUNITY) else "VIEW"
@@ -133,8 +158,8 @@ def _by_key(kind: str, key: Key) -> State:
 
 
 def _state(kind: str, name: str, table: str | None, schema: str) -> State:
-    if kind not in _KINDS:
-        raise ValueError(f"expected one of {', '.join(sorted(_KINDS))}, found {kind!r}")
+    if kind not in _RENAMED:
+        raise ValueError(f"expected one of {', '.join(sorted(_RENAMED))}, found {kind!r}")
     values: dict[str, Any] = {"name": name}
     if kind == "function":
         values["name"], _, arguments = name.partition("(")
@@ -143,8 +168,7 @@ def _state(kind: str, name: str, table: str | None, schema: str) -> State:
         values["table"] = table
     if kind != "schema":
         values["schema"] = schema
-    state: State = _KINDS[kind].state(**values)
-    return state
+    return _RENAMED[kind][0](**values)
 
 
 def _name(state: State) -> str:
@@ -174,7 +198,7 @@ def _followed(before: State, after: State) -> list[str]:
     """Pending operations know relations and columns by their names."""
     if before.kind == "schema":
         return [renamed_schema(_name(before), _name(after))]
-    if before.kind == "column":
+    if before.kind in ("column", "rollup column"):
         relation = (_schema(before), _table(before))
         return [renamed_column(relation, _name(before), _name(after))]
     if before.kind in ("table", "rollup"):

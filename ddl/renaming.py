@@ -16,23 +16,25 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from alembic.util import CommandError
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, MetaData
 
 from ddl import sql
 from ddl.base import Key
-from ddl.catalog import Catalog, read, read_global
-from ddl.compared import compared
-from ddl.dependents import dependents
+from ddl.catalog import Catalog, read
+from ddl.compared import compared, comparison
 from ddl.kind import Kind
 from ddl.kinds import KINDS
 from ddl.kinds.column import ColumnState
 from ddl.kinds.grant import GrantState
+from ddl.kinds.rollup import RollupState
 from ddl.kinds.schema import SchemaOperation, SchemaState
 from ddl.kinds.sequence import IdentitySequenceState, SequenceState
 from ddl.kinds.table import TableState
 from ddl.rename_operation import OF_TABLE, rename_operations
 from ddl.renames import RENAMED, Answers, Decisions, Rename, is_equal
-from ddl.shadow import Comparison, schemas_of, settled
+from ddl.select import parsed
+from ddl.shadow import Comparison, schemas_of
 
 
 @dataclass
@@ -133,6 +135,8 @@ class _Work:
         self.excluded = excluded
         self.done: list[Rename] = []
         self.operations: list[Any] = []
+        self._left: set[str] = set()
+        """Schemas of no model, from which tables were moved."""
         self._tried: set[tuple[str, Key, Key]] = set()
         self._existing = {state.name for state in found.current.of(SchemaState).values()}
         self._path = connection.scalar(sa.text("SELECT current_setting('search_path')"))
@@ -145,11 +149,15 @@ class _Work:
         """
         for kind in RENAMED:
             self._rename([one for one in chosen if one.kind == kind])
+        moved = {one.now[0] for one in chosen if one.kind == "table"}
+        self._left = moved - set(self.schemas)
         if self.done:
             self._read()
         while found := self.equal():
             self._rename(found, by_itself=True)
             self._read()
+        if self.done:
+            self.found = comparison(self.connection, self.metadata, self.edition, self.excluded)
 
     def equal(self) -> list[Rename]:
         """What differs from something of the models in nothing but its name, and can go first."""
@@ -157,7 +165,7 @@ class _Work:
             found = [one for kind in kinds for one in self._equal(RENAMED[kind])]
             if found:
                 return found
-        return []
+        return list(self._columns_of_rollups())
 
     def _equal(self, kind: Kind[Any]) -> Iterator[Rename]:
         before, after = self.found.current.of(kind.state), self.found.target.of(kind.state)
@@ -173,6 +181,17 @@ class _Work:
                     break
         if kind.state is SequenceState:
             yield from self._identities()
+
+    def _columns_of_rollups(self) -> Iterator[Rename]:
+        """What a rollup has under two names: its history has the one, its query the other."""
+        before, after = (side.of(RollupState) for side in (self.found.current, self.found.target))
+        for key in sorted(before.keys() & after.keys()):
+            had, has = (parsed(side[key].definition).columns for side in (before, after))
+            for old in sorted(had.keys() - has.keys()):
+                same = [new for new in has.keys() - had.keys() if has[new] == had[old]]
+                one = Rename("rollup column", (*key, old), (*key, *same), decided=True)
+                if len(same) == 1 and (one.kind, one.old, one.new) not in self._tried:
+                    yield dataclasses.replace(one, now=one.old)
 
     def _identities(self) -> Iterator[Rename]:
         """The sequence of an identity has a name, too, by which it is granted."""
@@ -201,18 +220,19 @@ class _Work:
             operations: list[Any] = rename_operations(one.kind, old, new)
             if len(new) > 1 and new[0] not in self._existing:
                 operations.insert(0, SchemaOperation(None, SchemaState(new[0])))
-            reason = self._execute(operations)
-            if reason is None:
+            error = self._execute(operations)
+            if error is None:
                 self._existing.add(new[0])
                 self.operations += operations
-            elif by_itself and old == one.now:
+            elif by_itself and old == one.now and not isinstance(error.orig, LockNotAvailable):
                 left_out.add(one)
             else:
-                raise CommandError(f"the server refuses to rename {one}: {reason}")
+                reason = str(error.orig).strip()
+                raise CommandError(f"the server refuses to rename {one}: {reason}") from error
         self.done += [one for one in renames if one not in left_out]
 
-    def _execute(self, operations: Sequence[Any]) -> str | None:
-        """The server's reason where it refuses."""
+    def _execute(self, operations: Sequence[Any]) -> sa.exc.DBAPIError | None:
+        """The server's error where it refuses."""
         savepoint = self.connection.begin_nested()
         try:
             for operation in operations:
@@ -220,7 +240,7 @@ class _Work:
                     sql.send(self.connection, statement)
         except sa.exc.DBAPIError as error:
             savepoint.rollback()
-            return str(error.orig).strip()
+            return error
         savepoint.commit()
         return None
 
@@ -237,20 +257,13 @@ class _Work:
         return ("schema",) if one.kind == "schema" else ("relation", key[0])
 
     def _read(self) -> None:
-        """The current side as it is now, in the same spelling as before."""
+        """The current side as it is now; what it depends on and how it is spelled comes later."""
         send = self.connection.execute
         send(sa.text("SET LOCAL search_path = pg_catalog"))
-        catalog = read(self.connection, self.schemas)
-        edges = dependents(self.connection, self.schemas, catalog)
-        states = [*read_global(self.connection, self.schemas), *catalog.states()]
+        states = read(self.connection, [*self.schemas, *self._left]).states()
         send(sa.text("SELECT set_config('search_path', :path, true)"), {"path": self._path})
         current = compared(self.metadata, self.found.target, Catalog(states), self.excluded)
-        self.found = dataclasses.replace(
-            self.found,
-            target=settled(self.found.target, current, self.metadata),
-            current=current,
-            current_dependents=edges,
-        )
+        self.found = dataclasses.replace(self.found, current=current)
 
 
 Step: TypeAlias = tuple[Rename, Key, Key]

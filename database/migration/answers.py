@@ -28,7 +28,8 @@ def answers(context: Any, *, writes: bool) -> Answers:
 
 def _ask(rename: Rename) -> bool:
     try:
-        answer = input(f"Was {rename} renamed ({rename.shape})? [y/N] ")
+        old, new = ".".join(rename.old), ".".join(rename.new)
+        answer = input(f"Was {rename.kind} {old} renamed to {new} ({rename.shape})? [y/N] ")
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")

@@ -58,6 +58,7 @@ def alembic(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=cwd,
         env=environment(url, **settings),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,0 +1,152 @@
+"""Renames of hypertables, their columns and rollups, on every edition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import TIMESTAMP, Column, Double, Engine, Index, MetaData, Table, Text
+
+from ddl import (
+    Answers,
+    Columnstore,
+    Grant,
+    Hypertable,
+    RefreshPolicy,
+    RetentionPolicy,
+    Rollup,
+    View,
+    schema_grant,
+)
+from ddl.edition import COMMUNITY, detect
+from tests.ddl.case import Case
+from tests.support.generated_revisions import (
+    apply,
+    assert_clean,
+    metadata_of,
+    migration,
+    rendered,
+    run_in,
+)
+
+
+def measured(
+    table: str = "telemetry",
+    *,
+    at: str = "ts",
+    device: str = "device_id",
+    value: str = "v",
+    schema: str = "timeseries",
+    rollup: str = "hourly",
+    device_in_rollup: str = "device",
+) -> Callable[[MetaData], None]:
+    """A hypertable with columnstore, retention and index, a rollup over it, views over both."""
+
+    def declare(metadata: MetaData) -> None:
+        Table(
+            table,
+            metadata,
+            Column(device, Text, primary_key=True),
+            Column(at, TIMESTAMP(timezone=True), primary_key=True),
+            Column(value, Double),
+            Hypertable(at, chunk_interval="1 day"),
+            Columnstore(segmentby=device, orderby=f"{at} DESC", after="7 days"),
+            RetentionPolicy("400 days"),
+            Index(None, device, value),
+            Grant("insert", to="r_op"),
+            schema=schema,
+        )
+        Rollup(
+            rollup,
+            f"SELECT {device} AS {device_in_rollup}, time_bucket('1 hour', {at}) AS bucket,"
+            f" avg({value}) AS avg FROM {schema}.{table} GROUP BY 1, 2",
+            schema=schema,
+            refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+            columnstore=Columnstore(device_in_rollup, "bucket DESC", "30 days"),
+            retention="1 year",
+            grants={"r_read": "select"},
+            comment="By hour.",
+            metadata=metadata,
+        )
+        View(
+            "readings",
+            f"SELECT {device} AS device, {value} AS value FROM {schema}.{table}",
+            metadata=metadata,
+        )
+        View(
+            "averages",
+            f"SELECT {device_in_rollup} AS device, bucket, avg FROM {schema}.{rollup}",
+            metadata=metadata,
+        )
+        schema_grant("usage", on=schema, to="r_op", metadata=metadata)
+
+    return declare
+
+
+def rows(engine: Engine) -> list[str]:
+    found = [
+        (
+            "INSERT INTO timeseries.telemetry (device_id, ts, v)"
+            " SELECT 'd' || i % 3, now() - INTERVAL '10 days' + i * INTERVAL '1 hour', i"
+            "   FROM generate_series(1, 200) i"
+        )
+    ]
+    with engine.connect() as connection:
+        if detect(connection) == COMMUNITY:
+            found.append("SELECT compress_chunk(c) FROM show_chunks('timeseries.telemetry') c")
+    return found
+
+
+CHANGES = {
+    "table": (measured("measurements"), "timeseries.telemetry:timeseries.measurements"),
+    "time": (measured(at="at"), "timeseries.telemetry.ts:timeseries.telemetry.at"),
+    "segment": (
+        measured(device="unit"),
+        "timeseries.telemetry.device_id:timeseries.telemetry.unit",
+    ),
+    "value": (measured(value="reading"), "timeseries.telemetry.v:timeseries.telemetry.reading"),
+    "rollup": (measured(rollup="by_hour"), ""),
+    "column of the rollup": (measured(device_in_rollup="unit"), ""),
+    "schema": (measured(schema="series"), "timeseries:series"),
+    "table to another schema": (measured(schema="series"), "timeseries.telemetry:series.telemetry"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_rename(change: str, every_edition: Engine) -> None:
+    """No table, column or rollup is dropped; up, down and up again, every row and bucket stays."""
+    after, option = CHANGES[change]
+    renames = (option,) if option else ()
+    with every_edition.begin() as connection:
+        apply(connection, metadata_of(measured()))
+        script = migration(connection, metadata_of(after), Answers(renames))
+        assert not re.findall(r"op\.(drop|remove)_\w+", rendered(script.upgrade_ops))
+        connection.rollback()
+    Case(measured(), after, rows=rows(every_edition), renames=renames).walk(every_edition)
+    with every_edition.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM readings")) == 200
+
+
+def test_history_of_a_rollup_follows_its_column(community: Engine) -> None:
+    """Buckets whose raw data is gone are there after the rename of the column they group by."""
+    with community.begin() as connection:
+        apply(connection, metadata_of(measured()))
+    for statement in [*rows(community), REFRESH, DROP_RAW]:
+        with community.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(statement))
+    with community.begin() as connection:
+        before = connection.execute(sa.text(AVERAGES)).all()
+        both = metadata_of(measured(device="unit", device_in_rollup="unit"))
+        option = "timeseries.telemetry.device_id:timeseries.telemetry.unit"
+        up = rendered(migration(connection, both, Answers([option])).upgrade_ops)
+        run_in(connection, up)
+        assert connection.execute(sa.text(AVERAGES)).all() == before
+        assert len(before) == 200
+    assert_clean(community, both)
+
+
+REFRESH = "CALL refresh_continuous_aggregate('timeseries.hourly', NULL, NULL)"
+DROP_RAW = "SELECT drop_chunks('timeseries.telemetry', older_than => INTERVAL '4 days')"
+AVERAGES = "SELECT device, bucket, avg FROM averages ORDER BY 1, 2"

@@ -2,14 +2,15 @@
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import SQLAlchemyError
+
+from database.errors import mistake_in_models
 
 try:
     from database.migration import run
     from models import metadata
     from operations.revisions import lint  # noqa: F401 (registers the hook that alembic.ini names)
-except ArgumentError as error:
-    # A mistake in a declaration: its message says what to write.
-    raise CommandError(str(error)) from error
+except SQLAlchemyError as error:
+    raise CommandError(mistake_in_models(error)) from error
 
 run(context, metadata)

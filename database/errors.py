@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import traceback
 from enum import Enum
+from pathlib import Path
 
 from psycopg import errors
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 _BUSY = (errors.LockNotAvailable, errors.DeadlockDetected)
 _UNDEFINED = (
@@ -23,6 +25,25 @@ class FleetSchemaError(Exception):
     A command line prints the text and nothing else (no traceback) and exits with 1. The text
     never contains a password.
     """
+
+
+# --- errors in the models ---
+
+
+def mistake_in_models(error: SQLAlchemyError) -> str:
+    """What a declaration is refused for, with the line of the class that was being imported.
+
+    Only SQLAlchemy and ``ddl`` refuse declarations. For any other error, such as a SyntaxError,
+    Python's own traceback says best where it is.
+    """
+    said = str(error).partition("\n(Background on this error")[0]
+    root = Path(__file__).parents[1]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if frame.name == "<module>" and path.is_relative_to(root / "models"):
+            listed = path.name == "__init__.py"
+            return said if listed else f"{said} ({path.relative_to(root)}:{frame.lineno})"
+    return said
 
 
 # --- errors of statements ---

@@ -13,8 +13,9 @@ import sys
 from alembic.runtime.plugins import Plugin
 
 from ddl import compare, render
-from ddl.access import HiddenFrom, check_copies, check_policies
+from ddl.access import HiddenFrom, check_copies
 from ddl.base import Declared
+from ddl.checks import check_models
 from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
 from ddl.kinds import __all__ as _declarations
@@ -28,7 +29,7 @@ __all__ = [
     "Rename",
     "RenamedFrom",
     "check_copies",
-    "check_policies",
+    "check_models",
     "found_by",
     "likely_renames",
     "process_revision_directives",

@@ -21,9 +21,10 @@ from sqlalchemy import MetaData
 from sqlalchemy.exc import ArgumentError
 
 from ddl import shadow, sql
-from ddl.access import check_copies, check_policies
+from ddl.access import check_copies
 from ddl.base import Key
 from ddl.changes import Changes
+from ddl.checks import check_models
 from ddl.compared import comparison
 from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
@@ -53,7 +54,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         return key[1] == version_table or not context.run_name_filters(key[1], "table", parents)
 
     try:
-        check_policies(metadata)
+        check_models(metadata)
         found = comparison(connection, metadata, edition, excluded)
         found.reject_undeclared()
         check_copies(metadata, found.target_dependents)
@@ -81,7 +82,9 @@ def _note(operations: Sequence[Any], left: Sequence[Rename]) -> None:
         if isinstance(operation, DropColumnOp):
             key = (*key, operation.column_name)
         notes = [f"# if it became {one.names[1]}: {one.command}" for one in left if one.now == key]
-        operation.info[NOTES] = notes
+        if notes:
+            # Alembic would write an empty list into CREATE TABLE.
+            operation.info[NOTES] = notes
 
 
 def _classified(

@@ -44,12 +44,15 @@ class Reflected:
         """The columns of a table by name, in their order."""
         if table not in self._columns:
             with warnings.catch_warnings():
-                # A type that SQLAlchemy does not recognize is created again by its SQL.
+                # A type that SQLAlchemy does not recognize (two pass for varchar) is created again
+                # by its SQL.
                 warnings.simplefilter("ignore", sa.exc.SAWarning)
                 listed = self._inspector.get_columns(table[1], schema=table[0])
             for info in listed:
-                if isinstance(info["type"], sa.types.NullType):
-                    info["type"] = SqlType(self._column(table, info["name"]).type)
+                spelling = self._column(table, info["name"]).type
+                unrecognized = isinstance(info["type"], sa.types.NullType)
+                if unrecognized or spelling.rstrip("[]") in ('"char"', "name"):
+                    info["type"] = SqlType(spelling)
             self._columns[table] = {info["name"]: _column(info) for info in listed}
         return self._columns[table]
 

@@ -9,8 +9,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
 from sqlalchemy import ClauseElement, PrimaryKeyConstraint
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import Enum, TypeEngine
 
 from ddl import sql, types
 from ddl.source import NOTES
@@ -41,9 +40,14 @@ class FaithfulImpl(PostgresqlImpl):
         return text if is_index else sql.escaped(text)
 
     def render_type(self, type_: TypeEngine[Any], autogen_context: AutogenContext) -> Any:
-        """A type of a project by its SQL, since a revision must not import it."""
-        if types.is_foreign(type_):
+        """A type of a project by its SQL, since a revision must not import it.
+
+        The values of an enum that is text to PostgreSQL are in its constraint.
+        """
+        if types.is_told_by_sql(type_):
             return f"op.sql_type({type_.compile(dialect=self.dialect)!r})"
+        if isinstance(type_, Enum):
+            return f"sa.String(length={type_.length})"
         return super().render_type(type_, autogen_context)
 
 
@@ -74,4 +78,3 @@ def correct() -> None:
     _noted(ops.DropTableOp)
     _noted(ops.DropColumnOp)
     _complete(PrimaryKeyConstraint, "deferrable", "initially")
-    _complete(ExcludeConstraint, "ops")

@@ -18,8 +18,8 @@ SHADOW = "_shadow_"
 """What the names of shadow schemas begin with."""
 
 # A named paramstyle, since the others double every % for their driver.
-_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-_PREPARER = _DIALECT.identifier_preparer
+DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_PREPARER = DIALECT.identifier_preparer
 _LIST_SETTINGS = {"search_path", "temp_tablespaces", "session_preload_libraries"}
 
 
@@ -152,4 +152,4 @@ def constraint_name(element: Any) -> str | None:
 
 def compiled(element: Any) -> str:
     """A SQLAlchemy DDL element as PostgreSQL text, every % as it stands."""
-    return str(element.compile(dialect=_DIALECT)).strip()
+    return str(element.compile(dialect=DIALECT)).strip()

@@ -1,15 +1,20 @@
-"""Types by their SQL, where neither SQLAlchemy nor its dialect knows them."""
+"""Types that models may not use, and types by their SQL where a revision cannot import them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import sqlalchemy as sa
 from alembic.operations import Operations
-from sqlalchemy import Column
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlalchemy import Column, MetaData
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.named_types import NamedType
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
-from ddl import sql
+from ddl import source, sql
 
 
 class SqlType(UserDefinedType[Any]):
@@ -51,6 +56,73 @@ def found_by_revisions(column: Column[Any], spelling: str) -> Column[Any]:
     return copy
 
 
-def is_foreign(type_: TypeEngine[Any]) -> bool:
-    """True for a class of a project or another package, which a revision must not import."""
-    return not type(type_).__module__.startswith("sqlalchemy.")
+def is_told_by_sql(type_: TypeEngine[Any]) -> bool:
+    """True for a type that a revision must not import, or whose ``repr`` leaves something out."""
+    if not type(type_).__module__.startswith("sqlalchemy."):
+        return True
+    return isinstance(type_, sa.Interval) and type_.second_precision is not None
+
+
+def check_types(metadata: MetaData) -> None:
+    """Reject native enums and domains: PostgreSQL cannot change them as it changes tables.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a line for each column, with what to write.
+    """
+    found = [
+        refusal
+        for table in metadata.tables.values()
+        for column in table.columns
+        for refusal in _refusals(column)
+    ]
+    if found:
+        raise ArgumentError("\n".join(found))
+
+
+def _refusals(column: Column[Any]) -> Iterator[str]:
+    type_, is_array = _behind(column.type)
+    if not isinstance(type_, NamedType):
+        return
+    name, optional = column.name, " | None" if column.nullable else ""
+    where = f"column {column.table.fullname}.{name}"
+    if isinstance(type_, postgresql.ENUM):
+        values = ", ".join(source.string(value) for value in type_.enums)
+        if is_array:
+            listed = ", ".join(sql.literal(value) for value in type_.enums)
+            annotation = f"list[str]{optional}"
+            check = _check(f"{sql.ident(name)} <@ ARRAY[{listed}]", name)
+        else:
+            annotation = f"str{optional}"
+            comma = "," if len(type_.enums) == 1 else ""
+            check = f"one_of({source.string(name)}, ({values}{comma}))"
+        yield (
+            f"{where} is a native enum, {type_.name}: PostgreSQL can take no value from it, and its"
+            f" comparison keeps row-level security from using an index; write"
+            f" {column.key}: Mapped[{annotation}], and in __table_args__ {check}"
+        )
+    elif isinstance(type_, postgresql.DOMAIN):
+        base = type_.data_type.compile(dialect=sql.DIALECT)
+        check = "its CHECK"
+        if type_.check is not None:
+            text = sql.compiled(type_.check)
+            check = _check(re.sub(r"\bvalue\b", sql.ident(name), text, flags=re.I), name)
+        yield (
+            f"{where} is of the domain {type_.name}, which revisions do not evolve; give the column"
+            f" its type, {base}, and write in __table_args__ {check}"
+        )
+
+
+def _check(condition: str, name: str) -> str:
+    return f"CheckConstraint({source.string(condition)}, name={source.string(name)})"
+
+
+def _behind(type_: TypeEngine[Any]) -> tuple[TypeEngine[Any], bool]:
+    """What PostgreSQL gets to see of a type: (the type of a value or element, is it an array)."""
+    is_array = False
+    while True:
+        if isinstance(type_, TypeDecorator):
+            type_ = type_.type_engine(sql.DIALECT)
+        elif isinstance(type_, sa.ARRAY):
+            type_, is_array = type_.item_type, True
+        else:
+            return type_.dialect_impl(sql.DIALECT), is_array

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import Table
 
-from ddl import check_copies, check_policies
+from ddl import check_models
 from models import (
     alert,
     auth,
@@ -56,6 +56,6 @@ for _mapper in Base.registry.mappers:
 DOMAINS = dict(sorted(DOMAINS.items()))
 SCOPES = dict(sorted(SCOPES.items()))
 
-check_policies(metadata)
-check_copies(metadata)
+Base.registry.configure()
+check_models(metadata)
 retention_policies.declare_bounds(metadata)

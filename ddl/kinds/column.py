@@ -289,7 +289,7 @@ class _Columns:
         self.plan = plan
         self.table = table
         self.reflected = reflected
-        self.model = changes.models[table].columns
+        self.model = {one.name: one for one in changes.models[table].columns}
         self.schema = None if table[0] == sql.DEFAULT_SCHEMA else table[0]
 
     def compare(self) -> None:
@@ -302,7 +302,7 @@ class _Columns:
             column = self.reflected.dropped_column(self.table, name)
             drop = ops.DropColumnOp.from_column_and_tablename(self.schema, self.table[1], column)
             plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
-        for name in [one.name for one in self.model if one.name not in before.keys() - again]:
+        for name in [one for one in self.model if one not in before.keys() - again]:
             add = ops.AddColumnOp.from_column_and_tablename(
                 self.schema,
                 self.table[1],

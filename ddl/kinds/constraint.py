@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy import Connection, Constraint, MetaData, Table
-from sqlalchemy.schema import AddConstraint, sort_tables_and_constraints
+from sqlalchemy.schema import AddConstraint
 
 from ddl import orphans, sql
 from ddl.base import Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind
-from ddl.kinds.table import TableState
+from ddl.kinds.table import TableState, created
 from ddl.plan import Phase, Plan
 from ddl.reflected import PLAIN_KEY
 from ddl.revisable import revisable
@@ -198,9 +198,15 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
             continue  # part of the table that the downgrade creates
         phase = Phase.DROP_FOREIGN_KEYS if state.is_foreign_key else Phase.DROP_CONSTRAINTS
         plan.add(phase, _operation(changes, state, None), removes=[(kind.name, key)])
-    circular = circular_foreign_keys(changes)
+    new, added_later = created(changes)
+    later = {
+        (table.schema or sql.DEFAULT_SCHEMA, table.name, name)
+        for table in new
+        for name, one in declared_constraints(table)
+        if one in added_later
+    }
     for key in sorted((after.keys() - before.keys()) | again):
-        if key[:2] not in tables[0] and key not in circular:
+        if key[:2] not in tables[0] and key not in later:
             continue
         phase = Phase.FOREIGN_KEYS if after[key].is_foreign_key else Phase.CONSTRAINTS
         definition = declared_definition(changes.models[key[:2]], after[key])
@@ -212,20 +218,6 @@ def _operation(changes: Changes, before: Any, after: Any) -> ConstraintOperation
     operation = ConstraintOperation(before, after)
     operation.validate_as = changes.metadata.info.get("validate_as")
     return operation
-
-
-def circular_foreign_keys(changes: Changes) -> set[Key]:
-    """Foreign keys of new tables in a cycle: they are added once all tables exist."""
-    created = changes.target.of(TableState).keys() - changes.current.of(TableState).keys()
-    new = [changes.models[key] for key in sorted(created)]
-    listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]
-    circular = {one for table, constraints in listed if table is None for one in constraints}
-    return {
-        (*key, name)
-        for key in created
-        for name, one in declared_constraints(changes.models[key])
-        if one in circular
-    }
 
 
 KIND = Kind(

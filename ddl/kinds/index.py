@@ -139,9 +139,11 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
 
 def _by_alembic(changes: Changes, state: IndexState) -> Any:
     table = changes.models.get((state.schema, state.table))
-    for index in table.indexes if table is not None else ():
+    if table is None:
+        return None
+    for index in table.indexes:
         if sql.constraint_name(index) == state.name:
-            return ops.CreateIndexOp.from_index(index)
+            return None if _has_keys(index, table) else ops.CreateIndexOp.from_index(index)
     return None
 
 
@@ -151,6 +153,13 @@ _ON = re.compile(rf"(INDEX (?:{sql.IDENT}) ON) (?:ONLY )?(?:{sql.IDENT})\.")
 def copy(state: IndexState, _shadow: str) -> list[str]:
     """The definition with the schema of the state."""
     return [_ON.sub(rf"\1 {sql.ident(state.schema)}.", state.definition, count=1)]
+
+
+def _has_keys(index: sa.Index, table: sa.Table) -> bool:
+    """True where options call columns by the model's key, which a revision does not know."""
+    options = index.dialect_options["postgresql"]
+    named = {*options["ops"], *(options["include"] or ())}
+    return any(one.key in named and one.key != one.name for one in table.columns)
 
 
 KIND = Kind(

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from alembic import util
 from alembic.operations import Operations, ops
-from sqlalchemy import Column, Connection
+from sqlalchemy import Column, Connection, Constraint, Table
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.schema import sort_tables_and_constraints
 
 from ddl import sql, types
@@ -171,7 +172,7 @@ def seeds(changes: Changes, kind: Kind[Any]) -> Iterator[Identity]:
 def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
     """CREATE and DROP TABLE with all that is in them; options and comment in place."""
     before, after = changes.sides(TableState)
-    _create(changes, plan, after.keys() - before.keys())
+    _create(changes, plan)
     reflected = Reflected(changes.connection, changes.current)
     for key in sorted(before.keys() - after.keys(), reverse=True):
         drop = ops.DropTableOp.from_table(reflected.table(key))
@@ -182,25 +183,47 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
         _alter(plan, before[key], after[key])
 
 
-def _create(changes: Changes, plan: Plan, created: set[Key]) -> None:
-    """New tables; where foreign keys form a cycle, some are added once all tables exist."""
-    new = [changes.models[key] for key in sorted(created)]
-    listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]
-    circular = {one for table, constraints in listed if table is None for one in constraints}
-    for table in (table for table, _ in listed if table is not None):
+def _create(changes: Changes, plan: Plan) -> None:
+    """New tables, without those constraints that are added once all tables exist."""
+    tables, added_later = created(changes)
+    for table in tables:
         key = (table.schema or sql.DEFAULT_SCHEMA, table.name)
-        later = {sql.constraint_name(one) for one in table.constraints if one in circular}
+        later = {sql.constraint_name(one) for one in table.constraints if one in added_later}
         create = ops.CreateTableOp.from_table(table)
         create.columns = [
             _as_column(changes, key, item) if isinstance(item, Column) else item
             for item in create.columns
-            if item not in circular
+            if item not in added_later
         ]
         parts: list[Identity] = [("table", key)]
         for name in ("column", "constraint"):
             found = changes.parts(name, key, changes.target)
             parts += [(name, one.key) for one in found if one.key[2] not in later]
         plan.add(Phase.TABLES, create, makes=parts, relation=key)
+
+
+def created(changes: Changes) -> tuple[list[Table], set[Constraint]]:
+    """The new tables in an order that works, and which of their constraints are added afterwards.
+
+    Those are foreign keys that form a cycle, and what Alembic would leave out of CREATE TABLE or
+    misspell: the CHECK that comes with a type, operator classes of EXCLUDE, INCLUDE by keys.
+    """
+    before, after = changes.sides(TableState)
+    new = [changes.models[key] for key in sorted(after.keys() - before.keys())]
+    listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]
+    later = {one for table, constraints in listed if table is None for one in constraints}
+    later |= {one for table in new for one in table.constraints if _is_incomplete(one)}
+    return [table for table, _ in listed if table is not None], later
+
+
+def _is_incomplete(constraint: Constraint) -> bool:
+    if isinstance(constraint, ExcludeConstraint):
+        return bool(constraint.ops)
+    if included := constraint.kwargs.get("postgresql_include"):
+        # The model's keys, which the revision does not know.
+        columns = constraint.table.columns
+        return any(columns[name].name != name for name in included if name in columns)
+    return constraint._type_bound and sql.constraint_name(constraint) is not None
 
 
 def _as_column(changes: Changes, table: Key, column: Column[Any]) -> Column[Any]:

@@ -19,7 +19,7 @@ from ddl import (
     RowLevelSecurity,
     Trigger,
     View,
-    check_policies,
+    check_models,
     privileges,
 )
 from ddl.kinds.row_level_security import RowLevelSecurityState
@@ -76,7 +76,7 @@ def test_grant_that_no_policy_backs() -> None:
     )
     expected = r'table items: r_app is granted select.*write Policy\("…", to="r_app"'
     with pytest.raises(ArgumentError, match=expected):
-        check_policies(metadata)
+        check_models(metadata)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_grant_that_its_policies_do_not_back(policies: list[Policy]) -> None:
     metadata = MetaData()
     table(metadata, RowLevelSecurity(), *policies, Grant("select, update (id)", to="r_app"))
     with pytest.raises(ArgumentError, match=r"no permissive policy lets it (select|update)"):
-        check_policies(metadata)
+        check_models(metadata)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_grant_that_its_policies_do_not_back(policies: list[Policy]) -> None:
 def test_grant_that_is_backed(items: list[Any]) -> None:
     metadata = MetaData()
     table(metadata, *items, Grant("select, truncate", to="r_app"))
-    check_policies(metadata)
+    check_models(metadata)
 
 
 def test_text_body_without_search_path() -> None:

@@ -1,0 +1,58 @@
+"""What is wrong with models in themselves; no database is asked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+from sqlalchemy import ForeignKey, MetaData
+from sqlalchemy.exc import ArgumentError, NoReferencedColumnError, NoReferencedTableError
+
+from ddl.access import check_copies, check_policies
+from ddl.types import check_types
+
+
+def check_models(metadata: MetaData) -> None:
+    """Reject what no revision could carry out, and what hides or shows rows without a word.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: names the table and column, and what to write.
+    """
+    check_foreign_keys(metadata)
+    check_types(metadata)
+    check_policies(metadata)
+    check_copies(metadata)
+
+
+def check_foreign_keys(metadata: MetaData) -> None:
+    """Reject foreign keys to tables and columns that no model has.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a line for each of them.
+    """
+    keys = [key for table in metadata.tables.values() for key in table.foreign_keys]
+    if found := {message for key in keys if (message := _wrong_target(metadata, key))}:
+        raise ArgumentError("\n".join(sorted(found)))
+
+
+def _wrong_target(metadata: MetaData, key: ForeignKey) -> str | None:
+    where = f"column {key.parent.table.fullname}.{key.parent.name} refers to"
+    try:
+        target = key.column.table
+    except NoReferencedTableError as error:
+        name = error.table_name
+        elsewhere = [one for one in metadata.tables if one.rpartition(".")[2] == name]
+        near = _nearest(name, elsewhere or metadata.tables, 0 if elsewhere else 0.6)
+        return f"{where} table {name}, which no model declares{near}"
+    except NoReferencedColumnError as error:
+        table, column = error.table_name, error.column_name
+        near = _nearest(column, metadata.tables[table].columns.keys())
+        return f"{where} {table}.{column}, but {table} has no such column{near}"
+    if metadata.tables.get(target.key) is not target:
+        return f"{where} table {target.fullname} of another MetaData; give it the same base class"
+    return None
+
+
+def _nearest(name: str, names: Collection[str], cutoff: float = 0.6) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""

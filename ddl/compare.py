@@ -55,7 +55,8 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
 
     try:
         check_models(metadata)
-        found = comparison(connection, metadata, edition, excluded)
+        examine = context.migration_context.opts.get("examine")
+        found = comparison(connection, metadata, edition, excluded, examine)
         found.reject_undeclared()
         check_copies(metadata, found.target_dependents)
     except (shadow.ModelError, ArgumentError) as error:

@@ -16,17 +16,22 @@ from ddl.shadow import Comparison
 
 
 def comparison(
-    connection: Connection, metadata: MetaData, edition: str, excluded: Callable[[Key], bool]
+    connection: Connection,
+    metadata: MetaData,
+    edition: str,
+    excluded: Callable[[Key], bool],
+    examine: shadow.Examine | None = None,
 ) -> Comparison:
     """Both sides, without what is not compared.
 
     Args:
         excluded: true for the key of a table that is not.
+        examine: see :func:`ddl.shadow.compare`.
 
     Raises:
         ddl.shadow.ModelError: the server refuses a declaration.
     """
-    found = shadow.compare(connection, metadata, edition)
+    found = shadow.compare(connection, metadata, edition, examine)
     current = compared(metadata, found.target, found.current, excluded)
     return dataclasses.replace(found, current=current)
 

@@ -8,10 +8,10 @@ live tables are only read (ACCESS SHARE locks until the surrounding transaction 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
@@ -32,6 +32,9 @@ from ddl.respelling import respelled
 
 class ModelError(Exception):
     """The declared models cannot be built; says which statement the server refused."""
+
+
+Examine: TypeAlias = Callable[[Connection, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,15 @@ def _tables(metadata: MetaData) -> set[Key]:
     return {(table.schema or sql.DEFAULT_SCHEMA, table.name) for table in metadata.tables.values()}
 
 
-def compare(connection: Connection, metadata: MetaData, edition: str) -> Comparison:
+def compare(
+    connection: Connection, metadata: MetaData, edition: str, examine: Examine | None = None
+) -> Comparison:
     """Build the models in shadow schemas as ``edition`` can, read both sides, roll back.
 
     What stays for the rest of the transaction are the settings of ``ddl.session``.
+
+    Args:
+        examine: is called while the models are there, with the schemas' names in the shadow.
 
     Raises:
         ModelError: the server refuses a declaration; the message holds its reason.
@@ -110,6 +118,8 @@ def compare(connection: Connection, metadata: MetaData, edition: str) -> Compari
         target = respelled(
             connection, settled(target, found, metadata), found, names, in_shadow, edition
         )
+        if examine is not None:
+            examine(connection, names)
     sides: dict[tuple[bool, bool], Dependents] = {}
     for identity, others in edges.items():
         for one in others:

@@ -12,7 +12,7 @@ import linecache
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ from database.migration.explanation import BY_HAND, Explanation
 from database.migration.revisions import RevisionError, Revisions
 from database.migration.watching import Place, watching
 from database.readiness import ensure_database, wait_until_ready
+from database.rules import broken_by_models
 from database.settings import Settings, migration_url
 from ddl import buckets, pending_operations
 from ddl.edition import Edition
@@ -87,6 +88,7 @@ class Runner:
         self._clock = time.monotonic()
         self._effects = Effects()
         self._lost: list[str] = []
+        self._broken: list[str] = []
         self._place: Place | None = None
         """The line of a revision that is being carried out."""
         self._left_out = ""
@@ -106,6 +108,7 @@ class Runner:
             on_version_apply=self.applied,
             transaction_per_migration=True,
             edition=str(self.edition),
+            examine=self._examine if self._writes_revision() else None,
             renames=answers(self.context, writes=self._is_asked()) if self.compares else None,
             **connection,
         )
@@ -124,6 +127,8 @@ class Runner:
             explanation = Explanation(self.context, context, written)
             if asked:
                 explanation.tell(lost)
+                for message in self._broken:
+                    self.progress.warning(f"rule: {message}")
             else:
                 explanation.tell_check()
         if asked and not any(
@@ -355,6 +360,10 @@ class Runner:
     def _writes_revision(self) -> bool:
         """``revision`` writes HEAD itself; ``check`` and ``upgrade`` expect it to be right."""
         return hasattr(self.context.config.cmd_opts, "rev_id")
+
+    def _examine(self, connection: Connection, names: Mapping[str, str]) -> None:
+        """Look which rules of the house the models break, while they are built in the shadow."""
+        self._broken = broken_by_models(connection, names)
 
     def _autogenerates(self) -> bool:
         """``check``, and ``revision --autogenerate``."""

@@ -4,7 +4,7 @@ The sequence of a serial column needs a grant of its own, and its default can be
 sequence remains.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 RULE = Rule(
     query="""

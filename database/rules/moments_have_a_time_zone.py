@@ -4,7 +4,7 @@
 is the same moment for every reader.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

@@ -4,7 +4,7 @@ Floating point cannot hold a tenth, so sums drift. The type ``money`` depends on
 server. ``numeric`` is for rates and factors that are no amounts.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

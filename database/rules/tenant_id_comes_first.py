@@ -5,7 +5,7 @@ the columns of a policy before any column that is dropped one day: it looks colu
 position.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 RULE = Rule(
     query="""

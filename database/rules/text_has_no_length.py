@@ -4,7 +4,7 @@
 pads with spaces. Where a length matters, a CHECK says which and why.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

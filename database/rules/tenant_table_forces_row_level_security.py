@@ -4,14 +4,14 @@ A policy does nothing until it is enabled, and the owner of a table, with whose 
 run, obeys it only if it is forced.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 RULE = Rule(
     query="""
         SELECT name AS object,
                format('enabled %s, forced %s', relrowsecurity, relforcerowsecurity) AS found
           FROM of_tenants
-         WHERE relnamespace = 'public'::regnamespace
+         WHERE pg_table_is_visible(oid)
            AND NOT (relrowsecurity AND relforcerowsecurity)""",
     expected="enabled t, forced t",
     fix="let the model inherit from TenantScoped, and generate a revision",

@@ -4,7 +4,7 @@ Every role of the server is a member of PUBLIC, so such a grant escapes the list
 PostgreSQL itself grants PUBLIC to connect, and to execute every new function.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

@@ -5,7 +5,7 @@ A caller could put an object of their own first and have it run with other right
 begins with RETURN or BEGIN ATOMIC is bound to its objects when the function is created.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

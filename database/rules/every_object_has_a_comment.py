@@ -3,7 +3,7 @@
 The comment is what a person finds in psql, and the first sentence of its page in docs/schema.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 RULE = Rule(
     query="""

@@ -4,7 +4,7 @@
 which nothing here needs.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

@@ -3,7 +3,7 @@
 Without one, a tenant could write rows that the view then does not show: those of another tenant.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
+
+from ddl.sql import literal
 
 # Views for the queries of the rules. "ours" leaves out the tools' own tables and whatever belongs
 # to an extension.
 CATALOG = """
 WITH ours AS (
-    SELECT n.oid, n.nspname FROM pg_namespace n WHERE n.nspname IN ('public', 'timeseries')
+    SELECT n.oid, n.nspname FROM pg_namespace n WHERE n.nspname IN ({schemas})
 ), relations AS (
     SELECT c.*, c.oid::regclass::text AS name
       FROM pg_class c JOIN ours ON ours.oid = c.relnamespace
@@ -91,10 +94,13 @@ class Rule:
     broken_by: tuple[tuple[str, str, str], ...]
     kept_by: tuple[str, ...] = ()
 
-    def findings(self, connection: Connection) -> list[Finding]:
-        """What breaks the rule in this database, by object."""
+    def findings(
+        self, connection: Connection, schemas: Sequence[str] = ("public", "timeseries")
+    ) -> list[Finding]:
+        """What breaks the rule in these schemas, by object."""
+        catalog = CATALOG.replace("{schemas}", ", ".join(map(literal, schemas)))
         rows = connection.exec_driver_sql(
-            CATALOG + self.query, execution_options={"no_parameters": True}
+            catalog + self.query, execution_options={"no_parameters": True}
         ).mappings()
         return sorted(
             (

@@ -4,7 +4,7 @@ The longer index serves every query of the shorter, so the shorter one only cost
 unless it is unique: then it also keeps rows apart.
 """
 
-from tests.rules.rule import Rule
+from database.rules.rule import Rule
 
 RULE = Rule(
     query="""

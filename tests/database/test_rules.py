@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,18 +11,12 @@ from alembic import command
 from sqlalchemy import Connection
 
 from database import privileges
-from tests.rules.rule import Finding, Rule
-from tests.support.alembic_project import config_for
+from database.rules import MODULES, RULES, Finding, Rule
+from tests.support.alembic_project import alembic, config_for, copy_project
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
-MODULES = [
-    import_module(f"tests.rules.{found.name}")
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)])
-    if found.name != "rule" and not found.name.startswith("test_")
-]
-RULES: dict[str, Rule] = {module.__name__.rsplit(".", 1)[1]: module.RULE for module in MODULES}
 BROKEN = [
     pytest.param(rule, *example, id=f"{name}-{number}")
     for name, rule in RULES.items()
@@ -114,3 +106,43 @@ def test_a_finding_says_how_to_fix_it(connection: Connection) -> None:
     assert finding.message == (
         "sites.x: expected jsonb, found json; in the model map it as dict[str, Any] or list[Any]"
     )
+
+
+PUMPS = '''"""Pumps."""
+
+from sqlalchemy import JSON, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.shared.base import Base, Identified, TenantScoped, tenant_reference
+
+
+class Pump(TenantScoped, Identified, Base):
+    """A pump."""
+
+    __tablename__ = "pumps"
+
+    site_id: Mapped[str] = mapped_column("site_id", type_=__import__("sqlalchemy").Uuid)
+    name: Mapped[str] = mapped_column(String(20))
+    settings: Mapped[str] = mapped_column(JSON)
+
+    __table_args__ = (tenant_reference("site_id", "sites"),)
+'''
+
+
+def test_generating_a_revision_says_which_rules_the_models_break(
+    migrated_database: str, tmp_path: Path
+) -> None:
+    project = copy_project(tmp_path / "project")
+    (project / "models" / "pumping.py").write_text(PUMPS)
+    with (project / "models" / "__init__.py").open("a") as file:
+        file.write("\nfrom models import pumping  # noqa: E402, F401\n")
+    result = alembic("revision", "--autogenerate", "-m", "x", url=migrated_database, cwd=project)
+    assert result.returncode == 0, result.stderr
+    broken = sorted(line for line in result.stdout.splitlines() if line.startswith("  ! rule: "))
+    assert [line.removeprefix("  ! rule: ").partition(": expected ")[0] for line in broken] == [
+        "fk_pumps_site_id (pumps)",
+        "pumps.name",
+        "pumps.settings",
+        "pumps",
+    ]
+    assert broken[1].endswith('limit it with CheckConstraint("length(…) <= …")')

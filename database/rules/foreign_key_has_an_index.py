@@ -4,7 +4,7 @@ Without one, deleting or renaming a single parent row reads the whole child tabl
 partial if it leaves out only the rows with NULL, which refer to nothing.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 _KEY_TO_SITES = (
     TENANT_TABLE

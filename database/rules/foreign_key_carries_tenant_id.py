@@ -4,7 +4,7 @@ PostgreSQL checks foreign keys without row-level security. Without tenant_id in 
 could refer to the rows of another, and find out which ids exist there.
 """
 
-from tests.rules.rule import TENANT_TABLE, Rule
+from database.rules.rule import TENANT_TABLE, Rule
 
 RULE = Rule(
     query="""

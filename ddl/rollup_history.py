@@ -329,13 +329,19 @@ def uncovered(connection: Connection, rollup: Key) -> str:
     while raw.source in by_stored:
         raw = by_stored[raw.source]
     bucket, time = sql.ident(found.bucket), sql.ident(raw.source_column)
+    oldest = f"SELECT min({time}) FROM {raw.source}"
+    covered = f"SELECT max({bucket}) FROM {found.stored} WHERE {bucket} <= ({oldest})"
     row = connection.execute(
         sa.text(
             f"SELECT count(DISTINCT {bucket}) AS buckets, min({bucket}) AS first,"
             f" max({bucket}) AS last FROM {found.stored}"
-            f" WHERE coalesce({bucket} < (SELECT min({time}) FROM {raw.source}), true)"
+            f" WHERE ({oldest}) IS NULL OR {bucket} < ({covered})"
         )
     ).one()
     if row.buckets == 0:
         return "the raw data here covers all its buckets"
-    return f"{row.buckets} buckets from {row.first} to {row.last} have no raw data any more"
+    first, last = (f"{one:%Y-%m-%d}" if hasattr(one, "year") else one for one in row[1:])
+    span = ""
+    if hasattr(row.first, "year") and (years := (row.last - row.first).days / 365.25) >= 1:
+        span = f", {years:.1f} years,"
+    return f"{row.buckets} buckets from {first} to {last}{span} have no raw data any more"

@@ -208,7 +208,9 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             if history is None or not history.kept:
                 return Risk.HISTORY_LOSING, f"drops the rollup with all its buckets{told}"
             if history.lost:
-                return Risk.HISTORY_LOSING, f"drops its columns {', '.join(history.lost)}{told}"
+                columns = "column" if len(history.lost) == 1 else "columns"
+                named = ", ".join(history.lost)
+                return Risk.HISTORY_LOSING, f"drops its {columns} {named}{told}"
         elif self.before is None and history is not None:
             what = "copied" if history.kept else "computed"
             if history.kept and history.added:

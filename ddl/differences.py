@@ -50,7 +50,8 @@ class Difference:
             parts = (("missing", self.expected), ("not declared", self.found))
             listed = [f"{what}: {_privileges(text)}" for what, text in parts if text]
             return f"to {self.detail}: {'; '.join(listed)}"
-        return f"{self.detail}: expected {_text(self.expected)}, found {_text(self.found)}"
+        expected, found = _texts(self.expected, self.found)
+        return f"{self.detail}: expected {expected}, found {found}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -146,22 +147,39 @@ def _of_grants(name: str, target: State | None, current: State | None) -> Iterat
         yield Difference("grant", name, role, missing.get(role), more.get(role))
 
 
-def lines(found: Sequence[Difference], width: int | None = None) -> list[str]:
-    """One line for each difference, in columns: class, kind, full name, what differs.
-
-    Args:
-        width: of a line, in characters; a longer one is cut. None cuts nothing.
-    """
+def lines(found: Sequence[Difference]) -> list[str]:
+    """One line for each difference, in columns: class, kind, full name, what differs."""
     kinds = max((len(one.kind) for one in found), default=0)
     names = min(60, max((len(one.name) for one in found), default=0))
     risks = max((len(str(one.risk)) for one in found), default=0)
-    listed = [
+    return [
         f"{one.risk!s:<{risks}}  {one.kind:<{kinds}} {one.name:<{names}}   {one.what()}"
         for one in found
     ]
-    return [
-        line if width is None or len(line) <= width else line[: width - 1] + "…" for line in listed
-    ]
+
+
+LONG = 200
+"""Of texts that are longer, a line shows the part where they differ; JSON has them whole."""
+_BEFORE = 40
+
+
+def _texts(expected: Any, found: Any) -> tuple[str, str]:
+    """Both values on one line, so that the reader sees what differs."""
+    texts = _text(expected), _text(found)
+    if texts[0] == texts[1]:
+        # Only white space does, or the type.
+        texts = repr(expected), repr(found)
+    if max(map(len, texts)) <= LONG:
+        return texts
+    pairs = enumerate(zip(*texts, strict=False))
+    common = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+    first = max(common - _BEFORE, 0)
+    return _part(texts[0], first), _part(texts[1], first)
+
+
+def _part(text: str, first: int) -> str:
+    start, rest = ("…" if first else ""), text[first:]
+    return start + (rest if len(rest) <= LONG else rest[: LONG - 1] + "…")
 
 
 def _text(value: Any) -> str:

@@ -42,12 +42,13 @@ from ddl.edition import Edition, available
 from ddl.kind import Kind
 from ddl.kinds import KINDS
 from ddl.types import SqlType
-from tests.ddl.case import SETTINGS
+from tests.ddl.case import SETTINGS, Case
 from tests.ddl.expressions import CONDITIONS, DEFAULTS, QUERIES, of_row
 from tests.support.databases import MakeDatabase
 from tests.support.dumps import copy_by_dump
 from tests.support.engines import engine_of
 from tests.support.generated_revisions import (
+    Declare,
     apply,
     assert_clean,
     metadata_of,
@@ -257,3 +258,31 @@ def test_a_kind_that_reads_sql_says_in_which_fields(kind: Kind[Any]) -> None:
     source = inspect.getsource(inspect.getmodule(kind.state))  # type: ignore[arg-type]
     assert bool(SPELLED.search(source)) == bool(kind.expressions)
     assert set(kind.expressions) <= {field.name for field in dataclasses.fields(kind.state)}
+
+
+def test_a_renamed_column_keeps_a_constraint_of_another_generation(embedded: Engine) -> None:
+    def over(column: str) -> Declare:
+        def declare(metadata: MetaData) -> None:
+            Table(
+                "t",
+                metadata,
+                Column("b", Integer, primary_key=True, autoincrement=False),
+                Column(column, Integer),
+                CheckConstraint(f"{column} BETWEEN 1 AND 5 AND b = 1", name="k"),
+            )
+
+        return declare
+
+    parse_again = (
+        "DO $$ DECLARE definition text = (SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conname = 't_k_check'); BEGIN ALTER TABLE t DROP CONSTRAINT t_k_check;"
+        " EXECUTE 'ALTER TABLE t ADD CONSTRAINT t_k_check ' || definition; END $$"
+    )
+    Case(
+        over("a"),
+        over("size"),
+        rows=[parse_again],
+        renames=("t.a:t.size",),
+        upgrade='op.alter_column("t", "a", new_column_name="size")',
+        downgrade='op.alter_column("t", "size", new_column_name="a")',
+    ).walk(embedded)

@@ -11,6 +11,7 @@ from ddl.base import Key, State
 from ddl.catalog import Catalog
 from ddl.kinds import KINDS
 from ddl.kinds.grant import GrantState
+from ddl.kinds.setting import SettingState
 from ddl.kinds.unmanaged import UnmanagedState
 from ddl.privileges import by_role
 from ddl.renames import Rename
@@ -43,6 +44,11 @@ class Difference:
         """The right-hand side of a line."""
         return f"{self._what()}; run: {self.mend}" if self.mend else self._what()
 
+    @property
+    def mended(self) -> str:
+        """By hand, or the class of the operation that does it."""
+        return "by-hand" if self.mend else str(self.risk)
+
     def _what(self) -> str:
         if not self.detail:
             return MISSING if self.found is None else UNDECLARED
@@ -61,7 +67,7 @@ class Difference:
         values = {"expected": _plain(self.expected), "found": _plain(self.found)}
         found = {"kind": self.kind, "name": self.name, "change": change, "detail": self.detail}
         found |= {"mend": self.mend} if self.mend else {}
-        found["class"] = str(self.risk)
+        found["class"] = self.mended
         return found | (values if self.detail else {})
 
 
@@ -116,6 +122,9 @@ def _of_object(kind: str, target: State | None, current: State | None) -> Iterat
     if isinstance(state, UnmanagedState):
         yield from _of_unmanaged(target, current)
         return
+    if isinstance(state, SettingState):
+        yield _of_setting(state, target, current)
+        return
     if isinstance(state, GrantState):
         yield from _of_grants(name, target, current)
         return
@@ -126,6 +135,13 @@ def _of_object(kind: str, target: State | None, current: State | None) -> Iterat
     for detail in expected:
         if expected[detail] != found[detail]:
             yield Difference(kind, name, detail, expected[detail], found[detail])
+
+
+def _of_setting(state: SettingState, target: Any, current: Any) -> Difference:
+    """What has the default is in neither catalog."""
+    default = None if state.name in ("comment", "default") else "default"
+    expected, found = (default if side is None else side.value for side in (target, current))
+    return Difference(state.type, state.on, state.name, expected, found)
 
 
 def _of_unmanaged(target: Any, current: Any) -> Iterator[Difference]:
@@ -151,9 +167,9 @@ def lines(found: Sequence[Difference]) -> list[str]:
     """One line for each difference, in columns: class, kind, full name, what differs."""
     kinds = max((len(one.kind) for one in found), default=0)
     names = min(60, max((len(one.name) for one in found), default=0))
-    risks = max((len(str(one.risk)) for one in found), default=0)
+    classes = max((len(one.mended) for one in found), default=0)
     return [
-        f"{one.risk!s:<{risks}}  {one.kind:<{kinds}} {one.name:<{names}}   {one.what()}"
+        f"{one.mended:<{classes}}  {one.kind:<{kinds}} {one.name:<{names}}   {one.what()}"
         for one in found
     ]
 

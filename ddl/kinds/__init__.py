@@ -38,6 +38,7 @@ from ddl.kinds import (
     row_level_security,
     schema,
     sequence,
+    setting,
     table,
     trigger,
     unmanaged,
@@ -97,6 +98,7 @@ KINDS: tuple[Kind[Any], ...] = (
     rollup.KIND,
     refresh_policy.KIND,
     grant.KIND,
+    setting.KIND,
     unmanaged.KIND,
     unmanaged.KIND_OF_DATABASE,
 )

@@ -106,11 +106,12 @@ SELECT a.view_name AS name, (j.config ->> 'start_offset')::interval::text AS sta
      = (j.hypertable_schema, j.hypertable_name)
  WHERE j.proc_name = 'policy_refresh_continuous_aggregate'
    AND a.view_schema = ANY (CAST(:schemas AS name[]))
+ ORDER BY j.job_id DESC
 """
 
 
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
-    """The refresh policies of ``schemas``, real and pending."""
+    """The refresh policies of ``schemas``, real and pending; a further one is unmanaged."""
     found = rows(connection, _QUERY, schemas)
     found += pending(connection, RefreshPolicyState.kind, schemas)
     return [RefreshPolicyState(**row) for row in found]

@@ -25,7 +25,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 
 import ddl
-from database import privileges, roles
+from database import privileges, roles, security
 from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
@@ -130,6 +130,8 @@ class Runner:
                 for message in self._broken:
                     self.progress.warning(f"rule: {message}")
             else:
+                assert context.connection is not None
+                explanation.add(security.differences(context.connection), self.metadata)
                 explanation.tell_check()
         if asked and not any(
             written.upgrade_ops.ops for written in directives if written.upgrade_ops

@@ -1,0 +1,165 @@
+"""Roles, memberships and settings that undo what policies and grants promise.
+
+They belong to the cluster or to the database itself: no revision contains them, the migration
+runner sets some of them, and any of them can be changed by hand. ``alembic check`` names what
+deviates, with the command that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from database.privileges import SETTINGS, TEMPORARY
+from ddl.differences import Difference
+from ddl.sql import ident, literal, role
+from models.shared.roles import ROLE_NAMES
+
+# A login counts where it has a role of ours. Who runs the revisions, here or in another database of
+# the cluster, has all of them; who makes logins has the ADMIN option.
+_WHO = """
+WITH database AS (SELECT oid, datname, datdba, datacl FROM pg_database
+                   WHERE datname = current_database()),
+ours AS (SELECT oid FROM pg_roles WHERE rolname = ANY (CAST(:roles AS text[]))),
+keepers AS (SELECT datdba AS oid FROM pg_database
+            UNION SELECT relowner FROM pg_class
+             WHERE oid = to_regclass('public.alembic_version')
+            UNION SELECT oid FROM pg_roles WHERE rolname = current_user),
+bound AS (SELECT r.*, r.oid IN (SELECT oid FROM ours) AS is_ours FROM pg_roles r
+           WHERE r.oid IN (SELECT oid FROM ours)
+              OR r.rolcanlogin AND r.oid NOT IN (SELECT oid FROM keepers)
+                 AND EXISTS (SELECT FROM pg_auth_members m
+                              WHERE m.member = r.oid AND NOT m.admin_option
+                                AND m.roleid IN (SELECT oid FROM ours)))
+"""
+
+_ATTRIBUTES = f"""{_WHO}
+SELECT b.rolname AS name, a.name AS detail
+  FROM bound b CROSS JOIN LATERAL (
+       VALUES ('superuser', b.rolsuper), ('createrole', b.rolcreaterole),
+              ('createdb', b.rolcreatedb), ('replication', b.rolreplication),
+              ('bypassrls', b.rolbypassrls), ('login', b.rolcanlogin AND b.is_ours))
+       a (name, held)
+ WHERE a.held ORDER BY 1, 2
+"""
+
+# A role of ours is a member of none; a login has one of them, and none that sees or does more.
+_MEMBERSHIPS = f"""{_WHO}
+SELECT b.rolname AS name, g.rolname AS "group"
+  FROM bound b JOIN pg_auth_members m ON m.member = b.oid JOIN pg_roles g ON g.oid = m.roleid
+ WHERE b.is_ours OR g.oid IN (SELECT oid FROM keepers)
+    OR (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole) AND g.oid NOT IN (SELECT oid FROM ours)
+    OR g.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
+                     'pg_read_server_files', 'pg_write_server_files', 'pg_database_owner',
+                     'pg_maintain', 'pg_create_subscription')
+    OR g.oid IN (SELECT oid FROM ours)
+       AND array_position(CAST(:roles AS text[]), g.rolname::text) > (
+           SELECT min(array_position(CAST(:roles AS text[]), o.rolname::text))
+             FROM pg_auth_members f JOIN pg_roles o ON o.oid = f.roleid
+            WHERE f.member = b.oid AND o.oid IN (SELECT oid FROM ours))
+ ORDER BY 1, 2
+"""
+
+# Settings that choose a tenant, a role, or what a name means, before any program does.
+_SETTINGS = f"""{_WHO}
+SELECT r.rolname AS name, d.datname AS database, split_part(c.setting, '=', 1) AS detail,
+       substr(c.setting, strpos(c.setting, '=') + 1) AS found, d.oid IS NOT NULL AS in_database
+  FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c (setting)
+  LEFT JOIN bound r ON r.oid = s.setrole LEFT JOIN database d ON d.oid = s.setdatabase
+ WHERE (s.setrole = 0 OR r.oid IS NOT NULL) AND (s.setdatabase = 0 OR d.oid IS NOT NULL)
+   AND (starts_with(lower(c.setting), 'app.') OR lower(split_part(c.setting, '=', 1)) IN (
+        'search_path', 'role', 'session_authorization', 'row_security',
+        'session_replication_role'))
+ ORDER BY 1, 2, 3
+"""
+
+_GRANTS = f"""{_WHO}
+SELECT 'parameter ' || quote_ident(p.parname) AS name, 'PARAMETER ' || quote_ident(p.parname)
+           AS object,
+       a.privilege_type AS found, coalesce(b.rolname, 'PUBLIC') AS role
+  FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+  LEFT JOIN bound b ON b.oid = a.grantee
+ WHERE a.grantee = 0 OR b.oid IS NOT NULL
+UNION ALL
+SELECT 'public.' || c.relname, 'TABLE public.' || quote_ident(c.relname), a.privilege_type,
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END
+  FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+ WHERE c.oid IN (to_regclass('public.alembic_version'), to_regclass('public.schema_history'),
+                 to_regclass('public.pending_operations')) AND a.grantee <> c.relowner
+ ORDER BY 1, 4, 3
+"""
+
+# A database without any is one that no runner has prepared: restored, or a copy of a template.
+_DATABASE = f"""{_WHO}
+SELECT d.datname AS name, coalesce(b.rolname, 'PUBLIC') AS role, a.privilege_type AS privilege,
+       (SELECT setconfig FROM pg_db_role_setting
+         WHERE setrole = 0 AND setdatabase = d.oid) AS settings,
+       a.grantee = 0 OR b.is_ours OR b.oid IS NOT NULL AND a.privilege_type <> 'CONNECT' AS counts
+  FROM database d CROSS JOIN LATERAL aclexplode(d.datacl) a LEFT JOIN bound b ON b.oid = a.grantee
+"""
+
+
+def differences(connection: Connection) -> list[Difference]:
+    """What deviates, each with the SQL that mends it (as a superuser, where it takes one)."""
+    parts = (_attributes, _memberships, _settings, _grants, _database)
+    return [difference for part in parts for difference in part(connection)]
+
+
+def _rows(connection: Connection, query: str) -> sa.CursorResult[tuple[object, ...]]:
+    return connection.execute(sa.text(query), {"roles": list(ROLE_NAMES)})
+
+
+def _attributes(connection: Connection) -> Iterator[Difference]:
+    for row in _rows(connection, _ATTRIBUTES):
+        mend = f"ALTER ROLE {ident(row.name)} NO{row.detail.upper()}"
+        yield Difference("role", row.name, row.detail, False, True, mend)
+
+
+def _memberships(connection: Connection) -> Iterator[Difference]:
+    for row in _rows(connection, _MEMBERSHIPS):
+        mend = f"REVOKE {ident(row.group)} FROM {ident(row.name)}"
+        yield Difference("role", row.name, "membership", None, row.group, mend)
+
+
+def _settings(connection: Connection) -> Iterator[Difference]:
+    for row in _rows(connection, _SETTINGS):
+        database = f"DATABASE {ident(row.database)}" if row.in_database else ""
+        if row.name is None and row.in_database:
+            kind, name, target = "database", row.database, database
+        else:
+            named = "ALL" if row.name is None else ident(row.name)
+            kind, name = "role", row.name or "ALL"
+            target = f"ROLE {named}" + (f" IN {database}" if database else "")
+        mend = f"ALTER {target} RESET {row.detail}"
+        yield Difference(kind, name, row.detail, None, row.found, mend)
+
+
+def _grants(connection: Connection) -> Iterator[Difference]:
+    for row in _rows(connection, _GRANTS):
+        mend = f"REVOKE {row.found} ON {row.object} FROM {role(row.role)}"
+        yield Difference("grant", row.name, row.role, None, row.found, mend)
+
+
+def _database(connection: Connection) -> Iterator[Difference]:
+    rows = _rows(connection, _DATABASE).all()
+    if not rows:
+        return
+    name = rows[0].name
+    found = {(row.role, row.privilege) for row in rows if row.counts}
+    expected = {(one, "CONNECT") for one in ROLE_NAMES}
+    expected |= {(one, "TEMPORARY") for one in TEMPORARY}
+    on = f"ON DATABASE {ident(name)}"
+    for who, privilege in sorted(expected - found):
+        mend = f"GRANT {privilege} {on} TO {role(who)}"
+        yield Difference("grant", f"database {name}", who, privilege, None, mend)
+    for who, privilege in sorted(found - expected):
+        mend = f"REVOKE {privilege} {on} FROM {role(who)}"
+        yield Difference("grant", f"database {name}", who, None, privilege, mend)
+    settings = dict(one.split("=", 1) for one in rows[0].settings or ())
+    settings = {key.lower(): value for key, value in settings.items()}
+    for key, value in SETTINGS.items():
+        if settings.get(key.lower()) != value:
+            mend = f"ALTER DATABASE {ident(name)} SET {key} TO {literal(value)}"
+            yield Difference("database", name, key, value, settings.get(key.lower()), mend)

@@ -58,13 +58,24 @@ class Changes:
         """Everything that brings the current side to the target, in the order that works."""
         self._find_recreated()
         plan = Plan(
-            self.dependents,
-            self._prerequisites,
+            _joined(self.dependents, self._named(self.current)),
+            _joined(self._prerequisites, _reversed(self._named(self.target))),
             {kind.name for kind in self.kinds if kind.relation},
         )
         for kind in self.kinds:
             (kind.compare or Changes.compare)(self, plan, kind)
         return list(plan.operations())
+
+    def _named(self, side: Catalog) -> Edges:
+        """Columns, and what names them without PostgreSQL's knowing: see :attr:`Kind.columns`."""
+        found: dict[Identity, set[Identity]] = {}
+        for kind in self.kinds:
+            if kind.columns is None:
+                continue
+            for key, state in side.of(kind.state).items():
+                for column in kind.columns(state):
+                    found.setdefault(("column", (*key, column)), set()).add((kind.name, key))
+        return found
 
     # --- the two sides of a kind ---
 
@@ -213,6 +224,10 @@ class Changes:
         if identity[0] == "default":
             identity = ("column", identity[1])
         return None not in (self.current.get(identity), self.target.get(identity))
+
+
+def _joined(one: Edges, other: Edges) -> Edges:
+    return {key: one.get(key, set()) | other.get(key, set()) for key in one.keys() | other.keys()}
 
 
 def _reversed(dependents: Edges) -> Edges:

@@ -85,7 +85,7 @@ def _note(operations: Sequence[Any], left: Sequence[Rename]) -> None:
         notes = [f"# if it became {one.names[1]}: {one.command}" for one in left if one.now == key]
         if notes:
             # Alembic would write an empty list into CREATE TABLE.
-            operation.info[NOTES] = notes
+            operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
 
 
 def _classified(

@@ -65,6 +65,9 @@ class Kind(Generic[S]):
     """Objects that its creation creates as well; they get no operation of their own."""
     compare: Callable[[Changes, Plan, Kind[Any]], None] | None = None
     """Adds the operations to the plan; None where :meth:`Changes.compare` does."""
+    columns: Callable[[S], Iterable[str]] | None = None
+    """Columns of its table that it names without PostgreSQL's knowing; it is altered, or dropped,
+    before one of them goes."""
     seeds: Callable[[Changes, Kind[Any]], Iterable[Identity]] | None = None
     """What is dropped, or changes so that its dependents must be dropped first; None where
     :meth:`Changes.seeds_of` finds it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from alembic.operations.ops import MigrateOperation
 
@@ -82,6 +82,8 @@ class Entry:
     needs: set[Entry] = field(default_factory=set)
 
 
+T = TypeVar("T", bound=MigrateOperation)
+
 Place: TypeAlias = tuple[int, ...]
 
 
@@ -113,13 +115,19 @@ class Plan:
         makes: Sequence[Identity] = (),
         relation: Key | None = None,
         beside: Key | None = None,
-    ) -> None:
+    ) -> Entry:
         """Put ``operation`` behind those of the same phase."""
         if relation is None and isinstance(operation, Operation):
             relation = operation.relation
         entry = Entry(phase, operation, removes, makes, relation, beside)
         entry.is_root = any(kind in self._relations for kind, _ in (*makes, *removes))
         self._entries.append(entry)
+        return entry
+
+    def of(self, operation_type: type[T]) -> list[T]:
+        """The operations of a type that were added so far."""
+        found = (entry.operation for entry in self._entries)
+        return [operation for operation in found if isinstance(operation, operation_type)]
 
     def operations(self) -> list[MigrateOperation]:
         """All operations in the order in which they work."""
@@ -159,12 +167,18 @@ def _link(entries: Sequence[Entry], dependents: Edges, prerequisites: Edges) -> 
     """Say of each entry which others must come first."""
     removing = {identity: entry for entry in entries for identity in entry.removes}
     making = {identity: entry for entry in entries for identity in entry.makes}
+    altering = {
+        identity: entry
+        for entry in entries
+        for identity in entry.makes
+        if isinstance(entry.operation, Operation) and entry.operation.before is not None
+    }
     made = {entry.relation: entry for entry in entries if entry.is_root and entry.makes}
     gone = {entry.relation: entry for entry in entries if entry.is_root and entry.removes}
     for entry in entries:
         for identity in entry.removes:
             for other in dependents.get(identity, ()):
-                _need(entry, _entry_of(other, removing))
+                _need(entry, _entry_of(other, removing) or altering.get(other))
         for identity in entry.makes:
             _need(entry, removing.get(identity))
             for other in prerequisites.get(identity, ()):

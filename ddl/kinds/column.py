@@ -17,6 +17,7 @@ from ddl.base import Alteration, Identity, Key, State
 from ddl.casts import ASSIGNMENT, Cast, cast
 from ddl.changes import Changes
 from ddl.kind import Kind
+from ddl.kinds.columnstore import is_stored_by_column
 from ddl.kinds.table import TableState
 from ddl.plan import Phase, Plan
 from ddl.reflected import Reflected
@@ -58,6 +59,23 @@ class ColumnState(State):
         return self.generated != after.generated or (
             after.generated is not None and self.is_retyped_as(after)
         )
+
+    @property
+    def is_required(self) -> bool:
+        """True where a row must have a value and gets none by itself."""
+        without = self.default is None and self.generated is None and self.identity is None
+        return self.not_null and without
+
+    @property
+    def has_constant_default(self) -> bool:
+        """True where every row that is there gets the same value, or none, without computing it."""
+        return self.default is None or _CONSTANT.fullmatch(self.default) is not None
+
+
+_CONSTANT = re.compile(
+    r"\(?(?:'(?:[^']|'')*'|-?[\d.]+(?:e[+-]?\d+)?|true|false|NULL)\)?(?:::[\w\s.\"\[\](),]+)?"
+)
+"""An expression of the server that is a literal: ``'{}'::text[]``, ``('-1'::integer)``."""
 
 
 # --- operate: what Alembic has no operation for ----------------------------------------------
@@ -293,22 +311,40 @@ class _Columns:
         self.schema = None if table[0] == sql.DEFAULT_SCHEMA else table[0]
 
     def compare(self) -> None:
-        """Drop, add, then alter."""
+        """Drop, add, then alter.
+
+        To a table with a columnstore TimescaleDB adds no column that is NOT NULL without a default,
+        even if it is empty, nor one whose default is no literal; that takes two steps, and so it
+        does in the downgrade of a drop, for which no rows need be rewritten.
+        """
         changes, plan = self.changes, self.plan
         before = self._by_name(changes.current)
         after = self._by_name(changes.target)
         again = {name for name in before if changes.is_recreated("column", (*self.table, name))}
+        stepwise = is_stored_by_column(changes, self.table)
         for name in sorted((before.keys() - after.keys()) | again):
             column = self.reflected.dropped_column(self.table, name)
+            loosened = self._loosened(before[name], column) if stepwise else None
+            if loosened is not None:
+                column = column._copy()
+                column.nullable = True
+                if not before[name].has_constant_default:
+                    column.server_default = None
             drop = ops.DropColumnOp.from_column_and_tablename(self.schema, self.table[1], column)
-            plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
+            dropped = plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
+            if loosened is not None:
+                dropped.needs.add(plan.add(Phase.DROP_COLUMNS, loosened))
         for name in [one for one in self.model if one not in before.keys() - again]:
-            add = ops.AddColumnOp.from_column_and_tablename(
-                self.schema,
-                self.table[1],
-                types.found_by_revisions(self.model[name], after[name].type),
-            )
-            plan.add(Phase.ADD_COLUMNS, add, makes=[("column", (*self.table, name))])
+            column = types.found_by_revisions(self.model[name], after[name].type)
+            required = stepwise and after[name].is_required
+            if required:
+                column = column._copy()
+                column.nullable = True
+            add = ops.AddColumnOp.from_column_and_tablename(self.schema, self.table[1], column)
+            added = plan.add(Phase.ADD_COLUMNS, add, makes=[("column", (*self.table, name))])
+            if required:
+                tightened = self._alter(after[name], column, None, modify_nullable=False)
+                plan.add(Phase.ADD_COLUMNS, tightened).needs.add(added)
         for name in sorted((before.keys() & after.keys()) - again):
             undefault = changes.is_recreated("default", (*self.table, name))
             if before[name] != after[name] or undefault:
@@ -317,6 +353,15 @@ class _Columns:
     def _by_name(self, side: Any) -> dict[str, ColumnState]:
         found = self.changes.parts("column", self.table, side)
         return {state.name: state for state in found}
+
+    def _loosened(self, state: ColumnState, column: Column[Any]) -> ops.AlterColumnOp | None:
+        """Takes from a column what it cannot be added with; None where it can."""
+        modified: dict[str, Any] = {}
+        if not state.has_constant_default and column.server_default is not None:
+            modified["modify_server_default"] = None
+        if state.is_required or (modified and state.not_null):
+            modified["modify_nullable"] = True
+        return self._alter(state, column, column.server_default, **modified) if modified else None
 
     def _plan_column(
         self,

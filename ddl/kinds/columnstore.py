@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from alembic.operations import Operations
 from sqlalchemy import Connection, Table
 
 from ddl import sql
-from ddl.base import Declaration, State, explicit
+from ddl.base import Declaration, Key, State, explicit
+from ddl.changes import Changes
 from ddl.kind import Kind, always
-from ddl.plan import Phase
+from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
 from ddl.risk import Risk
+from ddl.source import NOTES
 from ddl.time_series import TimeSeriesOperation, TimeSeriesState, pending, regclass, rows
+
+if TYPE_CHECKING:
+    from ddl.catalog import Catalog
 
 # --- declare ---------------------------------------------------------------------------------
 
@@ -33,6 +40,11 @@ class ColumnstoreState(TimeSeriesState):
     after: str | None = explicit(None)
     rollup: bool = False
     scheduled: bool = True
+
+    def columns(self) -> list[str]:
+        """The columns of the layout, by name."""
+        listed = sql.split_list(f"{self.segmentby},{self.orderby}")
+        return [sql.unquoted(found[0]) for one in listed if (found := re.match(sql.IDENT, one))]
 
 
 def column_list(text: str) -> str:
@@ -65,10 +77,66 @@ class Columnstore(Declaration):
 class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
     """Enables, changes or disables the columnstore; disabling moves the rows back first."""
 
+    def __init__(self, before: ColumnstoreState | None, after: ColumnstoreState | None) -> None:
+        super().__init__(before, after)
+        self.for_columns = False
+        """Whether it is only disabled for a change of columns."""
+        self.recompresses = (False, False)
+        """Whether chunks get a changed layout at once, and in the downgrade."""
+
+    @classmethod
+    def alter_columnstore(
+        cls,
+        operations: Operations,
+        name: str,
+        *,
+        segmentby: str,
+        orderby: str,
+        after: str | None,
+        rollup: bool = False,
+        scheduled: bool = True,
+        recompress: bool = False,
+        schema: str = "public",
+    ) -> None:
+        """Change the layout of future conversions, and the age at which they happen.
+
+        Args:
+            recompress: give chunks of another layout this one at once. TimescaleDB drops no column
+                that the layout of a chunk names.
+        """
+        state = ColumnstoreState(name, segmentby, orderby, after, rollup, scheduled, schema=schema)
+        operation = cls(state, state)
+        operation.recompresses = (recompress, False)
+        operations.invoke(operation)
+
+    def reverse(self) -> Self:
+        """The layout before."""
+        operation = super().reverse()
+        if self.for_columns:
+            operation.explain()
+        operation.recompresses = self.recompresses[::-1]
+        return operation
+
+    def explain(self) -> None:
+        """Note why it is disabled for a change of columns, and what stores the rows so again."""
+        self.for_columns = True
+        again = "the columnstore policy then stores them by column again"
+        if self.state.after is None:
+            again = f"then: SELECT compress_chunk(c) FROM show_chunks({regclass(self.state)}) c"
+        note = f"# TimescaleDB changes columns so only while all rows are stored by row; {again}"
+        self.info[NOTES] = [note] if self.after is None else []
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Those of the state, and ``recompress`` where it is needed."""
+        positional, keywords = super().arguments()
+        return positional, keywords | ({"recompress": True} if self.recompresses[0] else {})
+
     def effect(self) -> tuple[Risk, str]:
         """Only disabling it rewrites what is there."""
         if self.after is None:
             return Risk.BLOCKING, "chunks are locked while their rows are stored by row again"
+        if self.recompresses[0]:
+            return Risk.BLOCKING, "chunks are locked while they are recompressed"
         return Risk.SAFE, ""
 
     def create(self, state: ColumnstoreState, edition: str) -> list[str]:
@@ -86,7 +154,12 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
 
     def alter(self, before: ColumnstoreState, after: ColumnstoreState, edition: str) -> list[str]:
         """The same: the settings replace what was, and so does the policy."""
-        return self.create(after, edition)
+        again = f"""SELECT compress_chunk(c.chunk, recompress => true)
+  FROM timescaledb_information.chunk_columnstore_settings c
+  JOIN timescaledb_information.hypertable_columnstore_settings h USING (hypertable)
+ WHERE c.hypertable = {regclass(after)}::regclass
+   AND (c.segmentby, c.orderby) IS DISTINCT FROM (h.segmentby, h.orderby)"""
+        return [*self.create(after, edition), *([again] if self.recompresses[0] else [])]
 
     def drop(self, state: ColumnstoreState, edition: str) -> list[str]:
         """Store everything by row again and disable the columnstore."""
@@ -136,7 +209,59 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     return [ColumnstoreState(**row) for row in found]
 
 
-# --- compare: altered in place ------------------------------------------------------------------
+# --- compare ---------------------------------------------------------------------------------
+
+
+def is_stored_by_column(changes: Changes, table: Key) -> bool:
+    """True where the columnstore is there all the time, and so when columns change."""
+    return all(side.get(("columnstore", table)) for side in (changes.current, changes.target))
+
+
+def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
+    """Altered in place, unless columns change in a way that only rows stored by row allow.
+
+    TimescaleDB refuses that where chunks are, or may be, stored by column. The columnstore is
+    disabled for the change; its policy converts the chunks again.
+    """
+    before, after = changes.sides(ColumnstoreState)
+    for key in sorted(before.keys() & after.keys()):
+        if any(
+            _is_refused(changes, column)
+            for side in (changes.current, changes.target)
+            for column in changes.parts("column", key, side)
+        ):
+            changes.recreated.add((kind.name, key))
+    changes.compare(plan, kind)
+    for operation in plan.of(ColumnstoreOperation):
+        if changes.is_recreated(kind.name, operation.state.key):
+            operation.explain()
+        if operation.before is not None and operation.after is not None:
+            operation.recompresses = (
+                _loses_column(operation.before, operation.after, changes.target),
+                _loses_column(operation.after, operation.before, changes.current),
+            )
+
+
+def _is_refused(changes: Changes, column: Any) -> bool:
+    """True where the server would refuse what becomes of ``column``, in one of the directions."""
+    before: Any = changes.current.get(("column", column.key))
+    after: Any = changes.target.get(("column", column.key))
+    if before is None or after is None or changes.is_recreated("column", column.key):
+        # What is dropped is added again by the downgrade, whose rows need no value.
+        default = column.default or ""
+        computed = column.generated or column.identity or default.startswith("nextval(")
+        return bool(computed) or (column is after and not column.has_constant_default)
+    return bool(before.is_retyped_as(after) or before.identity != after.identity)
+
+
+def _loses_column(before: ColumnstoreState, after: ColumnstoreState, side: Catalog) -> bool:
+    """True where a column of the layout before goes."""
+    return any(
+        side.get(("column", (*before.key, name))) is None
+        for name in set(before.columns()) - set(after.columns())
+        if not before.rollup
+    )
+
 
 KIND = Kind(
     ColumnstoreState,
@@ -145,5 +270,7 @@ KIND = Kind(
     create=Phase.COLUMNSTORES,
     drop=Phase.DROP_TIME_SERIES,
     alterable=always,
+    columns=ColumnstoreState.columns,
     every_edition=False,
+    compare=compare,
 )

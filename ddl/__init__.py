@@ -19,6 +19,7 @@ from ddl.checks import check_models
 from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
 from ddl.kinds import __all__ as _declarations
+from ddl.names import check_names
 from ddl.renamed import RenamedFrom
 from ddl.renames import Answers, Rename
 
@@ -30,6 +31,7 @@ __all__ = [
     "RenamedFrom",
     "check_copies",
     "check_models",
+    "check_names",
     "found_by",
     "likely_renames",
     "process_revision_directives",

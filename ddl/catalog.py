@@ -99,23 +99,28 @@ def read_global(connection: Connection, schemas: Sequence[str]) -> list[State]:
 T = TypeVar("T", bound=State)
 
 
-def renamed(state: T, names: Mapping[str, str]) -> T:
-    """``state`` with every schema of ``names`` called by its other name."""
+def renamed(state: T, names: Mapping[str, str], texts: Mapping[str, str]) -> T:
+    """``state`` with every schema of ``names`` called by its other name, see :func:`rename`."""
     return dataclasses.replace(
         state,
         **{
-            field.name: rename(getattr(state, field.name), names)
+            field.name: rename(getattr(state, field.name), names, texts)
             for field in dataclasses.fields(state)
         },
     )
 
 
-def rename(value: Any, names: Mapping[str, str]) -> Any:
-    """``value``, a name or SQL or tuples of those, with every schema of ``names`` renamed."""
+def rename(value: Any, names: Mapping[str, str], texts: Mapping[str, str] | None = None) -> Any:
+    """``value``, a name or SQL or tuples of those, with every schema of ``names`` renamed.
+
+    ``texts`` are replaced before, by what is not quoted any more.
+    """
     if type(value) is tuple:
-        return tuple(rename(item, names) for item in value)
+        return tuple(rename(item, names, texts) for item in value)
     if not isinstance(value, str) or value in names:
         return names.get(value, value)
+    for text, spelling in (texts or {}).items():
+        value = value.replace(text, spelling)
     for old, new in names.items():
         value = value.replace(f"{old}.", f"{sql.ident(new)}.").replace(old, new)
     return value

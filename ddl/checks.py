@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, MetaData
 from sqlalchemy.exc import ArgumentError, NoReferencedColumnError, NoReferencedTableError
 
 from ddl.access import check_copies, check_policies
+from ddl.names import check_names
 from ddl.types import check_types
 
 
@@ -19,6 +20,7 @@ def check_models(metadata: MetaData) -> None:
         sqlalchemy.exc.ArgumentError: names the table and column, and what to write.
     """
     check_foreign_keys(metadata)
+    check_names(metadata)
     check_types(metadata)
     check_policies(metadata)
     check_copies(metadata)

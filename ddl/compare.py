@@ -55,6 +55,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
 
     try:
         check_models(metadata)
+        sql.as_written(metadata)
         examine = context.migration_context.opts.get("examine")
         found = comparison(connection, metadata, edition, excluded, examine)
         found.reject_undeclared()

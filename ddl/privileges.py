@@ -114,16 +114,16 @@ def _upper(privilege: str) -> str:
     return f"{name.upper()} ({columns}" if columns else name.upper()
 
 
-_NOUNS = ("function", "sequence", "schema")
+NOUNS = ("function", "sequence", "schema")
 
 
 def _target(on: str, schema: str) -> str:
     noun, _, rest = on.partition(" ")
-    if noun not in _NOUNS or not rest:
+    if noun not in NOUNS or not rest:
         return f"TABLE {sql.qualified(schema, on)}"
     if noun == "schema":
         return f"SCHEMA {sql.ident(rest)}"
     if noun == "sequence":
         return f"SEQUENCE {sql.qualified(schema, rest)}"
-    prefix = "" if schema == sql.DEFAULT_SCHEMA else f"{sql.ident(schema)}."
-    return f"FUNCTION {prefix}{rest}"
+    # Always with the schema: without it numeric(integer) would be a function of PostgreSQL.
+    return f"FUNCTION {sql.ident(schema)}.{rest}"

@@ -1,4 +1,4 @@
-"""Corrections of how Alembic writes SQL expressions into revisions."""
+"""Corrections of how Alembic writes SQL: into revisions and scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
-from sqlalchemy import ClauseElement, PrimaryKeyConstraint
+from sqlalchemy import ClauseElement, PrimaryKeyConstraint, text
+from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import Enum, TypeEngine
 
 from ddl import sql, types
@@ -38,6 +39,18 @@ class FaithfulImpl(PostgresqlImpl):
         if self.dialect.paramstyle in ("format", "pyformat"):
             text = text.replace("%%", "%")
         return text if is_index else sql.escaped(text)
+
+    def _exec(self, construct: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Run a statement, or add it to the script of ``--sql`` with its tabs."""
+        if not self.as_sql or arguments[1:] or keywords.get("params"):
+            return super()._exec(construct, *arguments, **keywords)
+        statement = text(construct) if isinstance(construct, str) else construct
+        literal = self.literal_binds and not isinstance(statement, ExecutableDDLElement)
+        compiled = statement.compile(
+            dialect=self.dialect, compile_kwargs={"literal_binds": True} if literal else {}
+        )
+        self.static_output(sql.terminated(str(compiled).strip()))
+        return None
 
     def render_type(self, type_: TypeEngine[Any], autogen_context: AutogenContext) -> Any:
         """A type of a project by its SQL, since a revision must not import it.

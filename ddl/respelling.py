@@ -8,7 +8,7 @@ sides, over the models' tables, until two spellings meet or neither changes any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from ddl import sql
 from ddl.catalog import Catalog, read, rename
+from ddl.in_shadow import InShadow
 from ddl.kind import Kind
 from ddl.kinds import KINDS
 
@@ -68,7 +69,7 @@ def respelled(
     target: Catalog,
     current: Catalog,
     shadows: Mapping[str, str],
-    in_shadow: Callable[[str], str],
+    in_shadow: InShadow,
     edition: str,
 ) -> Catalog:
     """``target`` in the spelling of ``current`` where both mean the same.
@@ -120,7 +121,7 @@ def _parse_again(
     sides: Sequence[_Spelled],
     shadows: Mapping[str, str],
     copies: Mapping[str, str],
-    in_shadow: Callable[[str], str],
+    in_shadow: InShadow,
     edition: str,
 ) -> None:
     """Create each object once more, in ``copies``, and take what the server makes of it."""
@@ -139,7 +140,9 @@ def _parse_again(
     for side, copy in zip(sides, copied, strict=True):
         found = made.get((side.kind.name, copy.key)) or made.get(("view", copy.key))
         expressions = side.kind.expressions if found is not None else ()
-        spelled = {name: rename(getattr(found, name), back) for name in expressions}
+        spelled = {
+            name: rename(getattr(found, name), back, in_shadow.texts) for name in expressions
+        }
         side.take(replace(side.state, **spelled))
 
 

@@ -22,6 +22,7 @@ from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.dependents import Dependents, dependents
 from ddl.edition import POSTGRESQL
+from ddl.in_shadow import InShadow, mentioned
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
@@ -109,12 +110,12 @@ def compare(
             sql.send(connection, buckets.creation())
         declared = declared_statements(metadata, tables, late, edition)
         known = _known(metadata, tables, names) - _of_extensions(connection, schemas)
-        in_shadow = _in_shadow(names, known)
-        _build(connection, [in_shadow(one) for one in declared], names)
+        in_shadow = InShadow(names, known)
+        _build(connection, [in_shadow(one) for one in declared], in_shadow)
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
-        target, found = _sides(both, current, back, metadata)
+        target, found = _sides(both, current, in_shadow, metadata)
         target = respelled(
             connection, settled(target, found, metadata), found, names, in_shadow, edition
         )
@@ -136,7 +137,7 @@ def compare(
 
 
 def _sides(
-    both: Catalog, current: Sequence[State], back: dict[str, str], metadata: MetaData
+    both: Catalog, current: Sequence[State], in_shadow: InShadow, metadata: MetaData
 ) -> tuple[Catalog, Catalog]:
     """The target and the current side of what was read, with what belongs to no schema."""
     targets: list[State] = []
@@ -145,8 +146,8 @@ def _sides(
         if not kind.in_schema:
             targets += Declared.on(metadata).of(kind.state).values()
     for state in both.states():
-        if state.key[0] in back:
-            targets.append(renamed(state, back))
+        if state.key[0] in in_shadow.back:
+            targets.append(renamed(state, in_shadow.back, in_shadow.texts))
         else:
             currents.append(state)
     return Catalog(targets), Catalog(currents)
@@ -204,8 +205,9 @@ SELECT n.nspname AS schema, o.name
 """)
 
 
-def _build(connection: Connection, statements: Sequence[str], names: dict[str, str]) -> None:
-    """Create everything declared, in the schemas ``names``, in one round trip."""
+def _build(connection: Connection, statements: Sequence[str], in_shadow: InShadow) -> None:
+    """Create everything declared, in the shadow schemas, in one round trip."""
+    names = in_shadow.names
     preamble: list[str] = []
     extensions = connection.scalars(
         sa.text(
@@ -222,8 +224,7 @@ def _build(connection: Connection, statements: Sequence[str], names: dict[str, s
     try:
         _execute(connection, [*preamble, *statements])
     except ModelError as error:
-        back = {shadow: schema for schema, shadow in names.items()}
-        raise ModelError(rename(str(error), back)) from error
+        raise ModelError(rename(str(error), in_shadow.back, in_shadow.texts)) from error
 
 
 _DEFAULT_PRIVILEGES = sa.text("""
@@ -240,31 +241,6 @@ SELECT DISTINCT format(
 """)
 
 
-def _in_shadow(names: dict[str, str], known: set[Key]) -> Callable[[str], str]:
-    """Rewrites SQL so that what is ``known`` means the object in its shadow schema."""
-    pattern = _qualified(names)
-
-    def rewritten(match: re.Match[str]) -> str:
-        spelled = match["qualifier"] or match["schema"]
-        schema = sql.unquoted(spelled)
-        if match["qualifier"] and (schema, sql.unquoted(match["name"])) not in known:
-            return match[0]
-        return names[schema] + match[0].removeprefix(spelled)
-
-    return lambda text: pattern.sub(rewritten, text)
-
-
-def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
-    """Matches ``qualifier.name``, and ``schema`` where GRANT names it without a dot behind it."""
-    spelled = {spelling for name in schemas for spelling in (f'"{name}"', sql.ident(name))}
-    one = "|".join(re.escape(spelling) for spelling in sorted(spelled))
-    return re.compile(
-        rf'(?<![\w."])(?P<qualifier>{one})\.(?P<name>{sql.IDENT})'
-        rf"|(?<=\bON SCHEMA )(?P<schema>{one})(?!\w)",
-        re.I,
-    )
-
-
 def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str, str]) -> set[Key]:
     """What the models put into their schemas: other names after a dot are columns or undeclared."""
     declared = Declared.on(metadata)
@@ -278,9 +254,7 @@ def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str,
         if noun == "sequence" and name:
             found.add((schema, name))
     # Types and sequences come with tables.
-    for match in _qualified(names).finditer("\n".join(table_statements)):
-        if match["qualifier"]:
-            found.add((sql.unquoted(match["qualifier"]), sql.unquoted(match["name"])))
+    found.update(mentioned(names, "\n".join(table_statements)))
     return found
 
 

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import Operations
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import ClauseElement, TextClause
 
 DEFAULT_SCHEMA = "public"
 """Objects of this schema are written without a schema name, as Alembic does for tables."""
 
 SHADOW = "_shadow_"
 """What the names of shadow schemas begin with."""
+
+_KEYWORDS = """
+    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
+    boolean both case cast char character check coalesce collate collation column concurrently
+    constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user dec decimal default deferrable desc distinct do else end except
+    exists extract false fetch float for foreign freeze from full grant greatest group grouping
+    having ilike in initially inner inout int integer intersect interval into is isnull join json
+    json_array json_arrayagg json_exists json_object json_objectagg json_query json_scalar
+    json_serialize json_table json_value lateral leading least left like limit localtime
+    localtimestamp merge_action national natural nchar none normalize not notnull null nullif
+    numeric offset on only or order out outer overlaps overlay placing position precision primary
+    real references returning right row select session_user setof similar smallint some substring
+    symmetric system_user table tablesample then time timestamp to trailing treat trim true union
+    unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat
+    xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
+"""What pg_get_keywords() lists in PostgreSQL 15 to 18, but for category U: no names everywhere."""
+
+# SQLAlchemy knows about half of them. A column "lateral" could not be created, and one called
+# "user" in a text is the name of the role.
+PGIdentifierPreparer.reserved_words = PGIdentifierPreparer.reserved_words | KEYWORDS
 
 # A named paramstyle, since the others double every % for their driver.
 DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -115,10 +141,63 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def squeezed(text: str) -> str:
+    """``text`` with every white space outside quotes as one space."""
+    pieces = re.findall(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\s+|.", text, re.S)
+    return "".join(" " if piece.isspace() else piece for piece in pieces).strip()
+
+
 def escaped(text: str) -> str:
     """``text`` for SQLAlchemy's ``text()``, which takes ``:name`` for a bind parameter."""
     mistakable = re.search(r"(?<![:\w]):\w|\\:", text)
     return text.replace(":", r"\:") if mistakable else text
+
+
+def as_written(metadata: MetaData) -> None:
+    r"""Let every text in the tables of ``metadata`` reach the server as it is written.
+
+    SQLAlchemy takes ``:name`` in a text for a parameter, even within a string, and writes NULL
+    for it, since nobody gives DDL a value. As ever, ``\:`` is a colon.
+    """
+    for table in metadata.tables.values():
+        for expression in _expressions(table):
+            if isinstance(expression, ClauseElement):
+                for part in visitors.iterate(expression):
+                    if isinstance(part, TextClause):
+                        _unbind(part)
+
+
+def _expressions(table: Table) -> Iterator[Any]:
+    """Whatever may hold SQL: defaults, generated columns, constraints, indexes."""
+    for column in table.columns:
+        default: Any = column.server_default
+        value = getattr(default, "arg", None)
+        if isinstance(value, str) and "'" in (value[:1], value[-1:]):
+            # Alembic would take these quotes for those of a literal and leave them out.
+            default.arg = sa.text(escaped(literal(value)))
+        yield getattr(default, "arg", None)
+        yield getattr(column.computed, "sqltext", None)
+    for constraint in table.constraints:
+        yield getattr(constraint, "sqltext", None)
+        yield getattr(constraint, "where", None)
+        yield from (one[0] for one in getattr(constraint, "_render_exprs", ()))
+    for index in table.indexes:
+        yield from index.expressions
+        options = index.dialect_options["postgresql"]
+        if isinstance(options["where"], str):
+            options["where"] = sa.text(options["where"])
+        yield options["where"]
+
+
+def _unbind(clause: TextClause) -> None:
+    names = {name for name, bind in clause._bindparams.items() if bind.required}
+    if names:
+        clause.text = clause._bind_params_regex.sub(
+            lambda match: f"\\{match[0]}" if match[1] in names else match[0], clause.text
+        )
+        clause._bindparams = {
+            name: bind for name, bind in clause._bindparams.items() if name not in names
+        }
 
 
 def terminated(statement: str) -> str:
@@ -127,10 +206,7 @@ def terminated(statement: str) -> str:
 
 
 def run(operations: Operations, statements: Iterable[str]) -> None:
-    """Execute each statement as it stands, online or into the ``--sql`` script.
-
-    Alembic would write a tab into the script as four spaces, in function bodies too.
-    """
+    """Execute each statement as it stands, online or into the ``--sql`` script."""
     context = operations.get_context()
     for statement in statements:
         if context.as_sql:

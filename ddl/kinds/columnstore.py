@@ -49,7 +49,15 @@ class ColumnstoreState(TimeSeriesState):
 
 def column_list(text: str) -> str:
     """``"a,b DESC"`` as the server spells lists: single spaces, no blank after a comma."""
-    return ",".join(sql.split_list(text))
+    return ",".join(_IDENT.sub(_quoted, part, count=1) for part in sql.split_list(text))
+
+
+_IDENT = re.compile(rf"^(?:{sql.IDENT})")
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """The name of a column, in quotes where it needs them."""
+    return sql.ident(sql.unquoted(match[0]))
 
 
 class Columnstore(Declaration):

@@ -73,8 +73,11 @@ class FunctionState(State):
 
     @property
     def qualified(self) -> str:
-        """The name with its signature, for every statement but CREATE."""
-        return f"{sql.qualified(self.schema, self.name)}({self.signature})"
+        """The name with its signature, for every statement but CREATE.
+
+        Always with the schema: without it ``numeric(integer)`` would be a function of PostgreSQL.
+        """
+        return f"{sql.ident(self.schema)}.{sql.ident(self.name)}({self.signature})"
 
     @property
     def standard_body(self) -> bool:

@@ -76,7 +76,7 @@ class Trigger(Declaration):
         self.values = {
             "name": name,
             "timing": timing,
-            "events": " ".join(events.split()),
+            "events": _OF.sub(_quoted, sql.squeezed(events)),
             "function": function,
             "level": level,
             "when": when,
@@ -91,6 +91,17 @@ class Trigger(Declaration):
         """The trigger on ``table``."""
         schema = table.schema or sql.DEFAULT_SCHEMA
         yield TriggerState(table=table.name, schema=schema, **self.values)  # type: ignore[arg-type]
+
+
+_OF = re.compile(
+    r"(?<=\bof )(?P<columns>(?:\"[^\"]*\"|[^\"])+?)(?= or (?:insert|update|delete|truncate)\b|$)",
+    re.I,
+)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """The columns of UPDATE OF, in quotes where they need them."""
+    return ", ".join(sql.ident(sql.unquoted(one)) for one in sql.split_list(match["columns"]))
 
 
 # --- operate ---------------------------------------------------------------------------------

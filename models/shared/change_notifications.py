@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddl import Function, Trigger
+from ddl import Function, Trigger, sql
 from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
@@ -45,7 +45,8 @@ Function(
 
 def change_notifications(channel: str, columns: str) -> tuple[Trigger, Trigger, Trigger]:
     """Triggers that notify ``channel`` of rows inserted, deleted, or changed in ``columns``."""
-    call = f"notify_tenants('{channel}', '{columns}')"
+    listed = ", ".join(sql.ident(sql.unquoted(one)) for one in sql.split_list(columns))
+    call = f"notify_tenants({sql.literal(channel)}, {sql.literal(listed)})"
     return (
         Trigger(
             f"notify_{channel}_of_insert",

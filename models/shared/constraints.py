@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint
 
+from ddl import sql
+
 
 def tenant_reference(
     columns: str | Sequence[str],
@@ -26,7 +28,11 @@ def tenant_reference(
     """
     own = [columns] if isinstance(columns, str) else list(columns)
     other = [target] if isinstance(target, str) else list(target or own)
-    action = f"SET NULL ({', '.join(own)})" if on_delete == "set null" else on_delete.upper()
+    action = (
+        f"SET NULL ({', '.join(map(sql.ident, own))})"
+        if on_delete == "set null"
+        else on_delete.upper()
+    )
     return ForeignKeyConstraint(
         ["tenant_id", *own],
         [f"{table}.tenant_id", *(f"{table}.{column}" for column in other)],
@@ -40,25 +46,29 @@ def one_of(column: str, values: Sequence[str], name: str | None = None) -> Check
     Operators of native enums are not leakproof, so row-level security would prevent the use of an
     index.
     """
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=name or column)
+    listed = ", ".join(map(sql.literal, values))
+    return _check(f"{sql.ident(column)} IN ({listed})", name or column)
 
 
 def not_empty(column: str) -> CheckConstraint:
     """A CHECK that rejects the empty string."""
-    return CheckConstraint(f"{column} <> ''", name=f"{column}_not_empty")
+    return _check(f"{sql.ident(column)} <> ''", f"{column}_not_empty")
 
 
 def json_object(column: str) -> CheckConstraint:
     """A CHECK that accepts JSON objects only."""
-    return CheckConstraint(f"jsonb_typeof({column}) = 'object'", name=f"{column}_object")
+    return _check(f"jsonb_typeof({sql.ident(column)}) = 'object'", f"{column}_object")
 
 
 def json_array(column: str) -> CheckConstraint:
     """A CHECK that accepts JSON arrays only."""
-    return CheckConstraint(f"jsonb_typeof({column}) = 'array'", name=f"{column}_array")
+    return _check(f"jsonb_typeof({sql.ident(column)}) = 'array'", f"{column}_array")
 
 
 def json_value(column: str) -> CheckConstraint:
     """A CHECK that rejects JSON null, for which SQL has NULL."""
-    return CheckConstraint(f"jsonb_typeof({column}) <> 'null'", name=f"{column}_value")
+    return _check(f"jsonb_typeof({sql.ident(column)}) <> 'null'", f"{column}_value")
+
+
+def _check(condition: str, name: str) -> CheckConstraint:
+    return CheckConstraint(sql.escaped(condition), name=name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint
 
+from ddl.sql import ident
+
 _KEYS = (
     "passw|secret|token|credential|authorization|api_?key|private_?key|routing_?key"
     "|integration_?key|webhook_?url|community"
@@ -20,7 +22,7 @@ def no_secrets(column: str) -> CheckConstraint:
     named = f'{_OBJECTS} ? (@.key like_regex "{_KEYS}" flag "i" && !(@.key like_regex "_ref$"))'
     address = '$.** ? (@ like_regex "://[^/?#@]*:[^/?#@]+@")'
     return CheckConstraint(
-        f"NOT jsonb_path_exists({column}, '{named}'::jsonpath)"
-        f" AND NOT jsonb_path_exists({column}, '{address}'::jsonpath)",
+        f"NOT jsonb_path_exists({ident(column)}, '{named}'::jsonpath)"
+        f" AND NOT jsonb_path_exists({ident(column)}, '{address}'::jsonpath)",
         name=f"{column}_without_secrets",
     )

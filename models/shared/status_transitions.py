@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ddl import Function, Trigger
+from ddl.sql import literal
 from models.shared.base import Base
 from models.shared.functions import PLPGSQL_SETTINGS
 
@@ -40,7 +41,7 @@ def status_transitions(table: str, steps: Mapping[str, Sequence[str]]) -> Trigge
         steps: each status to those that may follow it.
     """
     listed = ", ".join(
-        f"'{state} > {next_}'" for state, others in steps.items() for next_ in others
+        literal(f"{state} > {next_}") for state, others in steps.items() for next_ in others
     )
     return Trigger(
         f"{table}_status_transitions",

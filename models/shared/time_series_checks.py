@@ -7,7 +7,7 @@ import re
 from sqlalchemy import PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Columnstore, Declared, RefreshPolicy
+from ddl import Columnstore, Declared, RefreshPolicy, sql
 from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
@@ -145,11 +145,10 @@ def check_rollup(
             _check_ages(title, columnstore.after, retention)
     if retention is not None:
         _check_window(title, title, retention, refresh.start_offset)
-    sources = re.findall(rf"\b{TIMESERIES}\.(\w+)", definition)
-    for source in sources:
-        raw = declared.of(RetentionPolicyState).get((TIMESERIES, source))
+    for source in sorted(sql.relations(definition, {TIMESERIES})):
+        raw = declared.of(RetentionPolicyState).get(source)
         if raw is not None:
-            _check_window(title, f"hypertable {source}", raw.drop_after, refresh.start_offset)
+            _check_window(title, f"hypertable {source[1]}", raw.drop_after, refresh.start_offset)
 
 
 def _check_segments(title: str, segmentby: str) -> None:

@@ -1,0 +1,79 @@
+"""Names that PostgreSQL would take for others: it cuts what is longer than 63 bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.exc import ArgumentError, IdentifierError
+
+from ddl import sql
+from ddl.base import Declared, State
+from ddl.kinds.grant import GrantState
+from ddl.kinds.policy import PolicyState
+from ddl.kinds.trigger import TriggerState
+from ddl.privileges import NOUNS
+
+LIMIT = 63
+
+
+def check_names(metadata: MetaData) -> None:
+    """Reject a name that the server would cut, or that a grant would take for something else.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: names the object, and what is wrong with its name.
+    """
+    # SQLAlchemy has no public list of sequences.
+    for sequence in metadata._sequences.values():
+        _check(f"sequence {sequence.name}", sequence.schema, sequence.name)
+    for table in metadata.tables.values():
+        for title, name in _of_table(table):
+            _check(title, name)
+        noun, _, rest = table.name.partition(" ")
+        if noun in NOUNS and rest:
+            raise ArgumentError(
+                f"table {table.name}: GRANT would take this for a {noun}; give it another name"
+            )
+    for states in Declared.on(metadata).states.values():
+        for state in states.values():
+            _check(state.title(), *_of_state(state))
+
+
+def _of_table(table: Table) -> Iterator[tuple[str, str | None]]:
+    title = f"table {table.fullname}"
+    yield title, table.schema
+    yield title, table.name
+    for column in table.columns:
+        yield f"column {table.fullname}.{column.name}", column.name
+    listed: list[Any] = [*table.constraints, *table.indexes]
+    for one in (one for one in listed if one.name is not None):
+        try:
+            name = sql.constraint_name(one)
+        except IdentifierError:  # SQLAlchemy refuses it, too, but counts characters
+            name = str(one.name)
+        yield f"{type(one).__name__} {name} of {title}", name
+
+
+def _of_state(state: State) -> Iterator[str | None]:
+    if isinstance(state, GrantState):
+        for held in state.privileges:
+            yield from (held.role, held.column)
+        return
+    for field in state.identified_by:
+        if field != "arguments":
+            yield getattr(state, field)
+    if isinstance(state, PolicyState):
+        yield from state.to
+    if isinstance(state, TriggerState):
+        yield from (state.old_table, state.new_table)
+
+
+def _check(title: str, *names: str | None) -> None:
+    for name in names:
+        length = len((name or "").encode())
+        if name is not None and length > LIMIT:
+            raise ArgumentError(
+                f"{title}: the name {name} has {length} bytes, of which PostgreSQL would keep"
+                f" {LIMIT}; write a shorter one"
+            )

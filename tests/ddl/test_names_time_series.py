@@ -1,0 +1,96 @@
+"""Hypertables, columnstores, rollups and tenant views with names that need quotes."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import TIMESTAMP, Column, Engine, MetaData, PrimaryKeyConstraint, Table, Text, Uuid
+
+from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy, Rollup
+from models.shared.access import hypertable_access, tenant_view
+from models.shared.base import TIMESERIES, TenantTimeSeries, not_empty
+from models.shared.roles import ROLE_NAMES
+from tests.ddl.case import Case, nothing
+from tests.support.generated_revisions import assert_clean, metadata_of, migration, rendered, run
+
+NAMES = ("user", "Mixed Case", 'q"u.o:t%e', "é" * 10)
+
+
+def series(metadata: MetaData, name: str, column: str) -> None:
+    Function(
+        "current_tenant",
+        returns="uuid",
+        body="RETURN nullif(current_setting('app.tenant_id', true), '')::uuid",
+        volatility="stable",
+        grants=dict.fromkeys(ROLE_NAMES, "execute"),
+        metadata=metadata,
+    )
+    quoted = '"' + column.replace('"', '""') + '"'
+    table = Table(
+        name,
+        metadata,
+        Column("tenant_id", Uuid),
+        Column("ts", TIMESTAMP(timezone=True)),
+        Column(column, Text),
+        Column("session_user", Text),
+        PrimaryKeyConstraint("tenant_id", column, "ts"),
+        Hypertable("ts", chunk_interval="1 day"),
+        Columnstore(
+            segmentby=f"tenant_id, {quoted}", orderby="ts DESC, session_user", after="7 days"
+        ),
+        RetentionPolicy("90 days"),
+        not_empty("session_user"),
+        schema=TIMESERIES,
+        comment="Measurements.",
+    )
+    for item in hypertable_access(TenantTimeSeries, table):
+        item._set_parent_with_dispatch(table)
+    rollup = f"{name} h"
+    source = '"' + name.replace('"', '""') + '"'
+    Rollup(
+        rollup,
+        f"""
+        SELECT tenant_id, {quoted}, time_bucket('1 hour', ts) AS "window", count(*) AS "order"
+          FROM {TIMESERIES}.{source}
+         GROUP BY 1, 2, 3
+        """,
+        schema=TIMESERIES,
+        refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+        columnstore=Columnstore(f"tenant_id, {quoted}", "window DESC", "30 days"),
+        retention="1 year",
+        metadata=metadata,
+    )
+    columns = ("tenant_id", column, "window", "order")
+    tenant_view(rollup, columns, privileges="select", comment="By hour.", metadata=metadata)
+
+
+@pytest.mark.timescaledb
+@pytest.mark.parametrize("name", NAMES)
+def test_hypertable(every_edition: Engine, name: str) -> None:
+    engine = every_edition
+    with engine.begin() as connection:
+        for role in ROLE_NAMES:
+            connection.execute(
+                sa.text(
+                    f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL;"
+                    " END $$"
+                )
+            )
+
+    def declare(metadata: MetaData) -> None:
+        series(metadata, name, name)
+
+    Case(nothing, declare).walk(engine)
+    if name == "user":
+        tenant = "'00000000-0000-0000-0000-000000000001'"
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text(f"INSERT INTO timeseries.\"user\" VALUES ({tenant}, now(), 'ann', 'bob')")
+            )
+            connection.execute(sa.text(f"SET LOCAL app.tenant_id = {tenant}"))
+            seen = connection.execute(sa.text('SELECT * FROM "user"')).one()
+            assert seen[2:] == ("ann", "bob"), "the name of the role instead of the column"
+    with engine.connect() as connection:
+        script = migration(connection, metadata_of(nothing))
+    run(engine, rendered(script.upgrade_ops))
+    assert_clean(engine, metadata_of(nothing))

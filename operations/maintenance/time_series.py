@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from ddl.edition import POSTGRESQL, detect
 from ddl.kinds import hypertable
-from ddl.sql import DEFAULT_SCHEMA, ident, literal, qualified
+from ddl.sql import DEFAULT_SCHEMA, escaped, ident, literal, qualified, send
 from models.shared.base import TIMESERIES
 
 BATCH = 10_000
@@ -42,6 +42,16 @@ class TimeSeries:
     def name(self) -> str:
         """For messages."""
         return qualified(TIMESERIES, self.table)
+
+    @property
+    def sql(self) -> str:
+        """The storage within ``text()``."""
+        return escaped(self.storage)
+
+    @property
+    def time(self) -> str:
+        """The column of time within ``text()``."""
+        return escaped(ident(self.time_column or ""))
 
 
 @dataclass(frozen=True)
@@ -131,8 +141,8 @@ def parts(
     values = {"tenant": tenant_id, "before": before}
     condition = "tenant_id = :tenant"
     if before is not None:
-        condition += f" AND {ident(series.time_column or '')} < :before"
-    counted = f"FROM {series.storage} WHERE {condition}"
+        condition += f" AND {series.time} < :before"
+    counted = f"FROM {series.sql} WHERE {condition}"
     if not series.chunked:
         rows = connection.execute(sa.text(f"SELECT count(*) {counted}"), values).scalar_one()
         return [Part(rows)] if rows else []
@@ -183,8 +193,8 @@ def delete_older(
     connection: Connection, series: TimeSeries, before: datetime.datetime, lock_timeout: str
 ) -> Iterator[int]:
     """Delete rows of a plain table without tenants; yields the number after each commit."""
-    old = f"SELECT ctid FROM {series.storage} WHERE {ident(series.time_column or '')} < :before"
-    statement = f"DELETE FROM {series.storage} WHERE ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
+    old = f"SELECT ctid FROM {series.sql} WHERE {series.time} < :before"
+    statement = f"DELETE FROM {series.sql} WHERE ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
     rows = BATCH
     while rows == BATCH:
         with connection.begin():
@@ -195,8 +205,7 @@ def delete_older(
 
 def count_older(connection: Connection, series: TimeSeries, before: datetime.datetime) -> int:
     """How many rows of a plain table are older than ``before``."""
-    time = ident(series.time_column or "")
-    query = sa.text(f"SELECT count(*) FROM {series.storage} WHERE {time} < :before")
+    query = sa.text(f"SELECT count(*) FROM {series.sql} WHERE {series.time} < :before")
     rows: int = connection.execute(query, {"before": before}).scalar_one()
     return rows
 
@@ -205,9 +214,9 @@ def tenants_in(connection: Connection, series: TimeSeries) -> list[uuid.UUID]:
     """The tenants, existing or not, with rows in a plain table, by skipping through its key."""
     query = f"""
         WITH RECURSIVE hop AS (
-            (SELECT tenant_id FROM {series.storage} ORDER BY tenant_id LIMIT 1)
+            (SELECT tenant_id FROM {series.sql} ORDER BY tenant_id LIMIT 1)
             UNION ALL
-            SELECT (SELECT s.tenant_id FROM {series.storage} s
+            SELECT (SELECT s.tenant_id FROM {series.sql} s
                      WHERE s.tenant_id > hop.tenant_id ORDER BY s.tenant_id LIMIT 1)
               FROM hop WHERE hop.tenant_id IS NOT NULL)
         SELECT tenant_id FROM hop WHERE tenant_id IS NOT NULL
@@ -236,9 +245,10 @@ def drop_chunk(connection: Connection, series: TimeSeries, chunk: Part, lock_tim
     """Drop one chunk with the rows of all tenants."""
     _set_limits(connection, lock_timeout)
     begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
-    connection.exec_driver_sql(
+    send(
+        connection,
         f"SELECT drop_chunks({literal(series.storage)}, older_than => {ends}::timestamptz,"
-        f" newer_than => {begins}::timestamptz)"
+        f" newer_than => {begins}::timestamptz)",
     )
 
 
@@ -278,7 +288,7 @@ def _delete_chunk(
 
 def _within(series: TimeSeries, chunk: Part) -> str:
     """With literals, so that the server sees that whole compressed batches are within."""
-    time = ident(series.time_column or "")
+    time = ident(series.time_column or "").replace("%", "%%")
     begins, ends = literal(chunk.begins or ""), literal(chunk.ends or "")
     return f"{time} >= {begins} AND {time} < {ends}"
 
@@ -289,11 +299,11 @@ def _delete_batch(
     tenant_id: uuid.UUID,
     before: datetime.datetime | None,
 ) -> int:
-    old = f"SELECT ctid FROM {series.storage} WHERE tenant_id = :tenant"
+    old = f"SELECT ctid FROM {series.sql} WHERE tenant_id = :tenant"
     if before is not None:
-        old += f" AND {ident(series.time_column or '')} < :before"
+        old += f" AND {series.time} < :before"
     statement = sa.text(
-        f"DELETE FROM {series.storage} WHERE tenant_id = :tenant"
+        f"DELETE FROM {series.sql} WHERE tenant_id = :tenant"
         f" AND ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
     )
     return connection.execute(statement, {"tenant": tenant_id, "before": before}).rowcount

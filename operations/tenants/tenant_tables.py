@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 import models
 from database.tenancy import OPERATOR
-from ddl.sql import DEFAULT_SCHEMA, ident, qualified
+from ddl.sql import DEFAULT_SCHEMA, escaped, ident, qualified
 from models.shared.base import TIMESERIES
 
 MEMBERS = "tenant_members"
@@ -45,8 +45,8 @@ class TenantTable:
 
     @property
     def sql(self) -> str:
-        """For statements, whatever the search_path."""
-        return f"{ident(self.schema)}.{ident(self.table)}"
+        """Within ``text()``, whatever the search_path."""
+        return escaped(f"{ident(self.schema)}.{ident(self.table)}")
 
 
 Group = list[TenantTable]

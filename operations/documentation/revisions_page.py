@@ -38,6 +38,7 @@ _COUNTED = {
     "create_index": "index",
     "add_index": "index",
     "create_refresh_policy": "refresh",
+    "set_schema": "move",
     "execute": "SQL statement",
 }
 

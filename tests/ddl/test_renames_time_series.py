@@ -41,6 +41,7 @@ def measured(
     schema: str = "timeseries",
     rollup: str = "hourly",
     device_in_rollup: str = "device",
+    most: bool = False,
 ) -> Callable[[MetaData], None]:
     """A hypertable with columnstore, retention and index, a rollup over it, views over both."""
 
@@ -61,7 +62,7 @@ def measured(
         Rollup(
             rollup,
             f"SELECT {device} AS {device_in_rollup}, time_bucket('1 hour', {at}) AS bucket,"
-            f" avg({value}) AS avg FROM {schema}.{table} GROUP BY 1, 2",
+            f" avg({value}) AS avg{f', max({value}) AS most' if most else ''} FROM {schema}.{table} GROUP BY 1, 2",
             schema=schema,
             refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
             columnstore=Columnstore(device_in_rollup, "bucket DESC", "30 days"),
@@ -145,6 +146,49 @@ def test_history_of_a_rollup_follows_its_column(community: Engine) -> None:
         assert connection.execute(sa.text(AVERAGES)).all() == before
         assert len(before) == 200
     assert_clean(community, both)
+
+
+def test_a_renamed_rollup_may_have_another_query(community: Engine) -> None:
+    """It is renamed, and then made anew with its history, like one that keeps its name."""
+    with community.begin() as connection:
+        apply(connection, metadata_of(measured()))
+    for statement in [*rows(community), REFRESH, DROP_RAW]:
+        with community.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(statement))
+    after = metadata_of(measured(value="reading", rollup="by_hour", most=True))
+    options = [
+        "timeseries.telemetry.v:timeseries.telemetry.reading",
+        "timeseries.hourly:timeseries.by_hour",
+    ]
+    with community.begin() as connection:
+        before = connection.execute(sa.text(AVERAGES)).all()
+        up = rendered(migration(connection, after, Answers(options)).upgrade_ops)
+        assert 'op.rename("rollup", "hourly", "by_hour", schema="timeseries")' in up
+        run_in(connection, up)
+        assert connection.execute(sa.text(AVERAGES)).all() == before
+    assert_clean(community, after)
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ('op.rename_table("telemetry", "measurements", schema="timeseries")', "table"),
+        (
+            'op.alter_column("telemetry", "ts", new_column_name="at", schema="timeseries")',
+            "time",
+        ),
+    ],
+)
+def test_what_is_pending_follows_a_rename_by_hand(
+    text: str, after: str, every_edition: Engine
+) -> None:
+    """On plain PostgreSQL the relation and its columns are known by their names, in text."""
+    with every_edition.begin() as connection:
+        apply(connection, metadata_of(measured()))
+        run_in(connection, text)
+        up = rendered(migration(connection, metadata_of(CHANGES[after][0])).upgrade_ops)
+    left = [line for line in up.splitlines() if line.startswith("op.")]
+    assert all(line.startswith("op.rename(") for line in left) or up == "pass", up
 
 
 REFRESH = "CALL refresh_continuous_aggregate('timeseries.hourly', NULL, NULL)"

@@ -71,7 +71,6 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         upgrade_ops.info[_INFO] = list(_classified(listed, operations))
         upgrade_ops.info[_LEFT] = after.left
         upgrade_ops.ops.extend(operations)
-        _note(upgrade_ops.ops, after.left)
     return PriorityDispatchResult.CONTINUE
 
 
@@ -85,7 +84,6 @@ def _note(operations: Sequence[Any], left: Sequence[Rename]) -> None:
             key = (*key, operation.column_name)
         notes = [f"# if it became {one.names[1]}: {one.command}" for one in left if one.now == key]
         if notes:
-            # Alembic would write an empty list into CREATE TABLE.
             operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
 
 
@@ -122,10 +120,13 @@ def process_revision_directives(
     revision: Any,  # noqa: ARG001
     directives: list[MigrationScript],
 ) -> None:
-    """Shorten both directions.
+    """Shorten both directions, and write beside the drops what else they may mean.
 
-    Not earlier, since the downgrade is derived from the upgrade and needs every single drop.
+    Not earlier, since the downgrade is derived from the upgrade: it needs every single drop, and
+    would have the notes on DROP TABLE in its CREATE TABLE.
     """
     for script in directives:
+        for upgrade_ops in script.upgrade_ops_list:
+            _note(upgrade_ops.ops, upgrade_ops.info.get(_LEFT, []))
         for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
             operations.ops[:] = shorten(operations.ops)

@@ -11,7 +11,14 @@ from sqlalchemy.exc import ArgumentError
 from ddl import Answers, Rename, RenamedFrom, likely_renames
 from tests.ddl.case import Case
 from tests.support.declared_plant import ROWS, plant
-from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run_in
+from tests.support.generated_revisions import (
+    Declare,
+    apply,
+    metadata_of,
+    migration,
+    rendered,
+    run_in,
+)
 
 CHANGES = {
     "table": (plant("places"), ["sites:places"]),
@@ -146,15 +153,26 @@ def test_hand_written_rename_needs_no_answer(engine: Engine) -> None:
 # --- what is not said ---
 
 
-def test_unsaid_is_dropped_and_created_and_told(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("after", "drop", "option"),
+    [
+        (plant(column="town"), "drop_column", "sites.city:sites.town"),
+        (plant("places"), "drop_table", "sites:places"),
+    ],
+)
+def test_unsaid_is_dropped_and_created_and_told(
+    after: Declare, drop: str, option: str, engine: Engine
+) -> None:
     with engine.begin() as connection:
         apply(connection, metadata_of(plant()))
-        script = migration(connection, metadata_of(plant(column="town")))
-    up = rendered(script.upgrade_ops)
-    command = "alembic -x rename=sites.city:sites.town revision --autogenerate"
-    assert f"# if it became town: {command}\nop.drop_column(" in up
+        script = migration(connection, metadata_of(after))
+    up, down = rendered(script.upgrade_ops), rendered(script.downgrade_ops)
+    command = f"alembic -x rename={option} revision --autogenerate"
+    new = option.rpartition(":")[2].rpartition(".")[2]
+    assert f"# if it became {new}: {command}\nop.{drop}(" in up
     assert [one.command for one in likely_renames(script)] == [command]
-    assert "#" not in rendered(script.downgrade_ops)
+    assert "# if" not in down
+    assert "info=" not in up + down
 
 
 def test_check_tells_and_renames_nothing(engine: Engine) -> None:

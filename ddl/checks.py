@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, MetaData
 from sqlalchemy.exc import ArgumentError, NoReferencedColumnError, NoReferencedTableError
 
 from ddl.access import check_copies, check_policies
+from ddl.community import check_hypertables
 from ddl.names import check_names
 from ddl.types import check_types
 
@@ -22,6 +23,7 @@ def check_models(metadata: MetaData) -> None:
     check_foreign_keys(metadata)
     check_names(metadata)
     check_types(metadata)
+    check_hypertables(metadata)
     check_policies(metadata)
     check_copies(metadata)
 

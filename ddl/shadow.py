@@ -20,8 +20,9 @@ from sqlalchemy.engine.mock import create_mock_engine
 from ddl import buckets, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
+from ddl.community import check_rollups
 from ddl.dependents import Dependents, dependents
-from ddl.edition import POSTGRESQL
+from ddl.edition import COMMUNITY, POSTGRESQL
 from ddl.in_shadow import InShadow, mentioned
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
@@ -116,6 +117,8 @@ def compare(
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
         target, found = _sides(both, current, in_shadow, metadata)
+        if edition != COMMUNITY:
+            check_rollups(connection, target, names)
         target = respelled(
             connection, settled(target, found, metadata), found, names, in_shadow, edition
         )

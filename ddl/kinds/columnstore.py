@@ -47,17 +47,22 @@ class ColumnstoreState(TimeSeriesState):
         return [sql.unquoted(found[0]) for one in listed if (found := re.match(sql.IDENT, one))]
 
 
+ORDERED = re.compile(
+    rf"(?P<name>{sql.IDENT})(?P<order>(?: (?:asc|desc))?(?: nulls (?:first|last))?)", re.I
+)
+"""A column of a layout, with the words of ORDER BY."""
+
+
 def column_list(text: str) -> str:
     """``"a,b DESC"`` as the server spells lists: single spaces, no blank after a comma."""
-    return ",".join(_IDENT.sub(_quoted, part, count=1) for part in sql.split_list(text))
+    return ",".join(map(_spelled, sql.split_list(text)))
 
 
-_IDENT = re.compile(rf"^(?:{sql.IDENT})")
-
-
-def _quoted(match: re.Match[str]) -> str:
-    """The name of a column, in quotes where it needs them."""
-    return sql.ident(sql.unquoted(match[0]))
+def _spelled(column: str) -> str:
+    match = ORDERED.fullmatch(column)
+    if match is None:
+        return column
+    return sql.ident(sql.unquoted(match["name"])) + match["order"].upper().replace(" ASC", "")
 
 
 class Columnstore(Declaration):

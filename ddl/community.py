@@ -1,0 +1,389 @@
+"""What TimescaleDB Community refuses, refused on every edition.
+
+Elsewhere a hypertable is a plain table and a rollup a view, so the server there would accept what
+cannot be deployed. The list is that of TimescaleDB 2.28 (``tsl/src/continuous_aggs/common.c``,
+``tsl/src/compression/create.c``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+
+import sqlalchemy as sa
+from alembic.util import CommandError
+from sqlalchemy import Connection, Index, MetaData, Table, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.exc import ArgumentError
+
+from ddl import sql
+from ddl.base import Declared, Key
+from ddl.catalog import Catalog
+from ddl.kinds.columnstore import ORDERED, ColumnstoreState
+from ddl.kinds.hypertable import HypertableState
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.kinds.trigger import TriggerState
+from ddl.select import Select, parsed
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+# --- tables, when the models are imported ----------------------------------------------------
+
+
+def check_hypertables(metadata: MetaData) -> None:
+    """Reject a hypertable, or a property of one, that TimescaleDB would not take.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: says what was expected, what was found and what to write.
+    """
+    declared = Declared.on(metadata)
+    tables: dict[Key, Table] = {
+        (one.schema or sql.DEFAULT_SCHEMA, one.name): one for one in metadata.tables.values()
+    }
+    hypertables = declared.of(HypertableState)
+    for state_type in (ColumnstoreState, RetentionPolicyState):
+        for key in declared.of(state_type):
+            if key in tables and key not in hypertables:
+                raise ArgumentError(
+                    f"{state_type.kind} of {'.'.join(key)}: expected a hypertable, found a plain "
+                    'table; write Hypertable("ts", chunk_interval="1 day") beside it, or remove it'
+                )
+    for key, state in hypertables.items():
+        table, title = tables[key], f"hypertable {'.'.join(key)}"
+        _check_time(table, title, state.time_column)
+        _check_references(table, title, hypertables)
+        for trigger in declared.of(TriggerState).values():
+            if trigger.relation == key and trigger.level == "row" and _transition(trigger):
+                raise ArgumentError(
+                    f"{trigger.title()}: a hypertable has no transition tables for a trigger of "
+                    'rows; write level="statement", or read NEW and OLD'
+                )
+        store = declared.of(ColumnstoreState).get(key)
+        if store is not None:
+            _check_columnstore(table, store, state.time_column, declared)
+
+
+def _check_time(table: Table, title: str, time_column: str) -> None:
+    """Its type, and every key."""
+    column = next(one for one in table.columns if one.name == time_column)
+    if not column.type.compile(_DIALECT).startswith(("TIMESTAMP", "DATE")):
+        raise ArgumentError(
+            f"{title}: expected a time column of timestamptz, timestamp or date, found "
+            f"{time_column} {column.type}; write TIMESTAMP(timezone=True), and keep a number in a "
+            "column beside it"
+        )
+    keys: list[UniqueConstraint | Index] = [
+        one for one in table.constraints if isinstance(one, UniqueConstraint)
+    ]
+    keys += [one for one in table.indexes if one.unique]
+    for one in keys:
+        names = [getattr(part, "name", None) for part in one.columns]
+        if isinstance(one, Index):
+            names = [getattr(part, "name", None) for part in one.expressions]
+        if time_column not in names:
+            spelled = one.name or f"({', '.join(filter(None, names))})"
+            raise ArgumentError(
+                f"{title}: unique key {spelled} lacks the time column "
+                f"{time_column}; every key of a hypertable contains it: add it to the key"
+            )
+
+
+def _check_references(table: Table, title: str, hypertables: Mapping[Key, object]) -> None:
+    for constraint in table.foreign_key_constraints:
+        target = constraint.elements[0].target_fullname.rpartition(".")[0]
+        schema, _, name = target.rpartition(".")
+        if (schema or sql.DEFAULT_SCHEMA, name) in hypertables:
+            raise ArgumentError(
+                f"{title}: its foreign key refers to hypertable {target}, which a hypertable "
+                "cannot do; remove it and check the reference where the rows are written"
+            )
+
+
+def _transition(trigger: TriggerState) -> bool:
+    return trigger.old_table is not None or trigger.new_table is not None
+
+
+def _check_columnstore(
+    table: Table, store: ColumnstoreState, time_column: str, declared: Declared
+) -> None:
+    title = store.title()
+    _check_layout(title, store, [column.name for column in table.columns], time_column)
+    for column in table.columns:
+        if column.name.startswith("_ts_meta_"):
+            raise ArgumentError(f"{title}: the name {column.name} is TimescaleDB's; write another")
+    for constraint in table.constraints:
+        if isinstance(constraint, ExcludeConstraint):
+            raise ArgumentError(
+                f"{title}: its table has the exclusion constraint "
+                f"{sql.constraint_name(constraint)}, which the columnstore does not support; "
+                "remove one of them"
+            )
+    security = declared.of(RowLevelSecurityState).get(store.key)
+    if security is not None and (security.enable or security.force):
+        raise ArgumentError(
+            f"{title}: its table has row-level security, which the columnstore excludes; remove "
+            "one of them, and let a view isolate the rows"
+        )
+    for trigger in declared.of(TriggerState).values():
+        if (
+            trigger.relation == store.key
+            and trigger.old_table is not None
+            and re.search(r"\bdelete\b", trigger.events, re.I)
+        ):
+            raise ArgumentError(
+                f"{trigger.title()}: on a columnstore DELETE has no transition table; remove "
+                "old_table or the event"
+            )
+
+
+def _check_layout(
+    title: str, store: ColumnstoreState, columns: list[str], time_column: str
+) -> None:
+    """The columns by which chunks are laid out exist, each in one place, the time among them."""
+    used: dict[str, str] = {}
+    for argument in ("segmentby", "orderby"):
+        for item in sql.split_list(getattr(store, argument)):
+            match = ORDERED.fullmatch(item)
+            name = sql.unquoted(match["name"]) if match is not None else item
+            if name not in columns:
+                near = difflib.get_close_matches(name, columns, 1)
+                raise ArgumentError(
+                    f"{title}: {argument} expected columns, found {name}; write "
+                    + (near[0] if near else f"some of {', '.join(columns)}")
+                )
+            if name in used:
+                raise ArgumentError(
+                    f"{title}: {argument} expected each column once, found {name}, which "
+                    f"{used[name]} has already; remove one of them"
+                )
+            used[name] = argument
+    if time_column not in used:
+        raise ArgumentError(
+            f"{title}: expected the time column {time_column} in orderby, found "
+            f'"{store.orderby}"; write orderby="'
+            + ", ".join([*sql.split_list(store.orderby), f'{time_column} DESC"'])
+        )
+    if not store.orderby:
+        raise ArgumentError(f"{title}: expected a column in orderby, found none; move one there")
+
+
+# --- rollups, when they are compared ---------------------------------------------------------
+
+
+def check_rollups(connection: Connection, target: Catalog, shadows: Mapping[str, str]) -> None:
+    """Reject a rollup, built as a view, that TimescaleDB would not take as continuous aggregate.
+
+    Args:
+        target: the models as the server has read them.
+        shadows: their schemas to those in which the views are.
+
+    Raises:
+        alembic.util.CommandError: says what was found and what to write.
+    """
+    rollups = target.of(RollupState)
+    queries = {key: parsed(state.definition) for key, state in rollups.items()}
+    for key, state in rollups.items():
+        view = f"{sql.ident(shadows[key[0]])}.{sql.ident(key[1])}"
+        rule = connection.execute(_RULE, {"view": view}).one()
+        for reason in _refused(rule.tree, state.definition):
+            raise CommandError(f"{state.title()}: {reason}")
+    widths: dict[Key, _Bucket] = {}
+    for key, state in rollups.items():
+        widths[key] = _bucket(connection, state)
+    for key, state in rollups.items():
+        _check_source(target, state, widths, queries)
+        _check_policies(connection, target, state, widths[key], queries[key])
+
+
+_RULE = sa.text("""
+SELECT r.ev_action::text AS tree FROM pg_rewrite r
+ WHERE r.ev_class = to_regclass(:view) AND r.rulename = '_RETURN'
+""")
+
+
+def _refused(tree: str, definition: str) -> Iterator[str]:
+    """Parts of a query that TimescaleDB does not aggregate; ``tree`` is as the server parsed it."""
+    head = tree.partition(":rtable")[0]
+    tail = tree[tree.rindex(":groupClause") :]
+    joins = set(re.findall(r":jointype (\d)", tree))
+    for found, part, instead in (
+        (":setOperations <>" not in tail, "UNION, EXCEPT or INTERSECT", "a rollup for each"),
+        (":hasWindowFuncs true" in head, "a window function", "compute it over the rollup"),
+        (
+            ":hasSubLinks true" in head or ":cteList (" in head,
+            "a subquery or WITH",
+            "join the table",
+        ),
+        (
+            tree.count(":rtekind 1 ") > len(re.findall(r"\bLATERAL \(", definition)),
+            "a subquery in FROM",
+            "join the table, or write LATERAL (…)",
+        ),
+        (joins - {"0", "1"}, "RIGHT or FULL JOIN", "an INNER or LEFT JOIN"),
+        (":distinctClause <>" not in tail, "DISTINCT", "group by the columns"),
+        (":groupingSets <>" not in tail, "GROUPING SETS, CUBE or ROLLUP", "a rollup for each"),
+        (
+            ":limitOffset <>" not in tail or ":limitCount <>" not in tail,
+            "LIMIT or OFFSET",
+            "limit what reads the rollup",
+        ),
+        (re.search(r"\bTABLESAMPLE\b", definition), "TABLESAMPLE", "all rows"),
+        (re.search(r"\bFROM \(*ONLY\b", definition), "FROM ONLY", "FROM"),
+    ):
+        if found:
+            yield f"expected a query that TimescaleDB can keep, found {part}; write {instead}"
+
+
+class _Bucket:
+    """The bucket of a rollup: its column in the source, and its width."""
+
+    def __init__(self, column: str, months: int, seconds: float, rest: tuple[str, ...]) -> None:
+        self.column = column
+        self.rest = rest
+        self.days = months * 30 + seconds / 86400
+        self.is_fixed = months == 0 and not any("::text" in one for one in rest)
+
+
+_CALL = re.compile(r"\(?time_bucket\((?P<arguments>.*?)\)\)?", re.S)
+
+
+def _bucket(connection: Connection, state: RollupState) -> _Bucket:
+    """The bucket by which a rollup groups."""
+    grouped = re.split(r"\n *GROUP BY ", state.definition)[-1]
+    grouped = re.split(r"\n *(?:HAVING|ORDER BY|WINDOW) ", grouped)[0]
+    calls = [
+        match
+        for one in sql.split_list(grouped)
+        if (match := _CALL.fullmatch(one)) and _is_balanced(match["arguments"])
+    ]
+    if len(calls) != 1:
+        raise CommandError(
+            f"{state.title()}: expected one time_bucket in GROUP BY, found {len(calls)}; group by "
+            "time_bucket('1 hour', ts) AS bucket, and compute others over the rollup"
+        )
+    width, column, *rest = sql.split_list(calls[0]["arguments"])
+    named = re.fullmatch(rf"(?:\w+ => )?(?:(?:{sql.IDENT})\.)?(?P<name>{sql.IDENT})", column)
+    if named is None:
+        raise CommandError(
+            f"{state.title()}: expected the time column in time_bucket, found {column}; write the "
+            'column alone, and "offset" => … for what is added to it'
+        )
+    zone = next((one for one in rest if "::text" in one), "'UTC'").removeprefix("timezone => ")
+    try:
+        with connection.begin_nested():
+            row = connection.exec_driver_sql(
+                "SELECT (extract(year FROM w) * 12 + extract(month FROM w))::int AS months,"
+                " extract(epoch FROM w - make_interval(months => (extract(year FROM w) * 12"
+                " + extract(month FROM w))::int))::float8 AS seconds, z"
+                f" FROM (SELECT {width} AS w, timezone({zone}, now()) AS z) q",
+                execution_options={"no_parameters": True},
+            ).one()
+    except sa.exc.DBAPIError as error:
+        raise CommandError(f"{state.title()}: {str(error.orig).splitlines()[0]}") from error
+    if row.months and row.seconds:
+        raise CommandError(
+            f"{state.title()}: expected a bucket of months or of days and hours, found {width}; "
+            "write one or the other"
+        )
+    if row.months <= 0 and row.seconds <= 0:
+        raise CommandError(f"{state.title()}: expected a bucket of some length, found {width}")
+    given = [one for one in rest if not one.startswith("NULL")]
+    if any("interval" in one for one in given) and any("timestamp" in one for one in given):
+        raise CommandError(
+            f"{state.title()}: expected origin or offset, found both; add the offset to the origin"
+        )
+    return _Bucket(sql.unquoted(named["name"]), row.months, row.seconds, tuple(rest))
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether no parenthesis closes that did not open."""
+    depths = itertools.accumulate((one == "(") - (one == ")") for one in text)
+    return min(depths, default=0) >= 0
+
+
+def _check_source(
+    target: Catalog,
+    state: RollupState,
+    buckets: Mapping[Key, _Bucket],
+    queries: Mapping[Key, Select],
+) -> None:
+    """It reads one hypertable or rollup, by the column of time, in buckets that fit."""
+    bucket = buckets[state.key]
+    named = [
+        (sql.unquoted(schema), sql.unquoted(name))
+        for schema, name in re.findall(rf"({sql.IDENT})\.({sql.IDENT})", queries[state.key].source)
+    ]
+    hypertables, rollups = target.of(HypertableState), target.of(RollupState)
+    sources = [key for key in named if key in hypertables or key in rollups]
+    if len(sources) != 1:
+        found = ", ".join(".".join(key) for key in sources) or "none"
+        raise CommandError(
+            f"{state.title()}: expected one hypertable or rollup in FROM, found {found}; join "
+            "plain tables only, and read others in another rollup"
+        )
+    source = sources[0]
+    if source in hypertables:
+        expected = hypertables[source].time_column
+        security = target.of(RowLevelSecurityState).get(source)
+        if security is not None and (security.enable or security.force):
+            raise CommandError(
+                f"{state.title()}: {'.'.join(source)} has row-level security, which excludes "
+                "rollups; remove it, and let a view isolate the rows"
+            )
+    else:
+        keys = queries[source].keys.items()
+        expected = next((name for name, text in keys if "time_bucket(" in text), "")
+        _check_width(state, bucket, source, buckets[source])
+    if bucket.column != expected:
+        raise CommandError(
+            f"{state.title()}: expected the time column {expected} of {'.'.join(source)} in "
+            f"time_bucket, found {bucket.column}; write {expected}"
+        )
+
+
+def _check_width(state: RollupState, bucket: _Bucket, source: Key, below: _Bucket) -> None:
+    title = f"{state.title()} over rollup {'.'.join(source)}"
+    if bucket.is_fixed and not below.is_fixed:
+        raise CommandError(
+            f"{title}: expected a bucket of months or with a time zone, as there, found one of "
+            "hours; write months or the zone, or read what that rollup reads"
+        )
+    if bucket.days < below.days or (bucket.days / below.days) % 1:
+        raise CommandError(
+            f"{title}: expected a bucket that is a multiple of {below.days:g} days, found "
+            f"{bucket.days:g} days; write a multiple, or read what that rollup reads"
+        )
+
+
+def _check_policies(
+    connection: Connection, target: Catalog, state: RollupState, bucket: _Bucket, query: Select
+) -> None:
+    refresh = target.of(RefreshPolicyState).get(state.key)
+    if refresh is not None and refresh.start_offset is not None:
+        days = "extract(year FROM {0}) * 360 + extract(month FROM {0}) * 30 + extract(epoch FROM"
+        days += " {0} - date_trunc('month', {0})) / 86400"
+        row = connection.execute(
+            sa.text(
+                f"SELECT {days.format('a')} - coalesce({days.format('b')}, 0) AS days"
+                " FROM (SELECT CAST(:start AS interval) AS a, CAST(:end AS interval) AS b) q"
+            ),
+            {"start": refresh.start_offset, "end": refresh.end_offset},
+        ).one()
+        if row.days < 2 * bucket.days:
+            raise CommandError(
+                f"{refresh.title()}: expected a window of two buckets, {2 * bucket.days:g} days, "
+                f"found {float(row.days):g} days; write an earlier start_offset"
+            )
+    store = target.of(ColumnstoreState).get(state.key)
+    if store is not None:
+        name = next((one for one, text in query.keys.items() if "time_bucket(" in text), "")
+        try:
+            _check_layout(store.title(), store, list(query.columns), name)
+        except ArgumentError as error:
+            raise CommandError(str(error)) from error

@@ -98,7 +98,8 @@ def warn(script: MigrationScript, connection: Connection) -> dict[Effect, str]:
                 if effect.risk.loses and effect not in found:
                     found[effect] = effect.counted(connection)
                     notes += [f"# {effect.risk}: {found[effect]}", effect.acceptance]
-            operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
+            if notes:  # else CREATE TABLE would have an empty list of them as an argument
+                operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
     return found
 
 

@@ -8,7 +8,7 @@ from alembic.util import CommandError
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Answers, Rename, RenamedFrom, likely_renames
+from ddl import Answers, Rename, RenamedFrom, effects, likely_renames
 from tests.ddl.case import Case
 from tests.support.declared_plant import ROWS, plant
 from tests.support.generated_revisions import (
@@ -234,3 +234,10 @@ def test_impossible_option_is_refused(option: str, reason: str, engine: Engine) 
         apply(connection, metadata_of(plant()))
         with pytest.raises(CommandError, match=rf"rename={option}: .*{reason}"):
             migration(connection, metadata_of(plant(column="town")), Answers([option]))
+
+
+def test_notes_are_no_arguments_of_a_new_table(engine: Engine) -> None:
+    with engine.connect() as connection:
+        script = migration(connection, metadata_of(plant()))
+        assert effects.warn(script, connection) == {}
+    assert "info=" not in rendered(script.upgrade_ops)

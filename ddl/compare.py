@@ -20,7 +20,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import shadow, sql
+from ddl import filled, shadow, sql
 from ddl.access import check_copies
 from ddl.base import Key
 from ddl.changes import Changes
@@ -130,3 +130,4 @@ def process_revision_directives(
             _note(upgrade_ops.ops, upgrade_ops.info.get(_LEFT, []))
         for operations in (*script.upgrade_ops_list, *script.downgrade_ops_list):
             operations.ops[:] = shorten(operations.ops)
+            filled.note(operations.ops)

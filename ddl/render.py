@@ -88,6 +88,8 @@ def _noted(kind: type[Any]) -> None:
 
 def correct() -> None:
     """Complete what Alembic leaves out; defining the class above is enough for it to be used."""
+    _noted(ops.AddColumnOp)
+    _noted(ops.AlterColumnOp)
     _noted(ops.DropTableOp)
     _noted(ops.DropColumnOp)
     _complete(PrimaryKeyConstraint, "deferrable", "initially")

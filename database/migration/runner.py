@@ -38,7 +38,7 @@ from database.migration.watching import Place, watching
 from database.readiness import ensure_database, wait_until_ready
 from database.rules import broken_by_models
 from database.settings import Settings, migration_url
-from ddl import buckets, pending_operations
+from ddl import buckets, filled, pending_operations
 from ddl.edition import Edition
 from ddl.effects import Effects, warn
 from ddl.sql import send
@@ -123,6 +123,9 @@ class Runner:
         for written in directives:
             if getattr(command, "rev_id", None) is None:
                 written.rev_id = self.revisions.next_number()
+            if asked and context.connection is not None and written.upgrade_ops is not None:
+                reader = self.metadata.info.get("validate_as")
+                filled.refuse(written.upgrade_ops.ops, context.connection, reader)
             lost = warn(written, context.connection) if context.connection is not None else {}
             explanation = Explanation(self.context, context, written)
             if asked:

@@ -233,6 +233,7 @@ def test_not_null_without_default_is_set_in_a_second_step(every_edition: Engine)
         after,
         upgrade="""
             op.add_column("readings", sa.Column("m", sa.Integer(), nullable=True))
+            # fails where public.readings has rows: m is NOT NULL without a default
             op.alter_column("readings", "m", existing_type=sa.Integer(), nullable=False)
         """,
         downgrade="""

@@ -168,6 +168,7 @@ def test_type_is_found_where_the_extension_is(contrib: Engine) -> None:
             table(),
             table(Column("mail", CITEXT, nullable=False), extensions=extensions),
             upgrade="""
+                # fails where public.items has rows: mail is NOT NULL without a default
                 op.add_column("items", sa.Column("mail", op.sql_type("ext.citext"), nullable=False))
             """,
             downgrade="""

@@ -127,3 +127,16 @@ def test_what_no_revision_mends(migrated_database: str, tmp_path: Path) -> None:
     assert line in " ".join(result.stdout.split())
     assert f"No difference that a revision mends; {hand}; no revision written." in result.stdout
     assert sorted(project.glob("alembic/versions/*.py")) == before
+
+
+def test_no_revision_is_written_that_fails_on_the_rows_at_hand(
+    migrated_database: str, tmp_path: Path
+) -> None:
+    with engine_of(migrated_database) as engine, engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE permissions ALTER COLUMN category DROP NOT NULL"))
+        connection.execute(sa.text("INSERT INTO permissions (action) VALUES ('pumps.read')"))
+    project = copy_project(tmp_path / "project")
+    result = alembic("revision", "--autogenerate", "-m", "x", url=migrated_database, cwd=project)
+    assert "column public.permissions.category: expected NOT NULL, found 1 row" in failure(result)
+    assert not list(project.glob("alembic/versions/*_x.py"))
+    assert len(differences(alembic("check", url=migrated_database, cwd=project))) == 1

@@ -19,6 +19,7 @@ from ddl.changes import Changes
 from ddl.kind import Kind
 from ddl.kinds.columnstore import is_stored_by_column
 from ddl.kinds.table import TableState
+from ddl.numbering import continued
 from ddl.plan import Phase, Plan
 from ddl.reflected import Reflected
 from ddl.risk import REWRITES, Risk
@@ -198,7 +199,7 @@ class ColumnIdentityOperation(Alteration[ColumnState]):
         return [state.table, state.name, state.identity], keywords
 
     def alter(self, before: ColumnState, after: ColumnState, edition: str) -> list[str]:
-        """One ALTER TABLE."""
+        """One ALTER TABLE; new numbers begin behind those that rows have already."""
         state = after
         table = sql.qualified(state.schema, state.table)
         alter = f"ALTER TABLE {table} ALTER COLUMN {sql.ident(state.name)}"
@@ -207,7 +208,8 @@ class ColumnIdentityOperation(Alteration[ColumnState]):
         kind = "ALWAYS" if state.identity.startswith("ALWAYS") else "BY DEFAULT"
         options = state.identity.removeprefix(kind).strip()
         if before.identity is None:
-            return [f"{alter} ADD GENERATED {kind} AS IDENTITY ({options})"]
+            add = f"{alter} ADD GENERATED {kind} AS IDENTITY ({options})"
+            return [add, continued(state.schema, state.table, state.name)]
         changed = " ".join(f"SET {option}" for option in _SEQUENCE_OPTION.findall(options))
         return [f"{alter} SET GENERATED {kind} {changed}"]
 

@@ -14,6 +14,7 @@ from ddl import sql
 from ddl.base import Identity, Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind, always
+from ddl.numbering import continued
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
 from ddl.risk import Risk
@@ -84,7 +85,10 @@ class SequenceOperation(Operation[SequenceState]):
         return (Risk.DESTRUCTIVE, "loses its count") if self.after is None else (Risk.SAFE, "")
 
     def create(self, state: SequenceState, edition: str) -> list[str]:
-        """CREATE SEQUENCE with the options that are not the default, then the comment."""
+        """CREATE SEQUENCE with the options that are not the default, then the comment.
+
+        That of a column, which exists already, begins behind the numbers that rows have.
+        """
         name = sql.qualified(state.schema, state.name)
         options = [
             f"AS {state.data_type}" if state.data_type != "bigint" else "",
@@ -99,6 +103,8 @@ class SequenceOperation(Operation[SequenceState]):
         found = [" ".join([f"CREATE SEQUENCE {name}", *filter(None, options)])]
         if state.comment is not None:
             found.append(sql.comment_on(f"SEQUENCE {name}", state.comment))
+        if state.part_of is not None:
+            found.append(continued(*state.part_of[1]))
         return found
 
     def alter(self, before: SequenceState, after: SequenceState, edition: str) -> list[str]:

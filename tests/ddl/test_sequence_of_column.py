@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 from alembic.util import CommandError
-from sqlalchemy import BigInteger, Column, Engine, Identity, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Engine, Identity, Integer, MetaData, Table, Text, text
 
-from ddl import Grant
+from ddl import Grant, RowLevelSecurity
 from tests.ddl.case import Case, nothing
-from tests.support.generated_revisions import Declare, metadata_of, migration
+from tests.support.generated_revisions import (
+    Declare,
+    apply,
+    assert_clean,
+    metadata_of,
+    migration,
+    rendered,
+    run,
+    run_in,
+)
 
 
 def granted(column: Callable[[], Any], *, of: str = "usage") -> Declare:
@@ -129,6 +138,67 @@ def test_column_is_dropped_with_its_sequence(engine: Engine) -> None:
         return declare
 
     Case(column(identity), column(None)).walk(engine)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_numbers_go_on_behind_those_that_rows_have(
+    engine: Engine, owned: Engine, forced: bool
+) -> None:
+    """Forced row-level security hides the rows from the owner, who runs the revisions."""
+
+    def declared(column: Callable[[], Any]) -> MetaData:
+        def declare(metadata: MetaData) -> None:
+            secured = [RowLevelSecurity()] if forced else []
+            Table("Items", metadata, column(), Column("a", Text), *secured)
+
+        return metadata_of(declare)
+
+    def counting_down() -> Column[int]:
+        return Column(
+            "id",
+            Integer,
+            Identity(start=3, increment=-2, minvalue=-20, maxvalue=9),
+            primary_key=True,
+        )
+
+    with owned.begin() as connection:
+        apply(connection, declared(plain))
+    with engine.begin() as connection:
+        connection.execute(text("""INSERT INTO "Items" VALUES (7), (-3)"""))
+
+    def inserted(expected: int) -> None:
+        with engine.begin() as connection:
+            found = connection.scalar(text("""INSERT INTO "Items" (a) VALUES ('') RETURNING id"""))
+        assert found == expected
+
+    def changed_to(column: Callable[[], Any]) -> str:
+        with owned.begin() as connection:
+            script = migration(connection, declared(column))
+            run_in(connection, rendered(script.upgrade_ops))
+        assert_clean(owned, declared(column))
+        return rendered(script.downgrade_ops)
+
+    back = changed_to(identity)
+    inserted(8)
+    run(owned, back)
+    changed_to(counting_down)
+    inserted(-5)
+    with owned.begin() as connection:
+        run_in(
+            connection,
+            """op.alter_column_identity("Items", "id", None, before="BY DEFAULT")
+op.create_sequence("Items_id_seq", data_type="integer", owned_by='"Items".id')
+op.execute("""
+            "'''ALTER TABLE \"Items\" ALTER id SET DEFAULT nextval('\"Items_id_seq\"')''')",
+        )
+    inserted(9)
+
+
+def test_numbers_of_an_empty_table_begin_at_the_start(engine: Engine) -> None:
+    with engine.begin() as connection:
+        apply(connection, metadata_of(granted(plain, of="")))
+        apply(connection, metadata_of(granted(identity, of="")))
+        assert connection.scalar(text("INSERT INTO items (a) VALUES ('') RETURNING id")) == 5
 
 
 def test_grant_on_a_sequence_that_does_not_exist(engine: Engine) -> None:

@@ -52,41 +52,48 @@ class TenancyError(FleetSchemaError):
 
 
 @contextmanager
-def tenant_transaction(engine: Engine, tenant_id: UUID | str) -> Iterator[Connection]:
-    """A transaction as ``fleet_app`` that sees and writes the rows of one tenant.
+def tenant_transaction(
+    engine: Engine, tenant_id: UUID | str, *, role: str = APP
+) -> Iterator[Connection]:
+    """A transaction that sees and writes the rows of one tenant.
 
     Commits at the end of the block, rolls back if it raises. Nothing outside of the block can
     follow on the connection: after a commit or rollback inside, SQLAlchemy refuses more.
     Models of the schema ``timeseries`` are reached by the tenant's views.
 
-    Raises TenancyError: not a UUID, or a login that may not act as ``fleet_app``.
+    Args:
+        role: that it acts as, another one of the project whose policies bind it to a tenant.
+
+    Raises TenancyError: not a UUID, or a login that may not act as ``role``.
     """
     tenant = _uuid(tenant_id)
     with engine.connect() as connection, connection.begin():
-        _enter_tenant(connection, tenant)
+        _enter_tenant(connection, tenant, role)
         yield connection
 
 
 @asynccontextmanager
 async def async_tenant_transaction(
-    engine: AsyncEngine, tenant_id: UUID | str
+    engine: AsyncEngine, tenant_id: UUID | str, *, role: str = APP
 ) -> AsyncIterator[AsyncConnection]:
     """The same as `tenant_transaction`, for asyncio."""
     tenant = _uuid(tenant_id)
     async with engine.connect() as connection, connection.begin():
-        await connection.run_sync(_enter_tenant, tenant)
+        await connection.run_sync(_enter_tenant, tenant, role)
         yield connection
 
 
 @contextmanager
-def tenant_session(engine: Engine, tenant_id: UUID | str, **options: Any) -> Iterator[Session]:
+def tenant_session(
+    engine: Engine, tenant_id: UUID | str, *, role: str = APP, **options: Any
+) -> Iterator[Session]:
     """An ORM session inside a `tenant_transaction`; ``options`` go to `Session`.
 
     Its ``commit`` and ``rollback`` end a savepoint and stay with the tenant; all of it is
     committed at the end of the block.
     """
     with (
-        tenant_transaction(engine, tenant_id) as connection,
+        tenant_transaction(engine, tenant_id, role=role) as connection,
         Session(connection, join_transaction_mode="create_savepoint", **options) as session,
     ):
         yield session
@@ -95,11 +102,11 @@ def tenant_session(engine: Engine, tenant_id: UUID | str, **options: Any) -> Ite
 
 @asynccontextmanager
 async def async_tenant_session(
-    engine: AsyncEngine, tenant_id: UUID | str, **options: Any
+    engine: AsyncEngine, tenant_id: UUID | str, *, role: str = APP, **options: Any
 ) -> AsyncIterator[AsyncSession]:
     """The same as `tenant_session`, for asyncio."""
     async with (
-        async_tenant_transaction(engine, tenant_id) as connection,
+        async_tenant_transaction(engine, tenant_id, role=role) as connection,
         AsyncSession(connection, join_transaction_mode="create_savepoint", **options) as session,
     ):
         yield session
@@ -203,10 +210,10 @@ class _Access:
         return set(connection.execute(_MEMBERSHIP, names).scalars())
 
 
-def _enter_tenant(connection: Connection, tenant: UUID) -> None:
+def _enter_tenant(connection: Connection, tenant: UUID, role: str) -> None:
     # In place, on a Connection that lives as long as the block: the pool keeps the driver's.
     connection.execution_options(schema_translate_map=TENANT_SCHEMAS)
-    take_role(connection, APP, tenant)
+    take_role(connection, role, tenant)
 
 
 def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:

@@ -15,7 +15,7 @@ from alembic.runtime.plugins import Plugin
 from ddl import compare, render
 from ddl.access import HiddenFrom, check_copies
 from ddl.base import Declared
-from ddl.checks import check_models
+from ddl.checks import check_models, check_roles
 from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
 from ddl.kinds import __all__ as _declarations
@@ -32,6 +32,7 @@ __all__ = [
     "check_copies",
     "check_models",
     "check_names",
+    "check_roles",
     "found_by",
     "likely_renames",
     "process_revision_directives",

@@ -8,8 +8,12 @@ from collections.abc import Collection
 from sqlalchemy import ForeignKey, MetaData
 from sqlalchemy.exc import ArgumentError, NoReferencedColumnError, NoReferencedTableError
 
+from ddl import sql
 from ddl.access import check_copies, check_policies
+from ddl.base import Declared
 from ddl.community import check_hypertables
+from ddl.kinds.grant import GrantState
+from ddl.kinds.policy import PolicyState
 from ddl.names import check_names
 from ddl.types import check_types
 
@@ -37,6 +41,30 @@ def check_foreign_keys(metadata: MetaData) -> None:
     keys = [key for table in metadata.tables.values() for key in table.foreign_keys]
     if found := {message for key in keys if (message := _wrong_target(metadata, key))}:
         raise ArgumentError("\n".join(sorted(found)))
+
+
+def check_roles(metadata: MetaData, roles: Collection[str], declared_in: str) -> None:
+    """Reject grants and policies for roles that nothing creates.
+
+    Args:
+        declared_in: where a role is declared, for the message.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a line for each of them.
+    """
+    declared = Declared.on(metadata)
+    named: dict[str, str] = {}
+    for policy in declared.of(PolicyState).values():
+        named.update((role, policy.title()) for role in policy.to)
+    for grant in declared.of(GrantState).values():
+        named.update((held.role, grant.title()) for held in grant.privileges)
+    if found := [
+        f"{title} names the role {role}, which is not declared; add it in {declared_in}"
+        + _nearest(role, roles)
+        for role, title in sorted(named.items())
+        if role not in roles and sql.role(role) != "PUBLIC"
+    ]:
+        raise ArgumentError("\n".join(found))
 
 
 def _wrong_target(metadata: MetaData, key: ForeignKey) -> str | None:

@@ -30,6 +30,7 @@ from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
 from ddl.effects import effects
 from ddl.kinds import KINDS
+from ddl.kinds.grant import declare_usage
 from ddl.renames import Answers, Rename
 from ddl.renaming import renamed
 from ddl.risk import Risk
@@ -56,6 +57,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     try:
         check_models(metadata)
         sql.as_written(metadata)
+        declare_usage(metadata)
         examine = context.migration_context.opts.get("examine")
         found = comparison(connection, metadata, edition, excluded, examine)
         found.reject_undeclared()

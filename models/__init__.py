@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sqlalchemy import Table
 
-from ddl import check_models
+from ddl import check_models, check_roles
 from models import (
     alert,
     auth,
@@ -27,7 +27,7 @@ from models import (
 )
 from models.shared import functions
 from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID, Base
-from models.shared.roles import ROLES
+from models.shared.roles import ROLE_NAMES, ROLES
 from models.system import retention_policies
 
 __all__ = [
@@ -58,4 +58,5 @@ SCOPES = dict(sorted(SCOPES.items()))
 
 Base.registry.configure()
 check_models(metadata)
+check_roles(metadata, ROLE_NAMES, declared_in="ROLES of models/shared/roles.py")
 retention_policies.declare_bounds(metadata)

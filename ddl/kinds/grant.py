@@ -85,6 +85,15 @@ def schema_grant(granted: str, *, on: str, to: str, metadata: MetaData) -> None:
     declared.add(_added(declared, f"schema {on}", on, privileges.parse({to: granted})))
 
 
+def declare_usage(metadata: MetaData) -> None:
+    """Declare USAGE on a schema for whoever is granted anything in it; public has its own."""
+    declared = Declared.on(metadata)
+    for grant in list(declared.of(GrantState).values()):
+        if grant.relation is not None and grant.schema != sql.DEFAULT_SCHEMA:
+            for role in sorted({held.role for held in grant.privileges}):
+                schema_grant("usage", on=grant.schema, to=role, metadata=metadata)
+
+
 def _added(declared: Declared, on: str, schema: str, added: frozenset[Privilege]) -> GrantState:
     """The state declared on an object so far, taken out of ``declared``, with more added."""
     known = declared.of(GrantState).pop((schema, on), None) or GrantState(on, schema=schema)

@@ -36,6 +36,12 @@ TIMEOUTS: dict[str, dict[str, str]] = {
 }
 """Role to the statement_timeout, lock_timeout and so on of its logins."""
 
+
+def timeouts(role: str) -> dict[str, str]:
+    """Those of a role; one without any of its own has those of fleet_app."""
+    return TIMEOUTS.get(role, TIMEOUTS["fleet_app"])
+
+
 _LONGEST_NAME = 63  # bytes: PostgreSQL cuts longer names
 _SCRAM = b"scram-sha-256"
 
@@ -135,7 +141,7 @@ def create(
         ]
         statements += [
             f"ALTER ROLE {ident(name)} SET {what}_timeout = {literal(time)}"
-            for what, time in TIMEOUTS[role].items()
+            for what, time in timeouts(role).items()
         ]
         _send(connection, statements, f"the login {name} cannot be created")
     return Credentials(name, role, password, valid_until)

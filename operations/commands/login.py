@@ -72,7 +72,7 @@ def list_logins() -> None:
 
 def _write_credentials(credentials: logins.Credentials) -> None:
     """To stdout and nowhere else."""
-    limits = logins.TIMEOUTS[credentials.role]
+    limits = logins.timeouts(credentials.role)
     timeouts = ", ".join(f"{what} {time}" for what, time in limits.items())
     write(f"Role      {credentials.role}")
     if credentials.valid_until:

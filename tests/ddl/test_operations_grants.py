@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Engine, Integer, MetaData, Table
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, text
 
 from ddl import Function, Grant, View, schema_grant
-from tests.ddl.case import Case
+from tests.ddl.case import Case, nothing
 
 
 def declare(metadata: MetaData, *grants: Grant, view: str = "", function: str = "") -> None:
@@ -117,3 +117,15 @@ def test_several_grants_to_one_role_add_up(engine: Engine) -> None:
             op.revoke("items", {"r_app": "select, update (n)"})
         """,
     ).walk(engine)
+
+
+def test_roles_with_grants_in_a_schema_may_use_it(engine: Engine) -> None:
+    def after(metadata: MetaData) -> None:
+        Table("items", metadata, Column("a", Text), Grant("select (a)", to="r_app"), schema="side")
+        names = "SELECT 'a' AS a"
+        View("names", names, grants={"r_read": "select"}, schema="side", metadata=metadata)
+
+    Case(nothing, after).walk(engine)
+    with engine.connect() as connection:
+        connection.execute(text("SET ROLE r_app"))
+        assert connection.execute(text("SELECT a FROM side.items")).all() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.alembic_project import alembic, copy_project, environment, failure
+from tests.support.engines import execute
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 """Models are read before a server is asked for."""
@@ -103,6 +104,51 @@ def test_wrong_foreign_key(project: Path, target: str, expected: str) -> None:
             other: Mapped[str] = mapped_column(sa.ForeignKey("{target}"))
         """
     assert mistake(project, model) == f"column pumps.other refers to {expected}"
+
+
+TECHNICIAN = """
+    class Pump(TenantScoped, Identified, Base):
+        __tablename__ = "pumps"
+        __table_args__ = (
+            Policy("technicians", to="mechanics", using="true"),
+            Grant("select", to="mechanics"),
+        )
+    """
+
+
+def test_a_role_of_ones_own(project: Path, migrated_database: str) -> None:
+    found = mistake(project, TECHNICIAN)
+    assert found == (
+        "grant public.pumps names the role mechanics, which is not declared; add it in ROLES of"
+        " models/shared/roles.py"
+    )
+    roles = project / "models" / "shared" / "roles.py"
+    declared = roles.read_text(encoding="utf-8")
+    added = 'ROLES: tuple[Role, ...] = (\n    Role("mechanics", "Technicians."),'
+    roles.write_text(declared.replace("ROLES: tuple[Role, ...] = (", added), encoding="utf-8")
+    try:
+        assert "alembic upgrade head" in failure(
+            alembic("check", url=migrated_database, cwd=project)
+        )
+        result = alembic("upgrade", "head", url=migrated_database, cwd=project)
+        assert result.returncode == 0, result.stderr
+        command = [sys.executable, "-m", "operations", "login", "create", "tech", "--role"]
+        result = subprocess.run(
+            [*command, "mechanics"],
+            cwd=project,
+            env=environment(migrated_database),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert "Timeouts  statement 30s" in result.stdout
+    finally:
+        roles.write_text(declared, encoding="utf-8")
+        execute(
+            migrated_database,
+            "DROP OWNED BY mechanics; DROP ROLE IF EXISTS tech, mechanics",
+        )
 
 
 def test_wrong_relationship(project: Path) -> None:

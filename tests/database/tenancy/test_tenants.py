@@ -47,6 +47,20 @@ def test_sees_one_tenant(login: Any, tenant: UUID | str) -> None:
         assert connection.scalar(text("select current_tenant()")) == ONE
 
 
+def test_as_another_role(login: Any) -> None:
+    engine = login("operator")
+    with tenant_transaction(engine, ONE, role="fleet_operator") as connection:
+        assert connection.scalar(text("select current_user")) == "fleet_operator"
+        assert connection.scalar(text("select current_tenant()")) == ONE
+    with tenant_session(engine, ONE, role="fleet_operator") as session:
+        assert session.scalar(text("select current_user")) == "fleet_operator"
+    with (
+        pytest.raises(TenancyError, match="may not act as fleet_operator"),
+        tenant_transaction(login("app"), ONE, role="fleet_operator"),
+    ):
+        pass
+
+
 def test_writes_one_tenant(login: Any) -> None:
     """Its own rows, which stay; never those of another."""
     engine = login("app")

@@ -36,9 +36,9 @@ class ExtensionState(State):
 class Extension(Declaration):
     """An extension, in ``__table_args__`` of a table that uses it or with ``metadata=``.
 
-    A column has a type of it by the bare name, wherever the extension is: revisions name the
-    schema. Operator classes of an extension in a schema of its own are written with that schema
-    (``postgresql_ops={"name": "ext.gin_trgm_ops"}``), and roles need USAGE on it (schema_grant).
+    A column has a type of it, and an index an operator class, by the bare name, wherever the
+    extension is: revisions name the schema. Everything else of an extension in a schema of its own
+    is written with that schema, and roles need USAGE on it (schema_grant).
 
     Args:
         schema: where its objects are; it is created where missing. None: wherever the

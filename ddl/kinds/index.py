@@ -19,6 +19,7 @@ from ddl import sql
 from ddl.base import Key, Operation, State
 from ddl.changes import Changes
 from ddl.kind import Kind
+from ddl.kinds.extension import ExtensionState
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
 from ddl.risk import BUILDS, Risk
@@ -143,7 +144,8 @@ def _by_alembic(changes: Changes, state: IndexState) -> Any:
         return None
     for index in table.indexes:
         if sql.constraint_name(index) == state.name:
-            return None if _has_keys(index, table) else ops.CreateIndexOp.from_index(index)
+            told_by_server = _has_keys(index, table) or _is_elsewhere(changes, state)
+            return None if told_by_server else ops.CreateIndexOp.from_index(index)
     return None
 
 
@@ -153,6 +155,19 @@ _ON = re.compile(rf"(INDEX (?:{sql.IDENT}) ON) (?:ONLY )?(?:{sql.IDENT})\.")
 def copy(state: IndexState, _shadow: str) -> list[str]:
     """The definition with the schema of the state."""
     return [_ON.sub(rf"\1 {sql.ident(state.schema)}.", state.definition, count=1)]
+
+
+def _is_elsewhere(changes: Changes, state: IndexState) -> bool:
+    """True for an operator class or function of an extension that is not in public.
+
+    A model may name it without its schema; revisions would not find it.
+    """
+    extensions = [
+        *changes.sides(ExtensionState)[0].values(),
+        *changes.target.of(ExtensionState).values(),
+    ]
+    schemas = {one.schema for one in extensions if one.schema not in (None, sql.DEFAULT_SCHEMA)}
+    return any(f"{sql.ident(one)}." in state.definition for one in schemas if one is not None)
 
 
 def _has_keys(index: sa.Index, table: sa.Table) -> bool:

@@ -28,6 +28,7 @@ def check_models(metadata: MetaData) -> None:
     check_names(metadata)
     check_types(metadata)
     check_hypertables(metadata)
+    check_indexes(metadata)
     check_policies(metadata)
     check_copies(metadata)
 
@@ -40,6 +41,24 @@ def check_foreign_keys(metadata: MetaData) -> None:
     """
     keys = [key for table in metadata.tables.values() for key in table.foreign_keys]
     if found := {message for key in keys if (message := _wrong_target(metadata, key))}:
+        raise ArgumentError("\n".join(sorted(found)))
+
+
+def check_indexes(metadata: MetaData) -> None:
+    """Reject CONCURRENTLY, which says how an index is built, and which no transaction can do.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a line for each of them.
+    """
+    if found := [
+        f"index {index.name} on {table.fullname}: a revision is one transaction, in which no index"
+        " can be built CONCURRENTLY; take postgresql_concurrently out of the model, and if the"
+        " table is too busy for writers to wait, build the index in a revision of its own within"
+        " `with op.get_context().autocommit_block():`"
+        for table in metadata.tables.values()
+        for index in table.indexes
+        if index.dialect_options["postgresql"]["concurrently"]
+    ]:
         raise ArgumentError("\n".join(sorted(found)))
 
 

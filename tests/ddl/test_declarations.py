@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Column, Integer, MetaData, Table
+from sqlalchemy import Column, Index, Integer, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 
 from ddl import (
@@ -20,6 +20,7 @@ from ddl import (
     Trigger,
     View,
     check_models,
+    check_roles,
     privileges,
 )
 from ddl.kinds.row_level_security import RowLevelSecurityState
@@ -162,3 +163,23 @@ def test_states_stay_out_of_table_info() -> None:
     items = table(metadata, RowLevelSecurity())
     assert items.info == {}
     assert list(Declared.on(metadata).of(RowLevelSecurityState)) == [("public", "items")]
+
+
+def test_index_that_no_transaction_can_build() -> None:
+    metadata = MetaData()
+    Table("items", metadata, Column("a", Integer), Index("i", "a", postgresql_concurrently=True))
+    with pytest.raises(ArgumentError, match="index i on items: a revision is one transaction"):
+        check_models(metadata)
+
+
+def test_roles_have_to_be_declared() -> None:
+    metadata = MetaData()
+    grants = (Grant("select", to="r_apps"), Grant("select", to="PUBLIC"))
+    Table("items", metadata, Column("a", Integer), Policy("p", to="else", using="true"), *grants)
+    with pytest.raises(ArgumentError) as refused:
+        check_roles(metadata, ("r_app",), "ROLES")
+    unknown = "which is not declared; add it in ROLES"
+    assert str(refused.value).splitlines() == [
+        f"policy public.items.p names the role else, {unknown}",
+        f"grant public.items names the role r_apps, {unknown}; did you mean r_app?",
+    ]

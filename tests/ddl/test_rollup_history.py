@@ -205,6 +205,23 @@ def test_what_would_be_lost_is_said_in_numbers(
     assert query(engine, since) == [(True, 21)]
 
 
+def test_rows_of_a_former_condition_are_kept_if_a_person_says_so(
+    filled: Callable[[Declare], Engine],
+) -> None:
+    engine = filled(hourly())
+    before = query(engine, MEANS)
+    after = metadata_of(hourly(where="WHERE value > 0"))
+    with engine.connect() as connection:
+        script = migration(connection, after)
+    (dropped,) = [one for one in effects(script.upgrade_ops.ops) if one.risk.loses]
+    kept = "keys=['device', 'bucket'], copied=['mean']"
+    assert f"write set_aside=True here, and {kept} in place of filled=True" in dropped.reason
+    up = rendered(script.upgrade_ops).replace("filled=True", kept)
+    run(engine, up.replace('drop_rollup("hourly")', 'drop_rollup("hourly", set_aside=True)'))
+    assert_clean(engine, after)
+    assert query(engine, MEANS) == before
+
+
 def test_a_rollup_that_is_dropped_says_what_it_had(filled: Callable[[Declare], Engine]) -> None:
     engine = filled(hourly(over=daily()))
     stored = scalar(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import (
     TIMESTAMP,
     Column,
+    Date,
     Double,
     Engine,
     MetaData,
@@ -44,7 +46,7 @@ DEVICE_DAYS = """
 """
 
 
-def readings(*rollups: str, comment: str | None = None) -> Declare:
+def readings(*rollups: str, comment: str | None = None, ts: Any = None) -> Declare:
     """A hypertable, and rollups r1, r2, … of the given queries over it or over each other."""
 
     def declare(metadata: MetaData) -> None:
@@ -52,7 +54,7 @@ def readings(*rollups: str, comment: str | None = None) -> Declare:
             "readings",
             metadata,
             Column("device", Text, nullable=False),
-            Column("ts", TIMESTAMP(timezone=True), nullable=False),
+            Column("ts", ts or TIMESTAMP(timezone=True), nullable=False),
             Column("value", Double),
             PrimaryKeyConstraint("device", "ts"),
             Hypertable("ts", chunk_interval="1 day"),
@@ -121,6 +123,14 @@ CHANGES: dict[str, tuple[Declare, Declare]] = {
     "origin": (
         readings(query("time_bucket('3 days', ts, '2020-02-02'::timestamptz)")),
         readings(),
+    ),
+    "date": (
+        readings(query("time_bucket('1 week', ts)"), ts=Date()),
+        readings(query("time_bucket('1 month', ts)"), ts=Date()),
+    ),
+    "timestamp without zone": (
+        readings(query("time_bucket('1 day', ts, '6 hours'::interval)"), ts=TIMESTAMP()),
+        nothing,
     ),
     "first and last": (
         readings(

@@ -24,9 +24,9 @@ class PrivilegeError(FleetSchemaError):
 
 
 def application() -> str:
-    """One block: PUBLIC loses the database, each role gets what it needs, settings are fixed."""
+    """One block: PUBLIC loses the database, each role gets what it needs and loses the rest."""
     changes = [
-        "REVOKE ALL ON DATABASE %I FROM PUBLIC",
+        f"REVOKE ALL ON DATABASE %I FROM PUBLIC, {', '.join(ROLE_NAMES)}",
         f"GRANT CONNECT ON DATABASE %I TO {', '.join(ROLE_NAMES)}",
         f"GRANT TEMPORARY ON DATABASE %I TO {', '.join(TEMPORARY)}",
     ]

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from database import privileges
+from database import privileges, security
 from database.embedded import TemporaryServer
 from database.migration.preparation import LOCK_KEY
 from models.shared.roles import ROLE_NAMES
@@ -144,6 +144,8 @@ def test_database_privileges_are_read_back(migrated_database: str) -> None:
         with engine.begin() as connection:
             assert privileges.problems(connection) == []
             connection.execute(sa.text(f'GRANT TEMP ON DATABASE "{name}" TO PUBLIC'))
+            grant = f'GRANT TEMP, CREATE ON DATABASE "{name}" TO fleet_operator_read'
+            connection.execute(sa.text(grant))
             connection.execute(sa.text(f'ALTER DATABASE "{name}" RESET timezone'))
             found = "\n".join(privileges.problems(connection))
             assert "PUBLIC expected nothing, found temp" in found
@@ -151,3 +153,4 @@ def test_database_privileges_are_read_back(migrated_database: str) -> None:
         command.upgrade(config_for(engine), "head")
         with engine.connect() as connection:
             assert privileges.problems(connection) == []
+            assert security.differences(connection) == []

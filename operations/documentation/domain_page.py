@@ -36,7 +36,7 @@ def counted(facts: Facts, domain: str) -> str:
     """``25 tables, 2 of them hypertables; 2 rollups``."""
     tables = [key for key in facts.tables if facts.domains[key] == domain]
     hypertables = [key for key in tables if key in facts.catalog.of(HypertableState)]
-    rollups = [key for key in facts.catalog.of(RollupState) if facts.domains[key] == domain]
+    rollups = [key for key in facts.catalog.of(RollupState) if facts.domains.get(key) == domain]
     found = count(len(tables), "table")
     if hypertables:
         found += f", {len(hypertables)} of them {count(len(hypertables), 'hypertable')[2:].strip()}"

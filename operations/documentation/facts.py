@@ -21,7 +21,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
-from ddl.sql import DEFAULT_SCHEMA, send, unquoted
+from ddl.sql import DEFAULT_SCHEMA, IDENT, send, unquoted
 from models.shared.base import TIMESERIES
 
 SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
@@ -93,10 +93,9 @@ class Facts:
     def domains(self) -> dict[Key, str]:
         """Table, rollup or view to its domain; bookkeeping has none."""
         found = {key: module.split(".")[1] for key, module in self.modules.items()}
-        for key in sorted([*self.catalog.of(RollupState), *self.catalog.of(ViewState)]):
-            source = next((source for source in self.sources(key) if source in found), None)
-            if source is not None:
-                found.setdefault(key, found[source])
+        for key in (*self.catalog.of(RollupState), *self.catalog.of(ViewState)):
+            if (table := self.origin(key)) in found:
+                found.setdefault(key, found[table])
         return found
 
     def scope(self, key: Key) -> str:
@@ -190,14 +189,22 @@ class Facts:
             *self.catalog.of(RollupState),
             *self.catalog.of(ViewState),
         } - {relation}
-        mentioned = re.findall(r"\b(\w+)\.(\w+)\b(?!\()", state.definition)
+        named = re.findall(rf"({IDENT})\.({IDENT})(?![\w$(])", state.definition)
+        mentioned = [(unquoted(schema), unquoted(name)) for schema, name in named]
         return [pair for pair in dict.fromkeys(mentioned) if pair in known]
+
+    def origin(self, relation: Key) -> Key:
+        """The table at the end of first sources; the relation itself where it reads nothing."""
+        derived = self.catalog.of(RollupState).keys() | self.catalog.of(ViewState).keys()
+        while relation in derived and (sources := self.sources(relation)):
+            relation = sources[0]
+        return relation
 
     def rollups_of(self, table: Key) -> list[Key]:
         """The rollups of a hypertable, and their rollups."""
         found: list[Key] = []
         for key in sorted(self.catalog.of(RollupState)):
-            if table in self.sources(key):
+            if self.sources(key)[:1] == [table]:
                 found += [key, *self.rollups_of(key)]
         return found
 
@@ -207,10 +214,10 @@ class Facts:
         return view if relation[0] == TIMESERIES and view in self.catalog.of(ViewState) else None
 
     def own_views(self, tables: Iterable[Key]) -> list[Key]:
-        """Views, other than tenant views, whose first source is one of ``tables``."""
+        """Views, other than tenant views, that originate in one of ``tables``."""
         selected = set(tables)
         views = [key for key in sorted(self.catalog.of(ViewState)) if not self.is_tenant_view(key)]
-        return [key for key in views if next(iter(self.sources(key)), None) in selected]
+        return [key for key in views if self.origin(key) in selected]
 
     def is_tenant_view(self, view: Key) -> bool:
         """Whether a view shows the hypertable or rollup of the same name."""

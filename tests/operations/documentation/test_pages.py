@@ -12,10 +12,17 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from ddl.base import State
+from ddl.catalog import Catalog
+from ddl.kinds.rollup import RollupState
+from ddl.kinds.view import ViewState
 from operations.commands.docs import FIX, FOLDER
+from operations.documentation import facts as reading
 from operations.documentation import pages
-from operations.documentation.facts import ForeignKey
+from operations.documentation.domain_page import domain_page
+from operations.documentation.facts import Column, Facts, ForeignKey
 from operations.documentation.grouping import LARGEST, sections
+from operations.documentation.isolation_page import isolation_page
 from operations.documentation.markdown import GENERATED, anchor, cell, code, prose, table
 from operations.documentation.readable_sql import expression, interval
 from operations.revisions.project import project_revisions
@@ -129,12 +136,34 @@ def test_what_the_catalog_says_of_time_series(target: dict[str, str]) -> None:
         assert line in section, line
 
 
+def test_what_reads_a_rollup_has_a_place_under_any_name(migrated_database: str) -> None:
+    """Names sort before, or need quotes, where their sources do not."""
+    with engine_of(migrated_database) as engine, engine.connect() as connection:
+        facts = reading.read(connection)
+    made: list[State] = [
+        RollupState("b_weekly", "SELECT x FROM timeseries.telemetry_daily", schema="timeseries"),
+        RollupState("a-4 weeks", "SELECT x FROM timeseries.b_weekly", schema="timeseries"),
+        ViewState("a_last", 'SELECT x FROM timeseries."a-4 weeks"'),
+        ViewState("a_first", "SELECT x FROM public.a_last"),
+    ]
+    facts = Facts(
+        Catalog([*facts.catalog.states(), *made]),
+        {**facts.view_columns, **{state.key: [Column("x", "bigint")] for state in made}},
+    )
+    page, isolation = domain_page(facts, "telemetry"), isolation_page(facts)
+    for name in ("b_weekly", "a-4 weeks", "a_last", "a_first"):
+        assert page.count(f"\n### {name}\n") == 1, name
+        assert f"{name}](telemetry.md#" in isolation, name
+    assert "`timeseries.a-4 weeks` of [b_weekly](#b_weekly)" in page
+
+
 def test_what_the_inventory_says_of_roles(target: dict[str, str]) -> None:
     page = target["isolation.md"]
     for line in (
         "| [sites](device.md#sites) | tenant | own S I U D |  | all S | all S I U D |",
         "| [telemetry](telemetry.md#telemetry) | tenant view | own S I |",
         "| [timeseries.telemetry](telemetry.md#telemetry) | tenant hypertable |  | all I | all S |",
+        "| [telemetry_hourly](telemetry.md#telemetry_hourly) | tenant view | own S |",
         "| [account_tiers](billing.md#account_tiers) | global | all S |",
         "(restrictive)",
     ):

@@ -12,8 +12,12 @@ from ddl import sql
 from ddl.access import check_copies, check_policies
 from ddl.base import Declared
 from ddl.community import check_hypertables
+from ddl.intervals import days
 from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
+from ddl.kinds.refresh_policy import RefreshPolicyState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.kinds.rollup import RollupState
 from ddl.names import check_names
 from ddl.types import check_types
 
@@ -28,6 +32,7 @@ def check_models(metadata: MetaData) -> None:
     check_names(metadata)
     check_types(metadata)
     check_hypertables(metadata)
+    check_refreshes(metadata)
     check_indexes(metadata)
     check_policies(metadata)
     check_copies(metadata)
@@ -60,6 +65,34 @@ def check_indexes(metadata: MetaData) -> None:
         if index.dialect_options["postgresql"]["concurrently"]
     ]:
         raise ArgumentError("\n".join(sorted(found)))
+
+
+def check_refreshes(metadata: MetaData) -> None:
+    """Reject a rollup that refreshes what its source no longer has: that deletes its history.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: a line for each of them.
+    """
+    declared = Declared.on(metadata)
+    retained, rollups = declared.of(RetentionPolicyState), declared.of(RollupState)
+    schemas = {schema for schema, _ in retained}
+    found = []
+    for key, refresh in sorted(declared.of(RefreshPolicyState).items()):
+        for source in sorted(sql.relations(rollups[key].definition, schemas) & retained.keys()):
+            kept, start = retained[source].drop_after, refresh.start_offset
+            if start is not None and days(start) < days(kept):
+                continue
+            kind = "rollup" if source in rollups else "hypertable"
+            reach = "has no start_offset" if start is None else f"starts {start} ago"
+            longer = "" if start is None else f", or keep {source[1]} for longer than {start}"
+            found.append(
+                f"{rollups[key].title()}: its refresh {reach}, but {kind} {'.'.join(source)} drops"
+                f" rows after {kept}, so the refresh would delete from the rollup what only it"
+                f" still has; write a start_offset shorter than {kept} in RefreshPolicy(…)"
+                f"{longer} (a month counts as 30 days)"
+            )
+    if found:
+        raise ArgumentError("\n".join(found))
 
 
 def check_roles(metadata: MetaData, roles: Collection[str], declared_in: str) -> None:

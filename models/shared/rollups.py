@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddl import Columnstore, Declared, RefreshPolicy, Rollup
+from ddl import Columnstore, RefreshPolicy, Rollup
 from models.shared.access import tenant_view
 from models.shared.base import TIMESERIES, Base
 from models.shared.time_series_checks import check_rollup
@@ -36,11 +36,8 @@ def platform_rollup(
         sqlalchemy.exc.ArgumentError: it would lose history or mix tenants; the message says what to
             write.
     """
-    declared = Declared.on(Base.metadata)
     check_rollup(
         name,
-        definition,
-        declared,
         refresh=refresh,
         columnstore=columnstore,
         retention=retention,

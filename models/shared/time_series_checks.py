@@ -7,7 +7,7 @@ import re
 from sqlalchemy import PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Columnstore, Declared, RefreshPolicy, sql
+from ddl import Columnstore, Declared, RefreshPolicy
 from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
@@ -114,8 +114,6 @@ def _check_storage(table: Table, time_column: str, *, tenants: bool) -> None:
 
 def check_rollup(
     name: str,
-    definition: str,
-    declared: Declared,
     *,
     refresh: RefreshPolicy,
     columnstore: Columnstore | None,
@@ -144,11 +142,7 @@ def check_rollup(
         if retention is not None:
             _check_ages(title, columnstore.after, retention)
     if retention is not None:
-        _check_window(title, title, retention, refresh.start_offset)
-    for source in sorted(sql.relations(definition, {TIMESERIES})):
-        raw = declared.of(RetentionPolicyState).get(source)
-        if raw is not None:
-            _check_window(title, f"hypertable {source[1]}", raw.drop_after, refresh.start_offset)
+        _check_window(title, retention, refresh.start_offset)
 
 
 def _check_segments(title: str, segmentby: str) -> None:
@@ -169,11 +163,11 @@ def _check_ages(title: str, after: str | None, drop_after: str) -> None:
         )
 
 
-def _check_window(title: str, holder: str, drop_after: str, start_offset: str) -> None:
-    """Reject a retention within the refresh window: the refresh would erase the dropped rows."""
+def _check_window(title: str, drop_after: str, start_offset: str) -> None:
+    """Reject a retention within the refresh window: the refresh would compute it again."""
     if days(drop_after) <= days(start_offset):
         raise ArgumentError(
-            f"{title}: a refresh starts {start_offset} ago, but {holder} keeps only {drop_after}, "
-            f"so the refresh would erase history; write a retention of {holder} longer "
-            f"than {start_offset}, or a shorter start_offset in RefreshPolicy(…)"
+            f"{title}: a refresh starts {start_offset} ago, but the rollup keeps only "
+            f"{drop_after}; write a retention longer than {start_offset}, or a shorter "
+            "start_offset in RefreshPolicy(…)"
         )

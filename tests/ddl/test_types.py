@@ -138,6 +138,8 @@ op.add_constraint("items", "items_mood_check", "CHECK (mood IN ('ok', 'happy'))"
     run(engine, up)
     assert_clean(engine, metadata_of(listed("ok", "happy")))
     run(engine, down)
+    # The server spells the CHECK of a varchar differently when it is created by its own spelling.
+    assert_clean(engine, metadata_of(listed("sad", "ok")))
 
 
 class Mood(sa.TypeDecorator[str]):

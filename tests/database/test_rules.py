@@ -108,7 +108,7 @@ def test_a_finding_says_how_to_fix_it(connection: Connection) -> None:
     )
 
 
-PUMPS = '''"""Pumps."""
+VALVES = '''"""Valves."""
 
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -116,10 +116,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.shared.base import Base, Identified, TenantScoped, tenant_reference
 
 
-class Pump(TenantScoped, Identified, Base):
-    """A pump."""
+class Valve(TenantScoped, Identified, Base):
+    """A valve."""
 
-    __tablename__ = "pumps"
+    __tablename__ = "valves"
 
     site_id: Mapped[str] = mapped_column("site_id", type_=__import__("sqlalchemy").Uuid)
     name: Mapped[str] = mapped_column(String(20))
@@ -133,16 +133,16 @@ def test_generating_a_revision_says_which_rules_the_models_break(
     migrated_database: str, tmp_path: Path
 ) -> None:
     project = copy_project(tmp_path / "project")
-    (project / "models" / "pumping.py").write_text(PUMPS)
+    (project / "models" / "valves.py").write_text(VALVES)
     with (project / "models" / "__init__.py").open("a") as file:
-        file.write("\nfrom models import pumping  # noqa: E402, F401\n")
+        file.write("\nfrom models import valves  # noqa: E402, F401\n")
     result = alembic("revision", "--autogenerate", "-m", "x", url=migrated_database, cwd=project)
     assert result.returncode == 0, result.stderr
     broken = sorted(line for line in result.stdout.splitlines() if line.startswith("  ! rule: "))
     assert [line.removeprefix("  ! rule: ").partition(": expected ")[0] for line in broken] == [
-        "fk_pumps_site_id (pumps)",
-        "pumps.name",
-        "pumps.settings",
-        "pumps",
+        "fk_valves_site_id (valves)",
+        "valves.name",
+        "valves.settings",
+        "valves",
     ]
     assert broken[1].endswith('limit it with CheckConstraint("length(…) <= …")')

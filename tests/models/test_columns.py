@@ -24,6 +24,7 @@ import models
 from ddl import Declared
 from ddl.kinds.grant import GrantState
 from ddl.kinds.trigger import TriggerState
+from ddl.sql import ident
 from tests.support.declared_tables import TABLES, assert_none, checks, parts
 
 PLAIN_TYPES = (
@@ -70,7 +71,9 @@ def test_json_columns_check_their_type() -> None:
             for table in TABLES
             for column in table.columns
             if isinstance(column.type, JSONB)
-            if not any(f"jsonb_typeof({column.name})" in str(c.sqltext) for c in checks(table))
+            if not any(
+                f"jsonb_typeof({ident(column.name)})" in str(c.sqltext) for c in checks(table)
+            )
         ]
     )
 
@@ -79,7 +82,7 @@ def test_defaults_are_allowed_by_their_list_of_values() -> None:
     findings = []
     for table in TABLES:
         for check in checks(table):
-            match = re.fullmatch(r"(\w+) IN \((.*)\)", str(check.sqltext))
+            match = re.fullmatch(r'"?(\w+)"? IN \((.*)\)', str(check.sqltext))
             if match is None:
                 continue
             column, values = table.columns[match[1]], re.findall(r"'([^']*)'", match[2])

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test lint format bench
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test evolution lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ docs: $(INSTALLED) ## Write docs/schema from the database
 
 test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_ARGS='-k ingest -n 0']
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+evolution: $(INSTALLED) ## Draw sequences of model changes over tables with rows: make evolution [sequences=300]
+	@EVOLUTION_SEQUENCES=$(or $(sequences),300) $(BIN)/python -m pytest tests/ddl/test_evolution.py
 
 lint: $(INSTALLED) ## Check style, types, the revisions and, with actionlint, the workflows
 	@$(BIN)/ruff check .

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,8 +32,8 @@ class Renames:
     """What is renamed: options as ``-x rename=`` takes them, tables and columns old to new."""
 
     options: Sequence[str] = ()
-    tables: Mapping[str, str] = MappingProxyType({})
-    columns: Mapping[tuple[str, str], str] = MappingProxyType({})
+    tables: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass

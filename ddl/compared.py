@@ -45,10 +45,10 @@ def compared(
 
 
 def _without_lost_grants(target: Catalog, current: Catalog) -> Catalog:
-    """``current`` as if what has a wrong owner had the grants of ``target``.
+    """``current`` as if what has a wrong owner had the grants of ``target`` beside its own.
 
     A grant to the owner is no grant, so that one to the wrong owner would seem to be missing, and
-    no revision could bring it back.
+    no revision could bring it back. What else is granted there is told all the same.
     """
     owned = {
         (state.schema, state.of or f"schema {state.schema}")
@@ -61,5 +61,13 @@ def _without_lost_grants(target: Catalog, current: Catalog) -> Catalog:
     def lost(state: State) -> bool:
         return isinstance(state, GrantState) and (state.relation or state.key) in owned
 
-    kept = [state for state in current.states() if not lost(state)]
-    return Catalog([*kept, *filter(lost, target.states())])
+    grants = current.of(GrantState)
+    declared = [state for state in target.of(GrantState).values() if lost(state)]
+    both = [
+        dataclasses.replace(state, privileges=state.privileges | grants[state.key].privileges)
+        if state.key in grants
+        else state
+        for state in declared
+    ]
+    # Of two states with one key the later counts.
+    return Catalog([*current.states(), *both])

@@ -50,8 +50,15 @@ class Effect:
         """The line that accepts it, all but the reason."""
         return f"# accept {self.rule} {self.name}:"
 
+    @property
+    def is_immediate(self) -> bool:
+        """False where a job deletes later, and nobody can count what."""
+        return not self.rule.endswith("-retention-policy")
+
     def counted(self, connection: Connection) -> str:
         """The reason, with the number of rows that the database at hand would lose."""
+        if not self.is_immediate:
+            return self.reason
         found = rows(connection, self.relation, self.column) if self.relation else ""
         return f"{self.reason}, {found}" if found else self.reason
 
@@ -92,10 +99,12 @@ def warn(script: MigrationScript, connection: Connection) -> dict[Effect, str]:
     found: dict[Effect, str] = {}
     for upgrade_ops in script.upgrade_ops_list:
         told = Effects()
+        accepted: set[str] = set()
         for operation in upgrade_ops.ops:
             notes: list[str] = []
             for effect in told.of(operation):
-                if effect.risk.loses and effect not in found:
+                if effect.risk.loses and effect.acceptance not in accepted:
+                    accepted.add(effect.acceptance)
                     found[effect] = effect.counted(connection)
                     notes += [f"# {effect.risk}: {found[effect]}", effect.acceptance]
             if notes:  # else CREATE TABLE would have an empty list of them as an argument

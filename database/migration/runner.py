@@ -188,7 +188,9 @@ class Runner:
                 if not any(one.covers(effect) for one in accepted):
                     raise RevisionError(f"{place}: {refusal(effect, what)}")
             loss = f"{effect.risk}: {effect.rule} {effect.name}, {what}"
-            if not what.endswith(", no rows") and loss not in self._lost:
+            # A job that deletes later loses nothing in a downgrade.
+            told = place.upwards or effect.is_immediate
+            if told and not what.endswith(", no rows") and loss not in self._lost:
                 self._lost.append(loss)
 
     # --- offline ---
@@ -395,6 +397,8 @@ class Runner:
                 "numbered; leave the option out"
             )
         for text in self.context.get_x_argument():
+            if text.startswith("edition="):
+                script.parse_edition(text.removeprefix("edition="))
             if not _X_OPTION.fullmatch(text):
                 raise RevisionError(
                     f"-x {text}: expected edition=…, json, show=revision or rename=old:new"

@@ -11,6 +11,7 @@ from database.errors import FleetSchemaError
 
 _FIELD = r'^{} = (?P<quote>["\'])(?P<value>\w+)(?P=quote)$'
 _CONFLICT = re.compile(r"^(<<<<<<<|=======|>>>>>>>)", re.M)
+_COMMAND = "make rebase base=BRANCH"
 _BASES = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
@@ -42,9 +43,10 @@ class _File:
 def rebase(versions: Path, base: str | None = None) -> list[Renumbered]:
     """Give one's own revisions the numbers after the last one of the other branch.
 
-    Own is what the other branch does not have: the one that is being merged, or rebased onto,
-    else ``base``. File name, ``revision``, ``down_revision`` and docstring change, HEAD names the
-    last one, and CHECKSUMS becomes the other branch's where git left a conflict in it.
+    Own is what the other branch does not have: the one that is being merged, or rebased onto, or
+    that the last commit merged, else ``base``. File name, ``revision``, ``down_revision`` and
+    docstring change, HEAD names the last one, and CHECKSUMS becomes the other branch's where git
+    left a conflict in it.
 
     Args:
         versions: the folder of the revision files.
@@ -87,14 +89,14 @@ def rebase(versions: Path, base: str | None = None) -> list[Renumbered]:
 
 def _base(versions: Path, base: str | None) -> str:
     """The other branch."""
-    for name in [base] if base else ["MERGE_HEAD", "REBASE_HEAD", *_BASES]:
+    for name in [base] if base else ["MERGE_HEAD", "REBASE_HEAD", "HEAD^2", *_BASES]:
         if _exists(versions, name):
             # While git rebases, HEAD is the other branch with what was moved onto it already.
             return _onto(versions) if name == "REBASE_HEAD" else name
     named = base or ", ".join(_BASES)
     raise RebaseError(
         f"{versions}: expected a branch that the revisions are to follow, found none of"
-        f" {named}: name it: python -m operations revision rebase --base BRANCH"
+        f" {named}: name it: {_COMMAND}"
     )
 
 
@@ -164,7 +166,9 @@ def _chain(files: list[_File], start: str | None) -> list[_File]:
     while followers := [file for file in files if file.follows == start and file not in found]:
         if len(followers) > 1:
             names = " and ".join(file.path.name for file in followers)
-            raise RebaseError(f"{names} both follow {start or 'base'}: name the branch with --base")
+            raise RebaseError(
+                f"{names} both follow {start or 'base'}: name the other branch: {_COMMAND}"
+            )
         found.append(followers[0])
         start = followers[0].revision
     if left := [file.path.name for file in files if file not in found]:
@@ -179,7 +183,10 @@ def _own_chain(mine: list[_File]) -> list[_File]:
     firsts = [file for file in mine if file.follows not in _of(mine) - {file.revision}]
     if len(firsts) != 1:
         names = ", ".join(file.path.name for file in mine)
-        raise RebaseError(f"{names}: expected revisions that follow one another")
+        raise RebaseError(
+            f"{names}: expected revisions that follow one another; where some of them are the"
+            f" other branch's, name it: {_COMMAND}"
+        )
     return _chain(mine, firsts[0].follows)
 
 

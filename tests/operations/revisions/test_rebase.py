@@ -126,6 +126,20 @@ def test_after_a_merge_that_resolved_it_wrongly(versions: Path) -> None:
     check_result(versions, EXPECTED)
 
 
+def test_two_branches_neither_of_which_is_main(versions: Path) -> None:
+    """Both wrote the same number into HEAD, so that git merges without a conflict."""
+    git(versions, "checkout", "-q", "-b", "theirs", "main~1")
+    write(versions, 2, "boilers")
+    commit(versions, "boilers")
+    git(versions, "checkout", "-q", "-b", "ours", "main~1")
+    write(versions, 2, "pumps")
+    commit(versions, "pumps")
+    git(versions, "branch", "-qD", "main")
+    git(versions, "merge", "-q", "theirs")
+    rebase(versions)
+    check_result(versions, EXPECTED[:3])
+
+
 def test_the_other_branch_released_meanwhile(versions: Path) -> None:
     git(versions, "checkout", "-q", "main")
     revisions(versions).release()

@@ -51,8 +51,9 @@ def index_page(facts: Facts) -> str:
 _NAMED = {
     *("schema", "table", "column", "constraint", "index", "grant", "row-level security"),
     *("hypertable", "columnstore", "retention policy", "rollup", "refresh policy"),
+    *("unmanaged", "unmanaged in the database"),
 }
-"""Kinds that the summary names itself, or that belong to a table."""
+"""Kinds that the summary names itself, that belong to a table, or that no model declares."""
 
 
 def _summary(facts: Facts, domains: int) -> str:

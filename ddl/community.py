@@ -72,7 +72,7 @@ def check_hypertables(metadata: MetaData) -> None:
 def _check_time(table: Table, title: str, time_column: str) -> None:
     """Its type, and every key."""
     column = next(one for one in table.columns if one.name == time_column)
-    if not column.type.compile(_DIALECT).startswith(("TIMESTAMP", "DATE")):
+    if not column.type.compile(_DIALECT).upper().startswith(("TIMESTAMP", "DATE")):
         raise ArgumentError(
             f"{title}: expected a time column of timestamptz, timestamp or date, found "
             f"{time_column} {column.type}; write TIMESTAMP(timezone=True), and keep a number in a "

@@ -226,6 +226,10 @@ found AS (
            format('ALTER SEQUENCE %I.%I SET LOGGED', n.nspname, c.relname)
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
      WHERE c.relkind = 'S' AND c.relpersistence = 'u'
+       -- That of a column follows its table.
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                          AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+                          AND d.refclassid = 'pg_class'::regclass)
     UNION ALL
     SELECT c.schema, c.type, c.shown, 'comment', d.description, c.of, c.part,
            format('COMMENT ON %s IS %L', c.noun, d.description),

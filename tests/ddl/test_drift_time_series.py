@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from ddl import found_by
+from ddl import buckets, found_by
 from ddl.differences import lines
 from ddl.edition import POSTGRESQL, detect
+from ddl.sql import send
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.declared_time_series import fleet
 from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run
@@ -69,6 +70,7 @@ def test_drift_is_found_and_fixed(statement: str, community: Engine) -> None:
 def test_a_pending_operation_that_is_gone_is_found(engine: Engine) -> None:
     with engine.begin() as connection:
         assert detect(connection) == POSTGRESQL
+        send(connection, buckets.creation())
         apply(connection, metadata_of(fleet()))
         connection.execute(sa.text("DELETE FROM pending_operations WHERE kind = 'columnstore'"))
         script = migration(connection, metadata_of(fleet()))

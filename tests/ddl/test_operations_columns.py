@@ -169,6 +169,7 @@ def test_columns_are_added_and_dropped(engine: Engine) -> None:
         after,
         rows=ROWS,
         upgrade=r"""
+            # if it became m: alembic -x rename=items.n:items.m revision --autogenerate
             op.drop_column("items", "n")
             op.drop_column("items", "name")
             op.add_column("items", sa.Column("m", sa.Integer(), server_default="2", nullable=False, comment="m"))

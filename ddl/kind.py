@@ -71,6 +71,8 @@ class Kind(Generic[S]):
     seeds: Callable[[Changes, Kind[Any]], Iterable[Identity]] | None = None
     """What is dropped, or changes so that its dependents must be dropped first; None where
     :meth:`Changes.seeds_of` finds it."""
+    neutral: Callable[[Connection, str], str] | None = None
+    """A definition that the server printed for an ordinary view, as ``read`` returns it."""
     expressions: tuple[str, ...] = ()
     """The fields with SQL that the server parsed and spells in its own way."""
     copy: Callable[[S, str], list[str]] | None = None

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ddl import sql
+from ddl import buckets, sql
 from ddl.catalog import Catalog, read, rename
 from ddl.in_shadow import InShadow
 from ddl.kind import Kind
@@ -134,7 +134,11 @@ def _parse_again(
         in_shadow(_script(side.kind, copy, shadows[side.state.schema], edition))
         for side, copy in zip(sides, copied, strict=True)
     ]
+    # Definitions in the words of models name the functions of time series without their schema.
+    path = connection.scalar(_TIME_SERIES_PATH)
+    connection.execute(sa.text(f"SET LOCAL search_path = {path}"))
     _send(connection, [script for script in scripts if script])
+    connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
     made = read(connection, schemas)
     back = {name: schema for names in (copies, shadows) for schema, name in names.items()}
     for side, copy in zip(sides, copied, strict=True):
@@ -143,7 +147,17 @@ def _parse_again(
         spelled = {
             name: rename(getattr(found, name), back, in_shadow.texts) for name in expressions
         }
+        if side.kind.neutral is not None and found is not None:
+            neutral = side.kind.neutral
+            spelled = {name: neutral(connection, text) for name, text in spelled.items()}
         side.take(replace(side.state, **spelled))
+
+
+_TIME_SERIES_PATH = sa.text(f"""
+SELECT concat_ws(', ', 'pg_catalog', (SELECT quote_ident(n.nspname) FROM pg_extension e
+                                       JOIN pg_namespace n ON n.oid = e.extnamespace
+                                      WHERE e.extname = 'timescaledb'), '{buckets.SCHEMA}')
+""")
 
 
 def _script(kind: Kind[Any], copy: Any, shadow: str, edition: str) -> str:

@@ -361,6 +361,11 @@ def _neutral(text: str, extension: str | None) -> str:
     return buckets.neutral(textwrap.dedent(text).strip(), extension)
 
 
+def neutral(connection: Connection, text: str) -> str:
+    """A query that the server printed, in the words of models."""
+    return _neutral(text, connection.scalar(_EXTENSION_SCHEMA))
+
+
 # --- compare ---------------------------------------------------------------------------------
 
 
@@ -445,6 +450,7 @@ KIND = Kind(
     every_edition=False,
     compare=compare,
     rename="ALTER {rollup} {named} RENAME TO {new}",
+    neutral=neutral,
     expressions=("definition",),
     copy=view.copy,
 )

@@ -36,11 +36,13 @@ from ddl import (
     RowLevelSecurity,
     Trigger,
     View,
+    buckets,
 )
 from ddl.compare import found_by
 from ddl.edition import Edition, available
 from ddl.kind import Kind
 from ddl.kinds import KINDS
+from ddl.sql import send
 from ddl.types import SqlType
 from tests.ddl.case import SETTINGS, Case
 from tests.ddl.expressions import CONDITIONS, DEFAULTS, QUERIES, of_row
@@ -158,6 +160,8 @@ def engine(any_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[
             make_roles(connection)
             if available(connection) is not Edition.POSTGRESQL:
                 connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+            else:
+                send(connection, buckets.creation())
         yield engine
 
 

@@ -67,13 +67,15 @@ def ensure_database(url: URL | str, timeout: float = 60) -> bool:
         # may be in any language.
         if connection_problem(error).is_final or _is_transient(url, error):
             raise _unavailable(url, error, timeout) from error
-        if not _create(url, timeout):
-            raise _unavailable(url, error, timeout) from error
+        created = _create(url, timeout)
     else:
         return False
+    # Also where the database is there: another process may have just created it. If not, the
+    # server gives its reason again.
     wait_until_ready(url, timeout)
-    log.info("created database %s at %s", url.database, describe(url))
-    return True
+    if created:
+        log.info("created database %s at %s", url.database, describe(url))
+    return created
 
 
 def _parsed(url: URL | str) -> URL:

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL
 
+from database import readiness
 from database.embedded import TemporaryServer
 from database.readiness import DatabaseUnavailable, ensure_database, wait_until_ready
 from database.urls import ConfigurationError, parse_url
@@ -262,6 +263,20 @@ def test_created_by_many_at_once(server: TemporaryServer) -> None:
         answers = list(pool.map(lambda _: ensure_database(url), range(6)))
     assert any(answers)
     wait_until_ready(url, timeout=0)
+
+
+def test_created_between_two_looks(
+    server: TemporaryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look finds no database, the second one finds what another process created."""
+    create = readiness._create
+
+    def after_another(url: URL, timeout: float) -> bool:
+        assert create(url, timeout)
+        return create(url, timeout)
+
+    monkeypatch.setattr(readiness, "_create", after_another)
+    assert not ensure_database(by_network(server, username="creator", database="overtaken"))
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

@@ -220,16 +220,20 @@ found AS (
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                           AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
     UNION ALL
-    SELECT n.nspname, 'sequence', n.nspname || '.' || c.relname, 'persistence', 'UNLOGGED',
+    SELECT n.nspname, 'sequence', n.nspname || '.' || c.relname, 'persistence', p.found,
            'sequence ' || c.relname, '{}',
-           format('ALTER SEQUENCE %I.%I SET UNLOGGED', n.nspname, c.relname),
-           format('ALTER SEQUENCE %I.%I SET LOGGED', n.nspname, c.relname)
+           format('ALTER SEQUENCE %I.%I SET %s', n.nspname, c.relname, p.found),
+           format('ALTER SEQUENCE %I.%I SET %s', n.nspname, c.relname, p.default)
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
-     WHERE c.relkind = 'S' AND c.relpersistence = 'u'
-       -- That of a column follows its table.
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                          AND d.objid = c.oid AND d.deptype IN ('a', 'i')
-                          AND d.refclassid = 'pg_class'::regclass)
+      -- That of a column follows its table.
+      LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+       AND d.deptype IN ('a', 'i') AND d.refclassid = 'pg_class'::regclass
+      LEFT JOIN pg_class o ON o.oid = d.refobjid
+     CROSS JOIN LATERAL (VALUES
+           (CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END,
+            CASE o.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END))
+           AS p (found, "default")
+     WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND p.found <> p.default
     UNION ALL
     SELECT c.schema, c.type, c.shown, 'comment', d.description, c.of, c.part,
            format('COMMENT ON %s IS %L', c.noun, d.description),

@@ -198,6 +198,8 @@ class Operation(MigrateOperation, ABC, Generic[S]):
     """
 
     state_type: type[S]
+    loses_at_once: ClassVar[bool] = True
+    """False where it is a job that deletes, later, so that nobody can count what."""
     verbs: ClassVar[tuple[str, str, str]]
     """The names under ``op.``: to create, to drop, to alter."""
 

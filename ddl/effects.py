@@ -44,20 +44,17 @@ class Effect:
     reason: str = ""
     relation: Key | None = None
     column: str | None = None
+    at_once: bool = True
+    """See :attr:`ddl.base.Operation.loses_at_once`."""
 
     @property
     def acceptance(self) -> str:
         """The line that accepts it, all but the reason."""
         return f"# accept {self.rule} {self.name}:"
 
-    @property
-    def is_immediate(self) -> bool:
-        """False where a job deletes later, and nobody can count what."""
-        return not self.rule.endswith("-retention-policy")
-
     def counted(self, connection: Connection) -> str:
         """The reason, with the number of rows that the database at hand would lose."""
-        if not self.is_immediate:
+        if not self.at_once:
             return self.reason
         found = rows(connection, self.relation, self.column) if self.relation else ""
         return f"{self.reason}, {found}" if found else self.reason
@@ -125,6 +122,7 @@ def _effects(operation: MigrateOperation) -> Sequence[Effect]:
                 reason,
                 operation.relation,
                 state.name if isinstance(state, ColumnState) else None,
+                operation.loses_at_once,
             )
         ]
     for type_, classify in _ALEMBIC.items():

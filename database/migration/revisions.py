@@ -1,9 +1,10 @@
 """The files of the revisions: their numbers, the newest, and which of them are released.
 
-``alembic/versions/HEAD`` names the newest revision, so that two branches that both add one
-conflict in git; a hook writes it when a revision is generated. ``CHECKSUMS`` has a line for each
-released revision, written by ``make release``. A released revision never changes again, since it
-has been applied to databases that cannot be seen from here; one that is not released may be edited.
+``alembic/versions/HEAD`` names the file of the newest revision, so that two branches that both
+add one conflict in git, also where they gave it the same number; a hook writes it when a revision
+is generated. ``CHECKSUMS`` has a line for each released revision, written by ``make release``. A
+released revision never changes again, since it has been applied to databases that cannot be seen
+from here; one that is not released may be edited.
 """
 
 from __future__ import annotations
@@ -106,12 +107,19 @@ class Revisions:
             RevisionError: names the file, what was expected, what was found, and the fix.
         """
         self.verify_released()
-        named = self._named_head()
-        if named != (self.head or "base"):
+        named, expected = self._named_head(), self._file_of_head()
+        # Until 0.2.0 it was the number alone.
+        if named not in (expected, self.head):
+            known = {*self.files, *(path.stem for path in self.files.values())}
+            if named is None:
+                restore = "restore HEAD with git, or run"
+            elif named in known:
+                restore = f"if {expected} is meant to be the newest, run"
+            else:
+                restore = f"restore the file of {named} with git, or, if it is gone for good, run"
             raise RevisionError(
-                f"HEAD: expected {self.head or 'base'}, the newest revision, found {named}: "
-                f"restore the file of {named} with git, or, if it is gone for good, run: "
-                f"echo {self.head or 'base'} > alembic/versions/HEAD"
+                f"HEAD: expected {expected}, the newest revision, found {named or 'no such file'}: "
+                f"{restore}: echo {expected} > alembic/versions/HEAD"
             )
 
     def verify_released(self) -> None:
@@ -165,12 +173,15 @@ class Revisions:
         return added
 
     def record_head(self) -> None:
-        """Write the newest revision into HEAD."""
-        (self.directory / "HEAD").write_text(f"{self.head or 'base'}\n", encoding="utf-8")
+        """Write the name of the newest revision's file, without ending, into HEAD."""
+        (self.directory / "HEAD").write_text(f"{self._file_of_head()}\n", encoding="utf-8")
 
-    def _named_head(self) -> str:
+    def _file_of_head(self) -> str:
+        return self.files[self.head].stem if self.head is not None else "base"
+
+    def _named_head(self) -> str | None:
         path = self.directory / "HEAD"
-        return path.read_text(encoding="utf-8").strip() if path.exists() else "no such file"
+        return " ".join(path.read_text(encoding="utf-8").split()) if path.exists() else None
 
 
 def _heads(script: ScriptDirectory) -> list[str]:

@@ -8,9 +8,7 @@ schema_history. A runner that is killed leaves whole revisions only; the next on
 from __future__ import annotations
 
 import functools
-import linecache
 import random
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 import tenacity
 from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrateOperation, MigrationScript
+from alembic.operations.ops import MigrationScript
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
@@ -29,22 +27,21 @@ from database import privileges, roles, security
 from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, is_busy, server_message
-from database.migration import checks, history, preparation, script
-from database.migration.acceptance import acceptances, refusal
+from database.migration import arguments, checks, history, preparation, script
 from database.migration.answers import answers
 from database.migration.explanation import BY_HAND, Explanation
-from database.migration.revisions import RevisionError, Revisions
-from database.migration.watching import Place, watching
+from database.migration.losses import Losses
+from database.migration.revisions import Revisions
+from database.migration.watching import watching
 from database.readiness import ensure_database, wait_until_ready
 from database.rules import broken_by_models
 from database.settings import Settings, migration_url
 from ddl import buckets, filled, pending_operations
 from ddl.edition import Edition
-from ddl.effects import Effects, warn
+from ddl.effects import warn
 from ddl.sql import send
 
 _ATTEMPTS = 8
-_X_OPTION = re.compile(r"edition=.+|json|show=revision|rename=.+")
 
 
 def run(context: Any, metadata: MetaData) -> None:
@@ -59,7 +56,7 @@ def run(context: Any, metadata: MetaData) -> None:
     """
     try:
         runner = Runner(context, metadata)
-        runner._reject_arguments()
+        arguments.reject(context, runner.revisions)
         if context.is_offline_mode():
             runner.offline()
         else:
@@ -86,11 +83,8 @@ class Runner:
         self.revisions = Revisions(ScriptDirectory.from_config(context.config))
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
-        self._effects = Effects()
-        self._lost: list[str] = []
+        self._losses = Losses(self.revisions)
         self._broken: list[str] = []
-        self._place: Place | None = None
-        """The line of a revision that is being carried out."""
         self._left_out = ""
         self._warnings: set[str] = set()
         offline = context.is_offline_mode()
@@ -167,31 +161,8 @@ class Runner:
         ctx.execute(sa.text(statement.replace(":", r"\:")))
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
-            self.progress.revision(direction, name, seconds, self._lost)
-        self._effects, self._lost, self._place = Effects(), [], None
-
-    def watch(self, operation: MigrateOperation, place: Place) -> None:
-        """Refuse what loses rows and is not accepted; note the rest for the line of progress.
-
-        What a downgrade loses follows from the upgrade, so it needs no acceptance. A released
-        revision cannot be edited any more: `make release` has required the acceptance.
-        """
-        self._place = place
-        connection = self.context.get_context().connection
-        for effect in self._effects.of(operation):
-            if not effect.risk.loses:
-                continue
-            online = connection is not None and not self.context.is_offline_mode()
-            what = effect.counted(connection) if online else effect.reason
-            if place.upwards and place.path.stem not in self._released:
-                accepted = acceptances(place.path)
-                if not any(one.covers(effect) for one in accepted):
-                    raise RevisionError(f"{place}: {refusal(effect, what)}")
-            loss = f"{effect.risk}: {effect.rule} {effect.name}, {what}"
-            # A job that deletes later loses nothing in a downgrade.
-            told = place.upwards or effect.is_immediate
-            if told and not what.endswith(", no rows") and loss not in self._lost:
-                self._lost.append(loss)
+            self.progress.revision(direction, name, seconds, self._losses.lost)
+        self._losses.next_revision()
 
     # --- offline ---
 
@@ -325,16 +296,12 @@ class Runner:
 
     def _run_revisions(self) -> None:
         """What Alembic's run_migrations() does, with an eye on every operation."""
-        self._effects, self._lost, self._place = Effects(), [], None
+        self._losses.next_revision()
         context = self.context.get_context()
         files = {str(path) for path in self.revisions.files.values()}
-        with self.context.begin_transaction(), watching(context, self.watch, files):
+        watch = functools.partial(self._losses.watch, context)
+        with self.context.begin_transaction(), watching(context, watch, files):
             context.run_migrations()
-
-    @functools.cached_property
-    def _released(self) -> set[str]:
-        """The names of the files of the released revisions, without ending."""
-        return {self.revisions.files[one].stem for one in self.revisions.released()}
 
     def _verify(self, connection: Connection) -> None:
         """Refuse edited revisions, a database ahead of the code, and one not yet converted."""
@@ -377,42 +344,12 @@ class Runner:
         found = self.context._proxy.context_opts.get("revision_context")
         return found is not None and bool(found.command_args.get("autogenerate"))
 
-    def _reject_arguments(self) -> None:
-        """Refuse what Alembic would do without a word.
-
-        Raises:
-            RevisionError: a merge, a revision without the next number, or an unknown ``-x``.
-        """
-        options = self.context.config.cmd_opts
-        command = getattr(options, "cmd", None)
-        if command is not None and command[0].__name__ == "merge":
-            raise RevisionError(
-                "alembic merge: the revisions of this project follow one another; let those of "
-                "one branch follow the other's: make rebase"
-            )
-        given = getattr(options, "rev_id", None)
-        if given is not None and given != self.revisions.next_number():
-            raise RevisionError(
-                f"--rev-id: expected {self.revisions.next_number()}, found {given}: revisions are "
-                "numbered; leave the option out"
-            )
-        for text in self.context.get_x_argument():
-            if text.startswith("edition="):
-                script.parse_edition(text.removeprefix("edition="))
-            if not _X_OPTION.fullmatch(text):
-                raise RevisionError(
-                    f"-x {text}: expected edition=…, json, show=revision or rename=old:new"
-                )
-
     def _is_given(self, connection: Connection) -> bool:
         return self.context.config.attributes.get("connection") is connection
 
     def _failure(self, error: sa.exc.DBAPIError) -> FleetSchemaError:
         """The server's reason in one text; the traceback says nothing more to a person."""
-        where = ""
-        if self._place is not None:
-            called = linecache.getline(str(self._place.path), self._place.line).strip()
-            where = f"{self._place}: {called}\n"
+        where = f"{self._losses.where}\n" if self._losses.where else ""
         return FleetSchemaError(
             f"{where}the server refused a statement: {server_message(error)}\n"
             f"  in: {' '.join((error.statement or '').split())[:200]}\n"

@@ -56,6 +56,8 @@ class RetentionPolicy(Declaration):
 class RetentionPolicyOperation(TimeSeriesOperation[RetentionPolicyState]):
     """Adds, changes or removes the retention policy; the revision itself drops no chunk."""
 
+    loses_at_once = False
+
     def effect(self) -> tuple[Risk, str]:
         """The job deletes, soon after the revision; no downgrade brings that back."""
         if self.after is None:

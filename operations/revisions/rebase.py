@@ -80,7 +80,8 @@ def rebase(versions: Path, base: str | None = None) -> list[Renumbered]:
         file.path.unlink()
     for path, text in written:
         path.write_text(text, encoding="utf-8")
-    (versions / "HEAD").write_text(f"{end or 'base'}\n", encoding="utf-8")
+    last = written[-1][0].stem if written else theirs[-1].path.stem if theirs else "base"
+    (versions / "HEAD").write_text(f"{last}\n", encoding="utf-8")
     checksums = versions / "CHECKSUMS"
     if not checksums.exists() or _CONFLICT.search(checksums.read_text(encoding="utf-8")):
         checksums.write_text(_git(versions, "show", f"{theirs_at}:./CHECKSUMS"), encoding="utf-8")

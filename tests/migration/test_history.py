@@ -92,7 +92,9 @@ def test_up_down_up_and_no_trace(url: str, revisions: Revisions) -> None:
             command.upgrade(config, revision)
             levels.append(look())
             command.downgrade(config, "-1")
-            same(look(), levels[-2])
+            # No downgrade can put a dropped column back between the others.
+            places = {"place of a column": []}
+            same(look() | places, levels[-2] | places)
             command.upgrade(config, revision)
             same(look(), levels[-1])
         command.downgrade(config, "base")

@@ -33,7 +33,7 @@ def test_a_revision_whose_file_is_gone(migrated_database: str, project: Path) ->
     number = path.name[:4]
     before = f"{int(number) - 1:04d}"
     path.unlink()
-    (path.parent / "HEAD").write_text(f"{before}\n")
+    (path.parent / "HEAD").write_text(f"{before}\n")  # as an older release wrote it
     for arguments in (("current",), ("check",), ("upgrade", "head"), ("stamp", "head")):
         message = failure(alembic(*arguments, url=migrated_database, cwd=project))
         assert f"found {number}: " in message

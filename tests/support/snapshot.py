@@ -20,11 +20,17 @@ _QUERIES = {
     "column": """
         SELECT c.oid::regclass || '.' || a.attname, format_type(a.atttypid, a.atttypmod),
                a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated, a.attidentity,
-               a.attcollation::regcollation::text, a.attacl::text, a.attstorage, a.attstattarget,
-               row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum)
+               a.attcollation::regcollation::text, a.attacl::text, a.attstorage, a.attstattarget
           FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           JOIN pg_namespace n ON n.oid = c.relnamespace
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE {schema} AND c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0
+           AND NOT a.attisdropped""",
+    "place of a column": """
+        SELECT c.oid::regclass || '.' || a.attname,
+               row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum)
+          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+          JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE {schema} AND c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0
            AND NOT a.attisdropped""",
     "constraint": """

@@ -51,7 +51,7 @@ def write(versions: Path, number: int, words: str) -> None:
             quoted=f'"{before}"' if number > 1 else None,
         )
     )
-    (versions / "HEAD").write_text(f"{name}\n")
+    (versions / "HEAD").write_text(f"{name}_{words}\n")
 
 
 def commit(versions: Path, message: str) -> None:
@@ -87,6 +87,7 @@ def versions(tmp_path: Path) -> Path:
 def check_result(versions: Path, expected: list[str]) -> None:
     found = revisions(versions)
     found.verify()
+    assert (versions / "HEAD").read_text() == f"{expected[-1][:-3]}\n"
     assert [path.name for path in found.files.values()] == expected
     for number, name in enumerate(expected, start=1):
         text = (versions / name).read_text()
@@ -127,7 +128,7 @@ def test_after_a_merge_that_resolved_it_wrongly(versions: Path) -> None:
 
 
 def test_two_branches_neither_of_which_is_main(versions: Path) -> None:
-    """Both wrote the same number into HEAD, so that git merges without a conflict."""
+    """Each wrote the name of its own file into HEAD, so that git reports a conflict."""
     git(versions, "checkout", "-q", "-b", "theirs", "main~1")
     write(versions, 2, "boilers")
     commit(versions, "boilers")
@@ -135,7 +136,21 @@ def test_two_branches_neither_of_which_is_main(versions: Path) -> None:
     write(versions, 2, "pumps")
     commit(versions, "pumps")
     git(versions, "branch", "-qD", "main")
-    git(versions, "merge", "-q", "theirs")
+    git(versions, "merge", "-q", "theirs", code=1)
+    assert "<<<<<<<" in (versions / "HEAD").read_text()
+    rebase(versions)
+    check_result(versions, EXPECTED[:3])
+
+
+def test_after_a_merge_of_such_a_branch(versions: Path) -> None:
+    git(versions, "checkout", "-q", "-b", "theirs", "main~1")
+    write(versions, 2, "boilers")
+    commit(versions, "boilers")
+    git(versions, "checkout", "-q", "-b", "ours", "main~1")
+    write(versions, 2, "pumps")
+    commit(versions, "pumps")
+    git(versions, "branch", "-qD", "main")
+    git(versions, "merge", "-q", "-X", "ours", "theirs")
     rebase(versions)
     check_result(versions, EXPECTED[:3])
 

@@ -133,15 +133,15 @@ UNCLEAN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "HEAD names a revision that is gone": (
         without_file(4),
-        r"HEAD: expected 0003, the newest revision, found 0004: .* run: echo 0003 > ",
+        r"HEAD: expected 0003_change, .* found 0004: restore .*: echo 0003_change > ",
     ),
     "HEAD names an older revision": (
-        lambda folder: (folder / "HEAD").write_text("0003\n"),
-        "HEAD: expected 0004, the newest revision, found 0003",
+        lambda folder: (folder / "HEAD").write_text("0003_change\n"),
+        "HEAD: expected 0004_change, the newest revision, found 0003_change: if 0004_change is",
     ),
     "HEAD is missing": (
         lambda folder: (folder / "HEAD").unlink(),
-        "HEAD: expected 0004, the newest revision, found no such file",
+        "HEAD: expected 0004_change, .*, found no such file: restore HEAD with git",
     ),
     "two revisions follow the same one": (
         lambda folder: write(folder, 5, before=3),

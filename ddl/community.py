@@ -176,19 +176,22 @@ def _check_layout(
 # --- rollups, when they are compared ---------------------------------------------------------
 
 
-def check_rollups(connection: Connection, target: Catalog, shadows: Mapping[str, str]) -> None:
-    """Reject a rollup, built as a view, that TimescaleDB would not take as continuous aggregate.
+def check_rollups(
+    connection: Connection, metadata: MetaData, target: Catalog, shadows: Mapping[str, str]
+) -> None:
+    """Reject a rollup that TimescaleDB would not take as continuous aggregate.
 
     Args:
-        target: the models as the server has read them.
-        shadows: their schemas to those in which the views are.
+        target: the models, ``metadata``, as the server has read them.
+        shadows: their schemas to those in which the rollups are views; empty where TimescaleDB has
+            taken their queries.
 
     Raises:
         alembic.util.CommandError: says what was found and what to write.
     """
     rollups = target.of(RollupState)
     queries = {key: parsed(state.definition) for key, state in rollups.items()}
-    for key, state in rollups.items():
+    for key, state in rollups.items() if shadows else ():
         view = f"{sql.ident(shadows[key[0]])}.{sql.ident(key[1])}"
         rule = connection.execute(_RULE, {"view": view}).one()
         for reason in _refused(rule.tree, state.definition):
@@ -198,7 +201,11 @@ def check_rollups(connection: Connection, target: Catalog, shadows: Mapping[str,
         widths[key] = _bucket(connection, state)
     for key, state in rollups.items():
         _check_source(target, state, widths, queries)
-        _check_policies(connection, target, state, widths[key], queries[key])
+        _check_refresh(connection, target, state, widths[key])
+        # As declared: TimescaleDB itself adds the time that orderby lacks.
+        store = Declared.on(metadata).of(ColumnstoreState).get(key)
+        if store is not None:
+            _check_rollup_layout(store, queries[key])
 
 
 _RULE = sa.text("""
@@ -274,14 +281,17 @@ def _bucket(connection: Connection, state: RollupState) -> _Bucket:
             f"{state.title()}: expected the time column in time_bucket, found {column}; write the "
             'column alone, and "offset" => … for what is added to it'
         )
+    _check_constant(connection, state, [width, *rest])
     zone = next((one for one in rest if "::text" in one), "'UTC'").removeprefix("timezone => ")
+    origin = next((one for one in rest if re.search("::(timestamp|date)", one)), "'epoch'::date")
     try:
         with connection.begin_nested():
             row = connection.exec_driver_sql(
                 "SELECT (extract(year FROM w) * 12 + extract(month FROM w))::int AS months,"
                 " extract(epoch FROM w - make_interval(months => (extract(year FROM w) * 12"
-                " + extract(month FROM w))::int))::float8 AS seconds, z"
-                f" FROM (SELECT {width} AS w, timezone({zone}, now()) AS z) q",
+                " + extract(month FROM w))::int))::float8 AS seconds, isfinite(o) AS finite, z"
+                f" FROM (SELECT {width} AS w, timezone({zone}, now()) AS z,"
+                f" {origin.removeprefix('origin => ')} AS o) q",
                 execution_options={"no_parameters": True},
             ).one()
     except sa.exc.DBAPIError as error:
@@ -293,12 +303,39 @@ def _bucket(connection: Connection, state: RollupState) -> _Bucket:
         )
     if row.months <= 0 and row.seconds <= 0:
         raise CommandError(f"{state.title()}: expected a bucket of some length, found {width}")
+    if row.finite is False:
+        raise CommandError(f"{state.title()}: expected a finite origin, found {origin}")
     given = [one for one in rest if not one.startswith("NULL")]
     if any("interval" in one for one in given) and any("timestamp" in one for one in given):
         raise CommandError(
             f"{state.title()}: expected origin or offset, found both; add the offset to the origin"
         )
     return _Bucket(sql.unquoted(named["name"]), row.months, row.seconds, tuple(rest))
+
+
+def _check_constant(connection: Connection, state: RollupState, arguments: list[str]) -> None:
+    """All but the time is the same for every row, at any time and in any session."""
+    for argument in arguments:
+        called = [sql.unquoted(name) for name in re.findall(rf"({sql.IDENT})\(", argument)]
+        columns = re.search(sql.IDENT, _CONSTANT.sub("", argument))
+        if columns or connection.scalar(_CHANGING, {"names": called}):
+            raise CommandError(
+                f"{state.title()}: expected constants beside the time in time_bucket, found "
+                f"{argument}; write the width, zone, origin or offset itself, such as '1 hour'"
+            )
+
+
+_CONSTANT = re.compile(
+    rf"""'(?:[^']|'')*'|::[\w ]+|(?:\w+|"offset")\ =>|\b(?:NULL|true|false)\b
+    |(?:(?:{sql.IDENT})\.)?(?:{sql.IDENT})\(""",
+    re.X,
+)
+"""Literals with their types, names of arguments, and calls: all but columns and operators."""
+
+_CHANGING = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = ANY (CAST(:names AS name[]))"
+    " AND provolatile <> 'i')"
+)
 
 
 def _is_balanced(text: str) -> bool:
@@ -361,8 +398,8 @@ def _check_width(state: RollupState, bucket: _Bucket, source: Key, below: _Bucke
         )
 
 
-def _check_policies(
-    connection: Connection, target: Catalog, state: RollupState, bucket: _Bucket, query: Select
+def _check_refresh(
+    connection: Connection, target: Catalog, state: RollupState, bucket: _Bucket
 ) -> None:
     refresh = target.of(RefreshPolicyState).get(state.key)
     if refresh is not None and refresh.start_offset is not None:
@@ -380,10 +417,11 @@ def _check_policies(
                 f"{refresh.title()}: expected a window of two buckets, {2 * bucket.days:g} days, "
                 f"found {float(row.days):g} days; write an earlier start_offset"
             )
-    store = target.of(ColumnstoreState).get(state.key)
-    if store is not None:
-        name = next((one for one, text in query.keys.items() if "time_bucket(" in text), "")
-        try:
-            _check_layout(store.title(), store, list(query.columns), name)
-        except ArgumentError as error:
-            raise CommandError(str(error)) from error
+
+
+def _check_rollup_layout(store: ColumnstoreState, query: Select) -> None:
+    name = next((one for one, text in query.keys.items() if "time_bucket(" in text), "")
+    try:
+        _check_layout(store.title(), store, list(query.columns), name)
+    except ArgumentError as error:
+        raise CommandError(str(error)) from error

@@ -22,7 +22,7 @@ from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.community import check_rollups
 from ddl.dependents import Dependents, dependents
-from ddl.edition import COMMUNITY, POSTGRESQL
+from ddl.edition import APACHE, COMMUNITY, POSTGRESQL
 from ddl.in_shadow import InShadow, mentioned
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
@@ -95,7 +95,20 @@ def compare(
 
     Raises:
         ModelError: the server refuses a declaration; the message holds its reason.
+        alembic.util.CommandError: TimescaleDB takes no such rollup; the message says what to write.
     """
+    try:
+        return _compared(connection, metadata, edition, examine)
+    except ModelError:
+        if edition == COMMUNITY:
+            # Its rollups as views: what is wrong with one is said as on every other edition.
+            _compared(connection, metadata, APACHE)
+        raise
+
+
+def _compared(
+    connection: Connection, metadata: MetaData, edition: str, examine: Examine | None = None
+) -> Comparison:
     schemas = schemas_of(metadata)
     # Names of their own per server process: two checks at once must not wait for each other.
     process = connection.scalar(sa.text("SELECT pg_backend_pid()"))
@@ -117,8 +130,7 @@ def compare(
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
         target, found = _sides(both, current, in_shadow, metadata)
-        if edition != COMMUNITY:
-            check_rollups(connection, target, names)
+        check_rollups(connection, metadata, target, names if edition != COMMUNITY else {})
         target = respelled(
             connection, settled(target, found, metadata), found, names, in_shadow, edition
         )

@@ -25,11 +25,13 @@ class Cast:
 
     ``using`` is the expression of USING, None where PostgreSQL assigns without one; ``loses`` says
     what the column no longer has afterwards, empty if nothing; ``refusal`` why there is no way.
+    ``always_fits`` is true where no value can be refused.
     """
 
     using: str | None = None
     loses: str = ""
     refusal: str = ""
+    always_fits: bool = False
 
 
 ASSIGNMENT = Cast()
@@ -40,7 +42,7 @@ class _Type:
     """A type of the server, of a domain the type below it.
 
     ``spelling`` with its length, ``plain`` without; ``name`` is that in pg_type, ``array`` true
-    where they are those of the elements.
+    where they are those of the elements. ``checked`` is true for a domain.
     """
 
     oid: int
@@ -50,6 +52,7 @@ class _Type:
     spelling: str
     plain: str
     array: bool
+    checked: bool
 
     @property
     def numbers(self) -> list[int]:
@@ -71,7 +74,8 @@ WITH RECURSIVE below AS (
 )
 SELECT t.oid, t.typname AS name, t.typcategory AS category, t.typtype,
        CASE WHEN b.element = 0 THEN b.spelling ELSE rtrim(b.spelling, '[]') END AS spelling,
-       format_type(b.oid, -1) AS plain, b.element <> 0 AS array
+       format_type(b.oid, -1) AS plain, b.element <> 0 AS array,
+       (SELECT count(*) > 1 FROM below) OR coalesce(e.typtype = 'd', false) AS checked
   FROM base b LEFT JOIN pg_type e ON e.oid = b.element
   JOIN pg_type t ON t.oid = coalesce(nullif(e.typbasetype, 0), e.oid, b.oid)
 """)
@@ -101,9 +105,10 @@ def cast(connection: Connection, column: str, before: str, after: str) -> Cast:
             return _refusal(
                 column, before, after, "that does not depend on the session's time zone"
             )
-        return Cast(zoned.format(name), _loses(source, target))
+        return Cast(zoned.format(name), _loses(source, target), always_fits=not target.checked)
+    fits = source.array == target.array and _always_fits(source, target)
     if source.array == target.array and source.oid == target.oid:
-        return Cast(None, _loses(source, target))
+        return Cast(None, _loses(source, target), always_fits=fits)
     found = _path(connection, source, target)
     if found is None:
         return _refusal(column, before, after)
@@ -111,7 +116,7 @@ def cast(connection: Connection, column: str, before: str, after: str) -> Cast:
     if found.method == "f" and found.context != "i" and not loses:
         loses = _unknown_loss(source, target)
     if found.context != "e":
-        return Cast(None, loses)
+        return Cast(None, loses, always_fits=fits)
     if found.method == "text":
         return Cast(f"{name}::text::{target.plain}", loses)
     # A cast to bit takes the length as an argument of its own, and 1 without.
@@ -174,6 +179,43 @@ _ZONED = {
     ("time", "timetz"): None,
 }
 """USING where PostgreSQL's own cast would take the time zone of the session."""
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def _always_fits(source: _Type, target: _Type) -> bool:
+    """True where an assignment can refuse no value; False also where that is not known."""
+    if target.checked:
+        return False
+    lengths = source.numbers[:1], target.numbers[:1]
+    if target.name in _TEXTS:
+        # Without a length, character is one character.
+        shorter = source.name in ("varchar", "bpchar") and [] < lengths[0] <= lengths[1]
+        return shorter or (not lengths[1] and target.name != "bpchar")
+    if target.name in ("bit", "varbit") and source.name in ("bit", "varbit"):
+        same = source.name == target.name == "bit" and lengths[0] == lengths[1]
+        return same or (
+            target.name == "varbit" and (not lengths[1] or [] < lengths[0] <= lengths[1])
+        )
+    if _is_number(source) and _is_number(target):
+        return _has_room(source, target)
+    moments = (*_TIMES, "date")
+    return (source.name in moments and target.name in moments) or source.oid == target.oid
+
+
+def _has_room(source: _Type, target: _Type) -> bool:
+    """True where the digits before the decimal point fit, of whatever number."""
+    integers = list(_INTEGERS)
+    if source.name in _INTEGERS and target.name in _INTEGERS:
+        return integers.index(source.name) <= integers.index(target.name)
+    if target.name in _FLOATS:
+        return source.name in _INTEGERS or source.name in ("float4", target.name)
+    if target.name != "numeric" or not target.numbers or source.name in _FLOATS:
+        return target.name == source.name or (target.name == "numeric" and not target.numbers)
+    # What is rounded may need one digit more: 999.9 as 1000.
+    rounded = _scale(source) > _scale(target)
+    return _digits(source) - _scale(source) + rounded <= _digits(target) - _scale(target)
 
 
 # --- what is lost --------------------------------------------------------------------------------

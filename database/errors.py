@@ -10,6 +10,8 @@ from pathlib import Path
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from ddl.refusal import said
+
 _BUSY = (errors.LockNotAvailable, errors.DeadlockDetected)
 _UNDEFINED = (
     errors.InvalidSchemaName,
@@ -60,6 +62,11 @@ def is_busy(error: BaseException) -> bool:
     return isinstance(cause(error), _BUSY)
 
 
+def is_of_rows(error: BaseException) -> bool:
+    """Whether a value was refused: it does not fit, or breaks a constraint."""
+    return isinstance(cause(error), errors.DataError | errors.IntegrityError)
+
+
 def is_undefined(error: BaseException) -> bool:
     """Whether a schema, table, column or function is missing: the database is behind the code."""
     return isinstance(cause(error), _UNDEFINED)
@@ -75,18 +82,7 @@ def server_message(error: BaseException, *, brief: bool = False) -> str:
 
     They never repeat the statement or its parameters, as the text of SQLAlchemy's error does.
     """
-    source = cause(error)
-    diagnosis = getattr(source, "diag", None)
-    said: list[str | None] = []
-    if diagnosis is not None:
-        said = [diagnosis.message_primary]
-        if not brief:
-            said += [diagnosis.message_detail, diagnosis.message_hint]
-    # An error of the connection has no diagnosis.
-    found = [text.rstrip(".") for text in said if text] or [str(source).strip()]
-    if brief:
-        return found[0].partition("\n")[0]
-    return ". ".join(found).replace("\n", " ")
+    return said(cause(error), brief=brief)
 
 
 # --- errors of connections ---

@@ -31,6 +31,7 @@ from ddl.kinds.rollup import RollupState
 from ddl.kinds.schema import SchemaOperation, SchemaState
 from ddl.kinds.sequence import IdentitySequenceState, SequenceState
 from ddl.kinds.table import TableState
+from ddl.refusal import said
 from ddl.rename_operation import OF_TABLE, rename_operations
 from ddl.renames import RENAMED, Answers, Decisions, Rename, is_equal
 from ddl.select import parsed
@@ -227,8 +228,9 @@ class _Work:
             elif by_itself and old == one.now and not isinstance(error.orig, LockNotAvailable):
                 left_out.add(one)
             else:
-                reason = str(error.orig).strip()
-                raise CommandError(f"the server refuses to rename {one}: {reason}") from error
+                raise CommandError(
+                    f"the server refuses to rename {one}: {said(error.orig)}"
+                ) from error
         self.done += [one for one in renames if one not in left_out]
 
     def _execute(self, operations: Sequence[Any]) -> sa.exc.DBAPIError | None:

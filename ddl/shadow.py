@@ -29,6 +29,7 @@ from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.mention import by_mention, late_functions
 from ddl.plan import Phase
+from ddl.refusal import refusal
 from ddl.respelling import respelled
 
 
@@ -286,8 +287,8 @@ def _execute(connection: Connection, statements: Sequence[str]) -> None:
         try:
             sql.send(connection, statement)
         except sa.exc.DBAPIError as error:
-            reason = str(error.orig).strip()
-            raise ModelError(f"the server refuses a declaration: {reason}\n{statement}") from error
+            reason = refusal(error.orig, statement)
+            raise ModelError(f"the server refuses a declaration: {reason}") from error
 
 
 def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import linecache
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from alembic.migration import MigrationContext
 from alembic.operations.ops import MigrateOperation
+from alembic.runtime.migration import RevisionStep
 
 from database.migration.acceptance import acceptances, refusal
+from database.migration.rehearsal import rehearse
 from database.migration.revisions import RevisionError, Revisions
 from database.migration.watching import Place
-from ddl.effects import Effects
+from ddl.effects import Effect, Effects
 
 
 class Losses:
@@ -25,6 +30,8 @@ class Losses:
         """Forget what the revision before did."""
         self._effects = Effects()
         self._place: Place | None = None
+        self.operation: MigrateOperation | None = None
+        """What is being carried out."""
         self.lost: list[str] = []
         """What is gone since, in words."""
 
@@ -36,6 +43,36 @@ class Losses:
         called = linecache.getline(str(self._place.path), self._place.line).strip()
         return f"{self._place}: {called}"
 
+    def require_acceptances(self, context: MigrationContext, edition: str) -> None:
+        """Refuse all that is about to run, before any of it does, for a loss in one revision.
+
+        Raises:
+            RevisionError: a line for each loss that is not accepted; see ``watch``, which still
+                sees what cannot be known beforehand.
+        """
+        found = [
+            f"{place}: {refusal(effect, self._counted(context, effect))}"
+            for path, upgrade in self._pending(context)
+            for place, effect in rehearse(path, upgrade, edition).losses
+            if not any(one.covers(effect) for one in acceptances(path))
+        ]
+        if found:
+            raise RevisionError("\n".join(found))
+
+    def _pending(self, context: MigrationContext) -> Iterator[tuple[Path, Any]]:
+        """File and ``upgrade()`` of the revisions about to run that may still be edited."""
+        # What run_migrations() asks for its steps; there is no public word for it.
+        for step in context._migrations_fn(context.get_current_heads(), context):  # type: ignore[misc]
+            if isinstance(step, RevisionStep) and step.is_upgrade:
+                path = self._revisions.files[step.revision.revision]
+                if path.stem not in self._released:
+                    yield path, step.migration_fn
+
+    @staticmethod
+    def _counted(context: MigrationContext, effect: Effect) -> str:
+        connection = None if context.as_sql else context.connection
+        return effect.counted(connection) if connection is not None else effect.reason
+
     def watch(self, context: MigrationContext, operation: MigrateOperation, place: Place) -> None:
         """Refuse what loses rows and is not accepted, and note the rest.
 
@@ -46,11 +83,11 @@ class Losses:
             RevisionError: names the line, what would be lost, and the line that accepts it.
         """
         self._place = place
+        self.operation = operation
         for effect in self._effects.of(operation):
             if not effect.risk.loses:
                 continue
-            connection = None if context.as_sql else context.connection
-            what = effect.counted(connection) if connection is not None else effect.reason
+            what = self._counted(context, effect)
             if place.upwards and place.path.stem not in self._released:
                 if not any(one.covers(effect) for one in acceptances(place.path)):
                     raise RevisionError(f"{place}: {refusal(effect, what)}")

@@ -26,7 +26,7 @@ import ddl
 from database import privileges, roles, security
 from database.console import Progress
 from database.engine import make_engine
-from database.errors import FleetSchemaError, is_busy, server_message
+from database.errors import FleetSchemaError, cause, is_busy, is_of_rows, server_message
 from database.migration import arguments, checks, history, preparation, script
 from database.migration.answers import answers
 from database.migration.explanation import BY_HAND, Explanation
@@ -39,6 +39,7 @@ from database.settings import Settings, migration_url
 from ddl import buckets, filled, pending_operations
 from ddl.edition import Edition
 from ddl.effects import warn
+from ddl.refusal import excerpt
 from ddl.sql import send
 
 _ATTEMPTS = 8
@@ -119,7 +120,7 @@ class Runner:
                 written.rev_id = self.revisions.next_number()
             if asked and context.connection is not None and written.upgrade_ops is not None:
                 reader = self.metadata.info.get("validate_as")
-                filled.refuse(written.upgrade_ops.ops, context.connection, reader)
+                filled.refuse(written.upgrade_ops.ops, context.connection, reader, self.edition)
             lost = warn(written, context.connection) if context.connection is not None else {}
             explanation = Explanation(self.context, context, written)
             if asked:
@@ -178,6 +179,7 @@ class Runner:
             dialect_opts={"paramstyle": "named"},
         )
         migration = self.context.get_context()
+        self._losses.require_acceptances(migration, self.edition)
         script.create_version_table_if_missing(migration)
         script.write(migration, script.before(self.edition, self.settings, down=self.goes_down))
         self._run_revisions()
@@ -241,7 +243,7 @@ class Runner:
                 except sa.exc.DBAPIError as error:
                     if is_busy(error) and attempt.retry_state.attempt_number < _ATTEMPTS:
                         raise
-                    raise self._failure(error) from error
+                    raise self._failure(connection, error) from error
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds until the next try: growing, and never the same for two runners."""
@@ -292,6 +294,10 @@ class Runner:
     def _run(self, connection: Connection) -> None:
         self._verify(connection)
         self.configure(connection=connection)
+        if self.moves and not self.purges:
+            self._losses.require_acceptances(self.context.get_context(), self.edition)
+            if not self._is_given(connection):
+                connection.commit()
         self._run_revisions()
 
     def _run_revisions(self) -> None:
@@ -347,15 +353,21 @@ class Runner:
     def _is_given(self, connection: Connection) -> bool:
         return self.context.config.attributes.get("connection") is connection
 
-    def _failure(self, error: sa.exc.DBAPIError) -> FleetSchemaError:
+    def _failure(self, connection: Connection, error: sa.exc.DBAPIError) -> FleetSchemaError:
         """The server's reason in one text; the traceback says nothing more to a person."""
-        where = f"{self._losses.where}\n" if self._losses.where else ""
-        return FleetSchemaError(
-            f"{where}the server refused a statement: {server_message(error)}\n"
-            f"  in: {' '.join((error.statement or '').split())[:200]}\n"
-            "nothing of that revision was kept, all before it was; fix the cause and run the "
-            "same command again"
+        found = [self._losses.where] if self._losses.where else []
+        found.append(f"the server refused a statement: {server_message(error)}")
+        if is_of_rows(error) and self._losses.operation is not None:
+            connection.rollback()
+            reader = self.metadata.info.get("validate_as")
+            found += filled.refused([self._losses.operation], connection, reader)
+        if error.statement:
+            found.append(f"  in: {excerpt(cause(error), error.statement)}")
+        found.append(
+            "nothing of that revision was kept, all before it was; fix the cause and run the same"
+            " command again"
         )
+        return FleetSchemaError("\n".join(found))
 
 
 def is_ours(name: str | None, type_: str, _parents: Any) -> bool:

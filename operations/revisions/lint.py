@@ -6,25 +6,20 @@ Squawk knows what locks busy tables; what loses rows is known by ``ddl.effects``
 from __future__ import annotations
 
 import ast
-import io
 import re
 import subprocess
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrateOperation
 from alembic.script import ScriptDirectory, write_hooks
 
 from database.errors import FleetSchemaError
 from database.migration.acceptance import Acceptance, acceptances, refusal
+from database.migration.rehearsal import Rehearsal, rehearse
 from database.migration.revisions import Revisions
-from database.migration.watching import Place, watching
-from ddl.edition import Edition
-from ddl.effects import Effects
 
 # Why each rule is off:
 _EXCLUDED = {
@@ -60,8 +55,9 @@ def lint(revisions: Revisions, only: Iterable[str] | None = None) -> list[str]:
     found = []
     for revision in revisions.files if only is None else only:
         path = revisions.files[revision]
-        recorded = _recorded(revisions, revision)
-        complaints = [*recorded.losses, *_locks(path, recorded)]
+        upgrade = getattr(revisions.script.get_revision(revision).module, "upgrade", None)
+        rehearsal = rehearse(path, upgrade)
+        complaints = [*_losses(path, rehearsal), *_locks(path, rehearsal)]
         found += [str(one) for one in _source(path)]
         found += _without_accepted(path, complaints)
     return found
@@ -117,59 +113,21 @@ def _without_accepted(path: Path, complaints: list[Complaint]) -> list[str]:
 # --- what its operations do -------------------------------------------------------------------
 
 
-@dataclass
-class _Recorded:
-    """The SQL of upgrade(), and for each call where in the file it is and where its SQL begins."""
-
-    sql: str = ""
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    """(line of the SQL, line of the file)"""
-    losses: list[Complaint] = field(default_factory=list)
-
-    def line(self, of_sql: int) -> int:
-        """The line of the file whose SQL has the line ``of_sql``; both count from 1."""
-        return max([(start, line) for start, line in self.calls if start <= of_sql] or [(0, 1)])[1]
-
-
-def _recorded(revisions: Revisions, revision: str) -> _Recorded:
-    """Carry out upgrade() of one revision into a script, as ``alembic upgrade --sql`` does."""
-    path = revisions.files[revision]
-    recorded, effects, buffer = _Recorded(), Effects(), io.StringIO()
-    context = MigrationContext.configure(
-        dialect_name="postgresql",
-        dialect_opts={"paramstyle": "named"},
-        opts={
-            "as_sql": True,
-            "output_buffer": buffer,
-            "literal_binds": True,
-            "edition": str(Edition.COMMUNITY),
-        },
-    )
-
-    def tell(operation: MigrateOperation, place: Place) -> None:
-        recorded.calls.append((buffer.getvalue().count("\n") + 1, place.line))
-        for effect in effects.of(operation):
-            known = {(one.rule, one.name) for one in recorded.losses}
-            if effect.risk.loses and (effect.rule, effect.name) not in known:
-                text = refusal(effect, effect.reason)
-                loss = Complaint(path, place.line, text, effect.rule, effect.name)
-                recorded.losses.append(loss)
-
-    upgrade: Any = getattr(revisions.script.get_revision(revision).module, "upgrade", None)
-    try:
-        with watching(context, tell, {str(path)}):
-            upgrade()
-    except Exception as error:
-        # Anything may be wrong with a file that a person writes.
-        line = recorded.calls[-1][1] if recorded.calls else 1
-        text = f"upgrade() fails: {type(error).__name__}: {str(error).splitlines()[0]}"
-        recorded.losses.append(Complaint(path, line, text))
-    # --assume-in-transaction stands for the transaction of the runner.
-    recorded.sql = re.sub(r"(?m)^(BEGIN|COMMIT);$", "", buffer.getvalue())
-    return recorded
+def _losses(path: Path, rehearsal: Rehearsal) -> list[Complaint]:
+    """What the revision loses, and why it cannot be carried out, if so."""
+    found = [
+        Complaint(path, place.line, refusal(effect, effect.reason), effect.rule, effect.name)
+        for place, effect in rehearsal.losses
+    ]
+    if (error := rehearsal.error) is not None:
+        line = rehearsal.calls[-1][1] if rehearsal.calls else 1
+        said = str(error).partition("\n")[0]
+        text = f"upgrade() fails: {type(error).__name__}: {said}"
+        found.append(Complaint(path, line, text))
+    return found
 
 
-def _locks(path: Path, recorded: _Recorded) -> list[Complaint]:
+def _locks(path: Path, rehearsal: Rehearsal) -> list[Complaint]:
     """Squawk's complaints, at the lines of the file whose SQL it complains of."""
     program = Path(sysconfig.get_path("scripts")) / "squawk"
     if not program.exists():
@@ -184,14 +142,15 @@ def _locks(path: Path, recorded: _Recorded) -> list[Complaint]:
         "--stdin-filepath",
         f"{path.stem}.sql",
     ]
-    result = subprocess.run(
-        arguments, input=recorded.sql, capture_output=True, text=True, check=False
-    )
+    # --assume-in-transaction stands for the transaction of the runner.
+    script = re.sub(r"(?m)^(BEGIN|COMMIT);$", "", rehearsal.sql)
+    result = subprocess.run(arguments, input=script, capture_output=True, text=True, check=False)
     if result.returncode not in (0, 1):
         raise FleetSchemaError(f"squawk failed on {path.name}: {result.stderr.strip()}")
     found = []
     for match in re.finditer(r"(?m)^\S+\.sql:(\d+):\d+: (\w+): ([\w-]+) (.*)$", result.stdout):
-        line = recorded.line(int(match[1]) + 1)
+        begun = [line for start, line in rehearsal.calls if start <= int(match[1]) + 1]
+        line = begun[-1] if begun else 1
         text = f"{match[3]}: {match[4].rstrip('.')}; if that is safe here: # accept {match[3]}: why"
         found.append(Complaint(path, line, text, match[3]))
     return found

@@ -81,6 +81,72 @@ def test_it_is_refused_until_the_revision_accepts_it(project: tuple[str, Path]) 
     assert "destructive: drop-column public.account_tiers.slogan, drops the column, 2 rows" in line
 
 
+def written(url: str, folder: Path, name: str, *upgrade: str) -> Path:
+    """A revision by hand."""
+    assert alembic("revision", "-m", name, url=url, cwd=folder).returncode == 0
+    path = next((folder / "alembic/versions").glob(f"*_{name}.py"))
+    path.write_text(path.read_text().replace("pass", "\n    ".join(upgrade), 1))
+    return path
+
+
+def stands_at(url: str) -> str:
+    with engine_of(url) as engine, engine.connect() as connection:
+        return str(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
+
+def test_it_is_refused_before_the_first_statement_of_all_that_would_run(
+    project: tuple[str, Path],
+) -> None:
+    url, folder = project
+    written(url, folder, "first", 'op.create_table("notes", sa.Column("id", sa.Text))')
+    # Neither the server nor the runner may come to the first line.
+    path = written(
+        url,
+        folder,
+        "second",
+        'op.execute("SELECT no_such_column")',
+        'op.drop_column("account_tiers", "slogan")',
+        'op.execute("DELETE FROM leaflets WHERE id > 4")',
+    )
+    losses = (
+        f"{path.name}:{{}}: drop-column: destructive: drops the column, 2 rows"
+        f" (public.account_tiers.slogan), which the revision does not accept; if it is meant,"
+        f" write above it: {ACCEPTANCES[0]} and the reason\n"
+        f"{path.name}:{{}}: delete: destructive: deletes rows, 1,204 rows (public.leaflets), which"
+        f" the revision does not accept; if it is meant, write above it:"
+        f" # accept delete public.leaflets: and the reason"
+    )
+    number = (
+        path.read_text().splitlines().index('    op.drop_column("account_tiers", "slogan")') + 1
+    )
+    message = failure(alembic("upgrade", "head", url=url, cwd=folder))
+    assert message.strip() == losses.format(number, number + 1)
+    assert stands_at(url) == "0031"
+    script = alembic("upgrade", "0031:head", "--sql", url=url, cwd=folder)
+    assert f"{path.name}:{number}: drop-column" in failure(script)
+    assert "CREATE" not in script.stdout
+    # Going no further than the first is no loss.
+    assert alembic("upgrade", "+1", url=url, cwd=folder).returncode == 0
+    assert stands_at(url) == "0032"
+
+
+def test_what_depends_on_the_database_is_refused_when_it_comes_to_it(
+    project: tuple[str, Path],
+) -> None:
+    url, folder = project
+    path = written(
+        url,
+        folder,
+        "reads",
+        'if op.get_bind().exec_driver_sql("SELECT count(*) FROM leaflets").scalar() > 0:',
+        '    op.drop_table("leaflets")',
+    )
+    message = failure(alembic("upgrade", "head", url=url, cwd=folder))
+    assert message.startswith(f"{path.name}:")
+    assert ": drop-table: destructive: drops the table, 1,204 rows (public.leaflets)" in message
+    assert stands_at(url) == "0031"
+
+
 def test_a_downgrade_says_what_goes_and_needs_no_acceptance(
     migrated_database: str, tmp_path: Path
 ) -> None:

@@ -75,3 +75,29 @@ def test_failing_revision_says_what_the_server_said(migrated_database: str, tmp_
     message = failure(alembic("upgrade", "head", url=migrated_database, cwd=project))
     assert 'column "no_such_column" does not exist' in message
     assert "nothing of that revision was kept" in message
+
+
+def test_rows_in_the_way_of_a_revision_are_counted(migrated_database: str, tmp_path: Path) -> None:
+    """In a database where nobody could count them when it was generated."""
+    project = copy_project(tmp_path / "project")
+    url = migrated_database
+    assert alembic("revision", "-m", "narrows", url=url, cwd=project).returncode == 0
+    path = next((project / "alembic/versions").glob("*_narrows.py"))
+    call = 'op.alter_column_type("account_tiers", "name", "character varying(3)")'
+    path.write_text(path.read_text().replace("pass", call, 1))
+    with engine_of(url) as engine, engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO account_tiers (tier_id, name)"
+                " VALUES ('a', 'long'), ('b', 'longer'), ('c', 'fit')"
+            )
+        )
+    lines = failure(alembic("upgrade", "head", url=url, cwd=project)).splitlines()
+    said = "the server refused a statement: value too long for type character varying(3)"
+    counted = (
+        "column public.account_tiers.name: expected values that fit character varying(3), found 2"
+        " rows whose value does not; change them first, in a revision before this one or by hand:"
+        " UPDATE account_tiers SET name = … WHERE …; or declare a type that holds them"
+    )
+    statement = "  in: ALTER TABLE account_tiers ALTER COLUMN name TYPE character varying(3)"
+    assert lines[1:4] == [said, counted, statement]

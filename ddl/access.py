@@ -156,7 +156,7 @@ def _reads(
 ) -> dict[Node, set[Node]]:
     """What each view, rollup and function reads and calls, by its text and by ``dependents``."""
     found: dict[Node, set[Node]] = {}
-    readers = [kind for kind in KINDS if kind.by_mention or kind.state is RollupState]
+    readers = [kind for kind in KINDS if kind.reads]
     functions = {name: (True, (schema, name)) for schema, name in declared.of(FunctionState)}
     schemas = {key[0] for kind in KINDS if kind.in_schema for key in declared.of(kind.state)}
     for kind in readers:

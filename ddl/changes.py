@@ -158,14 +158,27 @@ class Changes:
 
     def needed_by_tables(self) -> set[Identity]:
         """Functions and sequences without which a table cannot be created."""
-        parts = ("table", "column", "default", "constraint", "index")
         found: set[Identity] = set()
-        stack = [identity for identity in self._prerequisites if identity[0] in parts]
+        stack = [identity for identity in self._prerequisites if identity[0] in _OF_TABLES]
         while stack:
             for other in self._prerequisites.get(stack.pop(), ()):
-                if other not in found and other[0] not in parts:
+                if other not in found and other[0] not in _OF_TABLES:
                     found.add(other)
                     stack.append(other)
+        return found
+
+    def read_by_calls(self, identity: Identity) -> set[Key]:
+        """The tables that the functions read which an object of the models calls, at any remove."""
+        found: set[Key] = set()
+        seen: set[Identity] = set()
+        stack = [one for one in self._prerequisites.get(identity, ()) if one[0] not in _OF_TABLES]
+        while stack:
+            one = stack.pop()
+            if one[0] in _OF_TABLES:
+                found.add(one[1][:2])
+            elif one not in seen:
+                seen.add(one)
+                stack += self._prerequisites.get(one, ())
         return found
 
     # --- what depends on what changes ---
@@ -224,6 +237,9 @@ class Changes:
         if identity[0] == "default":
             identity = ("column", identity[1])
         return None not in (self.current.get(identity), self.target.get(identity))
+
+
+_OF_TABLES = ("table", "column", "default", "constraint", "index")
 
 
 def _joined(one: Edges, other: Edges) -> Edges:

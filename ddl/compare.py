@@ -20,12 +20,13 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import filled, shadow, sql
+from ddl import filled, sql
 from ddl.access import check_copies
 from ddl.base import Key
 from ddl.changes import Changes
 from ddl.checks import check_models
 from ddl.compared import comparison
+from ddl.creation import ModelError
 from ddl.differences import Difference, differences, renames
 from ddl.edition import edition_of
 from ddl.effects import effects
@@ -62,7 +63,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         found = comparison(connection, metadata, edition, excluded, examine)
         found.reject_undeclared()
         check_copies(metadata, found.target_dependents)
-    except (shadow.ModelError, ArgumentError) as error:
+    except (ModelError, ArgumentError) as error:
         raise util.CommandError(str(error)) from error
     answers = context.migration_context.opts.get("renames") or Answers()
     with renamed(connection, metadata, found, edition, answers, excluded) as after:

@@ -29,7 +29,7 @@ def comparison(
         examine: see :func:`ddl.shadow.compare`.
 
     Raises:
-        ddl.shadow.ModelError: the server refuses a declaration.
+        ddl.creation.ModelError: the server refuses a declaration.
     """
     found = shadow.compare(connection, metadata, edition, examine)
     current = compared(metadata, found.target, found.current, excluded)

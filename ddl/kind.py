@@ -47,8 +47,8 @@ class Kind(Generic[S]):
     dependent_objects: str = ""
     """SELECT of (class, oid, kind, key) for what depends on others by a row of its own; one
     may name ``relations`` (oid, key) and ``:schemas``."""
-    by_mention: bool = False
-    """Declared ones are created in the order in which they mention each other."""
+    reads: bool = False
+    """Shows rows of other relations: a query, or a body with some."""
     in_schema: bool = True
     """False for what belongs to the database as a whole."""
     every_edition: bool = True

@@ -7,35 +7,27 @@ live tables are only read (ACCESS SHARE locks until the surrounding transaction 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
-from sqlalchemy.engine.mock import create_mock_engine
 
 from ddl import buckets, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.community import check_rollups
+from ddl.creation import ModelError, Unit, create, unit_of, units, units_of_tables
 from ddl.dependents import Dependents, dependents
 from ddl.edition import APACHE, COMMUNITY, POSTGRESQL
 from ddl.in_shadow import InShadow, mentioned
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
-from ddl.mention import by_mention, late_functions
-from ddl.plan import Phase
-from ddl.refusal import refusal
+from ddl.mention import late_functions
 from ddl.respelling import respelled
-
-
-class ModelError(Exception):
-    """The declared models cannot be built; says which statement the server refused."""
-
 
 Examine: TypeAlias = Callable[[Connection, Mapping[str, str]], None]
 
@@ -115,18 +107,19 @@ def _compared(
     process = connection.scalar(sa.text("SELECT pg_backend_pid()"))
     names = {schema: f"{sql.SHADOW}{process}_{number}_" for number, schema in enumerate(schemas)}
     back = {shadow: schema for schema, shadow in names.items()}
-    tables = _table_statements(metadata)
-    late = _late(metadata, tables)
+    tables = list(units_of_tables(metadata))
+    text = "\n".join(statement for unit in tables for statement in unit.statements)
+    late = _late(metadata, text)
     sql.send(connection, session.fix(local=True))
     current = read_global(connection, schemas)
     with _savepoint(connection):
         _build_database(connection, metadata, edition)
         if edition == POSTGRESQL and buckets.missing(connection):
             sql.send(connection, buckets.creation())
-        declared = declared_statements(metadata, tables, late, edition)
-        known = _known(metadata, tables, names) - _of_extensions(connection, schemas)
+        listed = units(metadata, tables, edition)
+        known = _known(metadata, text, names) - _of_extensions(connection, schemas)
         in_shadow = InShadow(names, known)
-        _build(connection, [in_shadow(one) for one in declared], in_shadow)
+        _build(connection, listed, in_shadow)
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
@@ -194,13 +187,14 @@ def _savepoint(connection: Connection) -> Iterator[None]:
 def _build_database(connection: Connection, metadata: MetaData, edition: str) -> None:
     """Create what belongs to the database as a whole, as a revision would."""
     declared = Declared.on(metadata)
-    found: list[str] = []
-    for kind in sorted(KINDS, key=lambda kind: kind.create):
-        if not kind.in_schema:
-            states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
-            found += _creations(states, edition)
+    kinds = [kind for kind in KINDS if not kind.in_schema and kind.operation is not None]
+    found = [
+        unit_of(kind, state, set(), edition)
+        for kind in sorted(kinds, key=lambda kind: kind.create)
+        for state in sorted(declared.of(kind.state).values(), key=lambda state: state.key)
+    ]
     if found:
-        _execute(connection, [f"SET LOCAL search_path = {sql.DEFAULT_SCHEMA}", *found])
+        create(connection, found, [sql.DEFAULT_SCHEMA])
 
 
 def _of_extensions(connection: Connection, schemas: Sequence[str]) -> set[Key]:
@@ -221,24 +215,27 @@ SELECT n.nspname AS schema, o.name
 """)
 
 
-def _build(connection: Connection, statements: Sequence[str], in_shadow: InShadow) -> None:
-    """Create everything declared, in the shadow schemas, in one round trip."""
+def _build(connection: Connection, listed: Sequence[Unit], in_shadow: InShadow) -> None:
+    """Create everything declared, in the shadow schemas."""
     names = in_shadow.names
-    preamble: list[str] = []
     extensions = connection.scalars(
         sa.text(
             "SELECT DISTINCT n.nspname FROM pg_extension e"
             " JOIN pg_namespace n ON n.oid = e.extnamespace"
             " WHERE e.extname <> 'plpgsql' AND n.nspname <> 'pg_catalog' ORDER BY 1"
         )
-    )
-    path = ", ".join([names[sql.DEFAULT_SCHEMA], *(sql.ident(name) for name in extensions)])
-    preamble += [f"CREATE SCHEMA {name}" for name in names.values()]
-    preamble += [f"SET LOCAL search_path = {path}"]
+    ).all()
+    own = [sql.ident(name) for name in extensions if name not in names]
+    shared = [sql.ident(name) for name in extensions if name in names]
+    paths = [", ".join([names[sql.DEFAULT_SCHEMA], *own, *more]) for more in ([], shared)]
+    preamble = [f"CREATE SCHEMA {name}" for name in names.values()]
     # Default privileges apply to the live objects, but no model declares them.
     preamble += connection.scalars(_DEFAULT_PRIVILEGES)
+    sql.send(connection, ";".join(preamble))
+    for unit in listed:
+        unit.statements = [in_shadow(statement) for statement in unit.statements]
     try:
-        _execute(connection, [*preamble, *statements])
+        create(connection, listed, paths)
     except ModelError as error:
         raise ModelError(rename(str(error), in_shadow.back, in_shadow.texts)) from error
 
@@ -257,7 +254,7 @@ SELECT DISTINCT format(
 """)
 
 
-def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str, str]) -> set[Key]:
+def _known(metadata: MetaData, of_tables: str, names: dict[str, str]) -> set[Key]:
     """What the models put into their schemas: other names after a dot are columns or undeclared."""
     declared = Declared.on(metadata)
     found = {*_tables(metadata)}
@@ -270,28 +267,11 @@ def _known(metadata: MetaData, table_statements: Sequence[str], names: dict[str,
         if noun == "sequence" and name:
             found.add((schema, name))
     # Types and sequences come with tables.
-    found.update(mentioned(names, "\n".join(table_statements)))
+    found.update(mentioned(names, of_tables))
     return found
 
 
-def _execute(connection: Connection, statements: Sequence[str]) -> None:
-    """All statements at once; only where that fails one by one, to name the one that fails."""
-    attempt = connection.begin_nested()
-    try:
-        sql.send(connection, "\n".join(map(sql.terminated, statements)))
-        attempt.commit()
-        return
-    except sa.exc.DBAPIError:
-        attempt.rollback()
-    for statement in statements:
-        try:
-            sql.send(connection, statement)
-        except sa.exc.DBAPIError as error:
-            reason = refusal(error.orig, statement)
-            raise ModelError(f"the server refuses a declaration: {reason}") from error
-
-
-def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:
+def _late(metadata: MetaData, of_tables: str) -> set[str]:
     """The names of the declared functions that come after the tables."""
     declared = Declared.on(metadata)
     relations = _tables(metadata)
@@ -299,61 +279,4 @@ def _late(metadata: MetaData, table_statements: Sequence[str]) -> set[str]:
         if kind.relation and kind.state is not FunctionState:
             relations.update(declared.of(kind.state))
     functions = declared.of(FunctionState).values()
-    return late_functions(functions, relations, "\n".join(table_statements))
-
-
-def declared_statements(
-    metadata: MetaData, table_statements: Sequence[str], late: set[str], edition: str
-) -> list[str]:
-    """The SQL that creates all that the models declare in schemas, in an order that works."""
-    declared = Declared.on(metadata)
-    kinds = sorted(KINDS, key=lambda kind: kind.create)
-    mentioned = [
-        state for kind in kinds if kind.by_mention for state in declared.of(kind.state).values()
-    ]
-    early = [one for one in mentioned if isinstance(one, FunctionState) and one.name not in late]
-    found: list[str] = []
-    pending = [state for state in mentioned if state not in early]
-    views = {state.relation for state in pending}
-    waiting: list[State] = []
-    for kind in kinds:
-        if kind.create == Phase.TABLES:
-            # A function that a table needs may need a sequence.
-            sequences = [one for one in table_statements if one.startswith("CREATE SEQUENCE ")]
-            found += sequences
-            found += _creations(by_mention(early), edition)
-            found += [one for one in table_statements if one not in sequences]
-        if kind.create > Phase.FUNCTIONS_OVER_TABLES and pending:
-            # What serves a view, such as its indexes, waits for it.
-            found += _creations([*by_mention(pending), *waiting], edition)
-            pending = []
-        if kind.in_schema and not kind.by_mention:
-            states = sorted(declared.of(kind.state).values(), key=lambda state: state.key)
-            if pending:
-                waiting += [state for state in states if state.relation in views]
-                states = [state for state in states if state.relation not in views]
-            found += _creations(by_mention(states) if kind.relation else states, edition)
-    return found
-
-
-def _creations(states: Iterable[State], edition: str) -> list[str]:
-    """The SQL that creates ``states``, in their order."""
-    found: list[str] = []
-    for state in states:
-        operation = _OPERATIONS[state.kind]
-        found += operation(None, state).statements(edition)
-    return found
-
-
-_OPERATIONS: dict[str, Any] = {kind.name: kind.operation for kind in KINDS if kind.operation}
-
-
-def _table_statements(metadata: MetaData) -> list[str]:
-    """What ``create_all`` would send, without CONCURRENTLY, which needs no transaction."""
-    found: list[str] = []
-
-    def collect(element: Any, *_: Any, **__: Any) -> None:
-        found.append(re.sub(r"\bINDEX CONCURRENTLY\b", "INDEX", sql.compiled(element)))
-
-    metadata.create_all(create_mock_engine("postgresql+psycopg://", collect), checkfirst=False)
-    return found
+    return late_functions(functions, relations, of_tables)

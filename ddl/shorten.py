@@ -125,4 +125,8 @@ def _mentioned(operation: MigrateOperation) -> Collection[str]:
     """What the definition of the removed object names."""
     if isinstance(operation, Operation):
         return sql.words(operation.state.text())
+    if isinstance(operation, alembic_ops.DropIndexOp):
+        index = operation.to_index()
+        parts = [*index.expressions, operation.kw.get("postgresql_where")]
+        return sql.calls(" ".join(map(str, parts)))
     return set()

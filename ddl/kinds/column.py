@@ -343,7 +343,8 @@ class _Columns:
                 column = column._copy()
                 column.nullable = True
             add = ops.AddColumnOp.from_column_and_tablename(self.schema, self.table[1], column)
-            added = plan.add(Phase.ADD_COLUMNS, add, makes=[("column", (*self.table, name))])
+            key = (*self.table, name)
+            added = plan.add(Phase.ADD_COLUMNS, add, makes=[("column", key), ("default", key)])
             if required:
                 tightened = self._alter(after[name], column, None, modify_nullable=False)
                 plan.add(Phase.ADD_COLUMNS, tightened).needs.add(added)

@@ -335,7 +335,7 @@ KIND = Kind(
     drop=Phase.DROP_FUNCTIONS,
     alterable=replaceable,
     relation=True,
-    by_mention=True,
+    reads=True,
     expressions=("arguments", "body"),
     dependent_objects="""
     SELECT 'pg_proc'::regclass, p.oid, 'function',

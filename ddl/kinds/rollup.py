@@ -446,6 +446,7 @@ KIND = Kind(
     drop=Phase.DROP_ROLLUPS,
     alterable=alterable,
     relation=True,
+    reads=True,
     dependent_objects=_DEPENDENT_OBJECTS,
     every_edition=False,
     compare=compare,

@@ -199,20 +199,35 @@ def _create(changes: Changes, plan: Plan) -> None:
         for name in ("column", "constraint"):
             found = changes.parts(name, key, changes.target)
             parts += [(name, one.key) for one in found if one.key[2] not in later]
+        parts += [("default", part) for name, part in parts if name == "column"]
         plan.add(Phase.TABLES, create, makes=parts, relation=key)
 
 
 def created(changes: Changes) -> tuple[list[Table], set[Constraint]]:
     """The new tables in an order that works, and which of their constraints are added afterwards.
 
-    Those are foreign keys that form a cycle, and what Alembic would leave out of CREATE TABLE or
-    misspell: the CHECK that comes with a type, operator classes of EXCLUDE, INCLUDE by keys.
+    Those are foreign keys that form a cycle, a CHECK that calls a function that reads one of the
+    new tables, and what Alembic would leave out of CREATE TABLE or misspell: the CHECK that comes
+    with a type, operator classes of EXCLUDE, INCLUDE by keys.
     """
     before, after = changes.sides(TableState)
-    new = [changes.models[key] for key in sorted(after.keys() - before.keys())]
-    listed = sort_tables_and_constraints(new)  # type: ignore[no-untyped-call]
+    new = {key: changes.models[key] for key in sorted(after.keys() - before.keys())}
+    behind = {
+        (new[one], new[key])
+        for key in new
+        for state in changes.parts("column", key, changes.target)
+        for name in ("column", "default")
+        for one in changes.read_by_calls((name, state.key)) & new.keys() - {key}
+    }
+    listed = sort_tables_and_constraints(  # type: ignore[no-untyped-call]
+        new.values(), extra_dependencies=behind
+    )
     later = {one for table, constraints in listed if table is None for one in constraints}
-    later |= {one for table in new for one in table.constraints if _is_incomplete(one)}
+    for key, table in new.items():
+        for one in table.constraints:
+            identity = ("constraint", (*key, sql.constraint_name(one) or ""))
+            if _is_incomplete(one) or changes.read_by_calls(identity) & new.keys():
+                later.add(one)
     return [table for table, _ in listed if table is not None], later
 
 

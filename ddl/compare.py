@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import filled, sql
 from ddl.access import check_copies
-from ddl.base import Key
+from ddl.base import Identity, Key, Operation
 from ddl.changes import Changes
 from ddl.checks import check_models
 from ddl.compared import comparison
@@ -32,6 +32,7 @@ from ddl.edition import edition_of
 from ddl.effects import effects
 from ddl.kinds import KINDS
 from ddl.kinds.grant import declare_usage
+from ddl.kinds.hypertable import HypertableState
 from ddl.renames import Answers, Rename
 from ddl.renaming import renamed
 from ddl.risk import Risk
@@ -80,14 +81,27 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
 def _note(operations: Sequence[Any], left: Sequence[Rename]) -> None:
     """Beside a drop in the revision, with which option it would have been a rename."""
     for operation in operations:
-        key: Key = ()
-        if isinstance(operation, DropTableOp | DropColumnOp):
-            key = (operation.schema or sql.DEFAULT_SCHEMA, operation.table_name)
-        if isinstance(operation, DropColumnOp):
-            key = (*key, operation.column_name)
-        notes = [f"# if it became {one.names[1]}: {one.command}" for one in left if one.now == key]
+        dropped = _dropped(operation)
+        notes = [
+            f"# if it became {one.names[1]}: {one.command}"
+            for one in left
+            if (one.kind, one.now) == dropped
+        ]
         if notes:
             operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
+
+
+def _dropped(operation: Any) -> Identity | None:
+    """What ``operation`` drops, as a rename knows it: a hypertable is its table."""
+    if isinstance(operation, DropTableOp | DropColumnOp):
+        table = (operation.schema or sql.DEFAULT_SCHEMA, operation.table_name)
+        if isinstance(operation, DropColumnOp):
+            return ("column", (*table, operation.column_name))
+        return ("table", table)
+    if isinstance(operation, Operation) and operation.after is None:
+        kind, key = operation.state.kind, operation.state.key
+        return ("table" if kind == HypertableState.kind else kind, key)
+    return None
 
 
 def _classified(

@@ -94,7 +94,7 @@ def differences(target: Catalog, current: Catalog) -> list[Difference]:
 def renames(done: Iterable[Rename]) -> list[Difference]:
     """What has another name in the models, and is renamed."""
     return [
-        Difference(one.kind, ".".join(one.new), "name", expected=one.names[1], found=one.names[0])
+        Difference(one.kind, one.full_names[1], "name", expected=one.names[1], found=one.names[0])
         for one in done
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import shlex
 from collections.abc import Callable, Collection, Sequence
@@ -21,17 +22,20 @@ from sqlalchemy import MetaData
 from ddl import sql
 from ddl.base import Declared, Key
 from ddl.catalog import Catalog
+from ddl.kind import Kind
 from ddl.kinds import KINDS
 from ddl.kinds.column import ColumnState
+from ddl.kinds.function import FunctionState
 from ddl.kinds.schema import SchemaState
 from ddl.kinds.table import TableState
 from ddl.rename_operation import OF_TABLE
+from ddl.select import parsed
 from ddl.shadow import Comparison
 
 RENAMED = {kind.name: kind for kind in KINDS if kind.rename}
 """The kinds of which one can get another name, in the order of the registry."""
 _SIMILAR = 2 / 3
-"""The part of two tables' columns that must be the same for a rename to be likely."""
+"""The part of columns, or of a body, that must be the same for a rename to be likely."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,20 @@ class Rename:
         return _spelled(self.kind, self.old), _spelled(self.kind, self.new)
 
     @property
+    def full_names(self) -> tuple[str, str]:
+        """Both names with the schema."""
+        old, new = (".".join(part for part in key if part) for key in (self.old, self.new))
+        return old, new
+
+    @property
     def command(self) -> str:
         """What writes a revision in which it is a rename."""
         option = "" if self.decided else f"-x {shlex.quote(f'rename={self.option}')} "
         return f"alembic {option}revision --autogenerate"
 
     def __str__(self) -> str:
-        return f"{self.kind} {'.'.join(self.old)} to {'.'.join(self.new)}"
+        old, new = self.full_names
+        return f"{self.kind} {old} to {new}"
 
 
 Ask: TypeAlias = Callable[[Rename], bool]
@@ -177,8 +188,7 @@ class Decisions:
                     [key for key, state in side.of(kind.state).items() if state.part_of is None]
                     for side in (self.current, self.target)
                 )
-                shape = self._of_sequences if kind.rename_asked else _no_shape
-                self._choose(kind.name, before, after, shape)
+                self._choose(kind.name, before, after, functools.partial(self._of_kind, kind))
         for given in self._given:
             if not given.used:
                 raise CommandError(self._refusal(given))
@@ -288,9 +298,19 @@ class Decisions:
         )
         return f"both are {after.type}" if alike else ""
 
-    def _of_sequences(self, old: Key, new: Key) -> str:
-        before, after = self.current.get(("sequence", old)), self.target.get(("sequence", new))
-        return "they count alike" if is_equal(before, after) else ""
+    def _of_kind(self, kind: Kind[Any], old: Key, new: Key) -> str:
+        """Sequences, functions, and whatever has a query."""
+        before: Any = self.current.get((kind.name, old))
+        after: Any = self.target.get((kind.name, new))
+        equal = is_equal(before, after)
+        if kind.rename_asked:
+            return "they count alike" if equal else ""
+        if equal:
+            return ""  # it is renamed without a question
+        if kind.state is FunctionState:
+            return _of_functions(before, after)
+        same, whole = self._same(*(_selected(state.definition) for state in (before, after)))
+        return f"{same} of {whole} columns are the same" if same / whole >= _SIMILAR else ""
 
     def _likeness(self, one: Rename) -> tuple[Any, ...]:
         """What was declared comes first; then the shape decides, then the names."""
@@ -325,9 +345,21 @@ class Decisions:
         return self._of_table[side].get(table, set())
 
 
-def _no_shape(_old: Key, _new: Key) -> str:
-    """For kinds that are renamed by themselves where they are equal, else only when asked."""
-    return ""
+def _selected(definition: str) -> set[tuple[str, str]]:
+    """(name, expression) of each column of a query, whatever the table is called."""
+    columns = parsed(definition).columns.items()
+    return {(name, _QUALIFIER.sub("", sql.squeezed(text))) for name, text in columns}
+
+
+_QUALIFIER = re.compile(rf"(?:{sql.IDENT})\.(?=[\w\"])")
+
+
+def _of_functions(before: FunctionState, after: FunctionState) -> str:
+    if (before.signature, before.returns) != (after.signature, after.returns):
+        return ""
+    words, others = (re.findall(r"\w+|[^\w\s]", state.body) for state in (before, after))
+    alike = difflib.SequenceMatcher(None, words, others, autojunk=False).ratio()
+    return "arguments, result and most of the body are the same" if alike >= _SIMILAR else ""
 
 
 def is_equal(before: Any, after: Any) -> bool:

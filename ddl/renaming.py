@@ -81,7 +81,14 @@ def renamed(
         savepoint = connection.begin_nested()
         try:
             work.carry_out(decisions.chosen)
-            yield Renamed(work.found, work.done, work.operations, decisions.left)
+            # What followed another is answered.
+            done = {(one.kind, key) for one in work.done for key in (one.old, one.new)}
+            left = [
+                one
+                for one in decisions.left
+                if done.isdisjoint([(one.kind, one.now), (one.kind, one.new)])
+            ]
+            yield Renamed(work.found, work.done, work.operations, left)
         finally:
             savepoint.rollback()
 

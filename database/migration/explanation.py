@@ -119,8 +119,8 @@ class Explanation:
             document["renames"] = [
                 {
                     "kind": one.kind,
-                    "from": ".".join(one.old),
-                    "to": ".".join(one.new),
+                    "from": one.full_names[0],
+                    "to": one.full_names[1],
                     "decided": one.decided,
                     "command": one.command,
                 }
@@ -151,7 +151,7 @@ class Explanation:
 
 
 def _told(rename: Rename) -> str:
-    old, new = ".".join(rename.old), ".".join(rename.new)
+    old, new = rename.full_names
     if rename.decided:
         return f"{rename.kind} {old} is {new} now: {rename.command} renames it"
     return (

@@ -281,3 +281,57 @@ def test_round(change: str, engine: Engine) -> None:
     with engine.connect() as connection:
         found = connection.execute(sa.select(table.c[columns[0]], table.c[columns[1]])).all()
     assert sorted(found) == [(f"x{i}", f"y{i}") for i in range(1, 6)]
+
+
+def shaped(
+    view: str = "list", kept: str = "kept", function: str = "touch", more: str = ""
+) -> Declare:
+    """A view, a materialized view and a function, each with something ``more``."""
+
+    def declare(metadata: MetaData) -> None:
+        Table("t", metadata, Column("id", Integer), Column("note", Text), Column("n", Integer))
+        column = f", n AS {more}" if more else ""
+        for class_, name in ((View, view), (MaterializedView, kept)):
+            class_(name, f"SELECT id, note{column} FROM t", metadata=metadata)
+        body = f"RETURN a + b + 1{' + 1' if more else ''}"
+        arguments = "a integer, b integer"
+        Function(function, arguments, returns="integer", body=body, metadata=metadata)
+
+    return declare
+
+
+@pytest.mark.parametrize(
+    ("new", "option", "drop"),
+    [
+        ({"view": "listed"}, "list:listed", 'op.drop_view("list")'),
+        ({"kept": "stored"}, "kept:stored", 'op.drop_materialized_view("kept")'),
+        ({"function": "add"}, "touch:add", 'op.drop_function("touch", "a integer, b integer")'),
+    ],
+)
+def test_what_is_nearly_equal_is_told_at_its_drop(
+    new: dict[str, str], option: str, drop: str, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        apply(connection, metadata_of(shaped()))
+    after = metadata_of(shaped(**new, more="m"))
+    with engine.connect() as connection:
+        up = rendered(migration(connection, after).upgrade_ops)
+    name = option.partition(":")[2]
+    command = f"alembic -x rename={option} revision --autogenerate"
+    assert f"# if it became {name}: {command}\n{drop}" in up
+    assert up.count("# if it became") == 1
+    Case(shaped(), shaped(**new, more="m"), renames=(option,)).walk(engine)
+
+
+def test_another_shape_is_no_rename(engine: Engine) -> None:
+    def other(metadata: MetaData) -> None:
+        Table("t", metadata, Column("id", Integer), Column("note", Text), Column("n", Integer))
+        View("sums", "SELECT sum(n) AS n FROM t", metadata=metadata)
+        MaterializedView("notes", "SELECT note, count(*) AS n FROM t GROUP BY 1", metadata=metadata)
+        arguments = "a integer, b integer"
+        Function("f", arguments, returns="integer", body="RETURN 7", metadata=metadata)
+
+    with engine.begin() as connection:
+        apply(connection, metadata_of(shaped()))
+        up = rendered(migration(connection, metadata_of(other)).upgrade_ops)
+    assert "if it became" not in up

@@ -194,3 +194,19 @@ def test_what_is_pending_follows_a_rename_by_hand(
 REFRESH = "CALL refresh_continuous_aggregate('timeseries.hourly', NULL, NULL)"
 DROP_RAW = "SELECT drop_chunks('timeseries.telemetry', older_than => INTERVAL '4 days')"
 AVERAGES = "SELECT device, bucket, avg FROM averages ORDER BY 1, 2"
+
+
+def test_unsaid_is_told_at_every_drop(every_edition: Engine) -> None:
+    """Not only at that of a table: at the hypertable's, the rollup's and the view's, too."""
+    with every_edition.begin() as connection:
+        apply(connection, metadata_of(measured()))
+    after = metadata_of(measured("samples", rollup="per_hour", most=True))
+    with every_edition.connect() as connection:
+        up = rendered(migration(connection, after).upgrade_ops)
+    drops = [("telemetry", "samples", "table"), ("hourly", "per_hour", "rollup")]
+    if "op.drop_hypertable(" in up:  # not pending
+        drops.append(("telemetry", "samples", "hypertable"))
+    for old, new, drop in drops:
+        option = f"timeseries.{old}:timeseries.{new}"
+        noted = rf"# if it became {new}: alembic -x rename={option} revision --autogenerate\n(#.*\n)*op\.drop_{drop}\("
+        assert re.search(noted, up), f"{drop}:\n{up}"

@@ -200,6 +200,10 @@ END
 # be incomplete: in the first bucket for which a group still has raw data, if the group has older
 # buckets, and the result is another one than before. The raw data of a rollup over a rollup is
 # further down: there the old row stays up to the first bucket after the oldest raw row.
+#
+# Both are joined by their keys, which takes half as long as sorting them together. NULL is equal to
+# NULL there, and equal is what the type of a key says, whatever = the search_path finds: where that
+# makes a difference, rows of the keys are compared, which is slower.
 _RESTORED = """
 DECLARE
     aside CONSTANT regclass := to_regclass('pg_temp.{aside}');
@@ -212,10 +216,11 @@ DECLARE
     different text;
     kept text;
     added text;
-    unknown text;
     oldest text;
     incomplete boolean;
     trusted text;
+    groups text;
+    matched text;
 BEGIN
     IF aside IS NULL THEN
         RAISE EXCEPTION '%: its history was not set aside', {title} USING HINT = {hint};
@@ -233,7 +238,7 @@ BEGIN
             USING HINT = 'leave such a column out of "copied"; its former values are then lost';
     END IF;{found}
     SELECT string_agg(quote_ident(name), ', ') INTO kept FROM unnest(keys || copied) AS name;
-    SELECT string_agg(quote_ident(attname), ', '), string_agg('NULL', ', ') INTO added, unknown
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO added
       FROM pg_attribute
      WHERE attrelid = view AND attnum > 0 AND NOT attname = ANY (keys || copied);
     IF added IS NULL THEN
@@ -249,11 +254,9 @@ BEGIN
             raw := below;
         END LOOP;
         IF (raw.schema, raw.name) = (rollup.source_schema, rollup.source_name) THEN
-            trusted := format(
-                '%1$s > min(%1$s) FILTER (WHERE _fresh) OVER _group'
-                ' OR min(%1$s) FILTER (WHERE _fresh) OVER _group'
-                '    <= min(%1$s) FILTER (WHERE NOT _fresh) OVER _group'
-                ' OR _compared = lag(_compared) OVER (_key ORDER BY _fresh)', rollup.bucket);
+            trusted := format('_doubtful.%s IS NULL OR %s', rollup.bucket,
+                (SELECT string_agg(format('_fresh.%1$I::text IS NOT DISTINCT FROM _old.%1$I::text',
+                                          name), ' AND ') FROM unnest(copied) AS name));
         ELSE
             SELECT format('SELECT min(%I) FROM %I.%I', d.column_name, raw.schema, raw.name)
               INTO trusted FROM timescaledb_information.dimensions d
@@ -268,30 +271,56 @@ BEGIN
                  = (rollup.source_schema, rollup.source_name) AND d.dimension_number = 1;
             EXECUTE trusted INTO incomplete;
             trusted := CASE WHEN oldest IS NULL THEN 'false' WHEN NOT incomplete THEN 'true'
-                            ELSE format('%s >= %L', rollup.bucket, oldest) END;
+                            ELSE format('_fresh.%s >= %L', rollup.bucket, oldest) END;
         END IF;
+        EXECUTE (SELECT format('SELECT EXISTS (SELECT FROM %s WHERE %s)', aside,
+                               string_agg(format('%I IS NULL', name), ' OR ')
+                               || CASE WHEN bool_or(t.typnamespace <> 'pg_catalog'::regnamespace)
+                                       THEN ' OR true' ELSE '' END)
+                   FROM unnest(keys) AS name
+                   JOIN pg_attribute n ON n.attrelid = aside AND n.attname = name
+                   JOIN pg_type t ON t.oid = n.atttypid) INTO incomplete;
+        IF incomplete THEN
+            EXECUTE format('CREATE TEMPORARY TABLE {aside}_keys ON COMMIT DROP AS'
+                           ' SELECT %s FROM %s LIMIT 0', (SELECT string_agg(quote_ident(name), ', ')
+                           FROM unnest(keys) AS name), aside);
+            SELECT format('ROW(%s)::{aside}_keys = ROW(%s)::{aside}_keys',
+                          string_agg(format('_fresh.%I', name), ', '),
+                          string_agg(format('%%1$s.%I', name), ', '))
+              INTO matched FROM unnest(keys) AS name;
+        ELSE
+            SELECT string_agg(format('_fresh.%1$I = %%1$s.%1$I', name), ' AND ')
+              INTO matched FROM unnest(keys) AS name;
+        END IF;
+        SELECT string_agg(quote_ident(name) || ', ', '') INTO groups
+          FROM unnest(keys) AS name WHERE quote_ident(name) <> rollup.bucket;
         EXECUTE format($query$
             INSERT INTO %1$s (%2$s, %3$s)
-            SELECT %2$s, %3$s
-              FROM (SELECT *, count(*) OVER _key AS _rows,
-                           coalesce(bool_or(_trusted) OVER _key, false) AS _replaced
-                      FROM (SELECT *, _fresh AND (%4$s) AS _trusted
-                              FROM (SELECT %2$s, %3$s, true AS _fresh, %5$s AS _compared
-                                      FROM (%6$s) AS _query
-                                     WHERE %7$s <= (SELECT max(%7$s) FROM %8$s)
-                                     UNION ALL
-                                    SELECT %2$s, %9$s, false, %5$s FROM %8$s) AS _both
-                            WINDOW _key AS (PARTITION BY %10$s),
-                                   _group AS (PARTITION BY %11$s)) AS _weighed
-                    WINDOW _key AS (PARTITION BY %10$s)) AS _chosen
-             WHERE _rows = 1 OR _fresh = _replaced$query$,
-            rollup.stored, kept, added, trusted,
-            (SELECT coalesce('ROW(' || string_agg(quote_ident(name), ', ') || ')::text', 'NULL')
-               FROM unnest(copied) AS name),
-            {definition}, rollup.bucket, aside, unknown,
-            (SELECT string_agg(quote_ident(name), ', ') FROM unnest(keys) AS name),
-            (SELECT concat_ws(', ', 'true', string_agg(quote_ident(name), ', '))
-               FROM unnest(keys) AS name WHERE quote_ident(name) <> rollup.bucket));
+            WITH _fresh AS MATERIALIZED (
+                SELECT * FROM (%4$s) AS _query WHERE %5$s <= (SELECT max(%5$s) FROM %6$s)
+            ), _doubtful AS (
+                SELECT %7$s min(%5$s) FILTER (WHERE _fresh) AS %5$s
+                  FROM (SELECT %7$s min(%5$s) AS %5$s, true AS _fresh FROM _fresh GROUP BY %7$s ()
+                         UNION ALL
+                        SELECT %7$s min(%5$s), false FROM %6$s GROUP BY %7$s ()) AS _first
+                 GROUP BY %7$s ()
+                HAVING min(%5$s) FILTER (WHERE _fresh) > min(%5$s) FILTER (WHERE NOT _fresh)
+            )
+            SELECT %8$s, %9$s
+              FROM _fresh FULL JOIN %6$s AS _old ON %10$s
+              LEFT JOIN _doubtful ON %11$s
+             CROSS JOIN LATERAL (SELECT _fresh.%5$s IS NOT NULL
+                                        AND (_old.%5$s IS NULL OR %12$s) AS _is_fresh) AS _chosen
+            $query$,
+            rollup.stored, kept, added, {definition}, rollup.bucket, aside, groups,
+            (SELECT string_agg(format('CASE WHEN _is_fresh THEN _fresh.%1$I ELSE _old.%1$I END',
+                                      name), ', ') FROM unnest(keys || copied) AS name),
+            (SELECT string_agg(format('CASE WHEN _is_fresh THEN _fresh.%I END', attname), ', '
+                               ORDER BY attnum)
+               FROM pg_attribute
+              WHERE attrelid = view AND attnum > 0 AND NOT attname = ANY (keys || copied)),
+            format(matched, '_old'), format(matched, '_doubtful'), trusted);
+        DROP TABLE IF EXISTS pg_temp.{aside}_keys;
     END IF;{shown}
     EXECUTE format('DROP TABLE %s', aside);
 END

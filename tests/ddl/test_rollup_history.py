@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Text
 from sqlalchemy.exc import ProgrammingError
 
 from ddl.effects import effects
+from ddl.types import SqlType
 from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.generated_revisions import (
     Declare,
@@ -19,8 +20,18 @@ from tests.support.generated_revisions import (
     run,
     run_offline,
 )
-from tests.support.rollups import BOTH, DAYS, MEANS, daily, fill, hourly, query, readings
-from tests.support.time_series import execute, scalar
+from tests.support.rollups import (
+    BOTH,
+    DAYS,
+    MEANS,
+    daily,
+    fill,
+    hourly,
+    keyed,
+    query,
+    readings,
+)
+from tests.support.time_series import execute, scalar, stored
 
 pytestmark = pytest.mark.timescaledb
 
@@ -152,6 +163,33 @@ def test_buckets_without_raw_rows_stay(filled: Callable[[Declare], Engine]) -> N
         ("a", "2026-03-11 00:00:00"),
         ("b", "2026-03-20 13:00:00"),
     ]
+
+
+def test_groups_without_a_value(filled: Callable[[Declare], Engine]) -> None:
+    """NULL is a group like any other."""
+    engine = filled(hourly(table=keyed(Text)))
+    for table in ("readings", stored(engine, "hourly")):
+        execute(engine, f"UPDATE {table} SET device = NULL WHERE device = 'b'")
+    execute(
+        engine,
+        "DELETE FROM readings WHERE device IS NULL AND ts < TIMESTAMPTZ '2026-03-20 12:30Z'",
+    )
+    before = query(engine, MEANS)
+    change(engine, hourly(BOTH, table=keyed(Text)))
+    assert query(engine, MEANS) == before
+    first = "SELECT min(bucket AT TIME ZONE 'UTC')::text FROM hourly WHERE peak IS NOT NULL"
+    assert scalar(engine, f"{first} AND device IS NULL") == "2026-03-20 13:00:00"
+
+
+def test_groups_that_their_type_calls_equal(
+    community: Engine, filled: Callable[[Declare], Engine]
+) -> None:
+    execute(community, "CREATE SCHEMA ext", "CREATE EXTENSION citext SCHEMA ext")
+    engine = filled(hourly(table=keyed(SqlType("ext.citext"))))
+    execute(engine, "UPDATE readings SET device = upper(device::text)::ext.citext")
+    before = [(device.lower(), *rest) for device, *rest in query(engine, MEANS)]
+    change(engine, hourly(BOTH, table=keyed(SqlType("ext.citext"))))
+    assert [(device.lower(), *rest) for device, *rest in query(engine, MEANS)] == before
 
 
 def test_late_rows_are_taken_up(filled: Callable[[Declare], Engine]) -> None:

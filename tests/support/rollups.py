@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import TIMESTAMP, Column, Double, Engine, MetaData, Table, Text
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Column,
+    Double,
+    Engine,
+    Identity,
+    MetaData,
+    Table,
+    Text,
+)
 
 from ddl import Columnstore, Hypertable, Rollup
 from tests.support.generated_revisions import Declare, apply, metadata_of
@@ -27,6 +37,23 @@ def readings(metadata: MetaData) -> None:
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore("device", "ts DESC", "7 days"),
     )
+
+
+def keyed(device: Any) -> Declare:
+    """The same rows with a device of a type, which may be NULL."""
+
+    def declare(metadata: MetaData) -> None:
+        Table(
+            "readings",
+            metadata,
+            Column("device", device),
+            Column("ts", TIMESTAMP(timezone=True), primary_key=True),
+            Column("value", Double),
+            Column("id", BigInteger, Identity(), primary_key=True),
+            Hypertable("ts", chunk_interval="1 day"),
+        )
+
+    return declare
 
 
 def hourly(

@@ -3,14 +3,14 @@
 USING with a cast is an explicit cast, which cuts what is too long without a word:
 ``'too long'::varchar(3)`` is ``too``. What PostgreSQL does without USING is an assignment as in
 INSERT: it refuses what does not fit. So USING stands only where there is no assignment, casts to
-the type without its length (the length is then an assignment again), and names the time zone, which
-would otherwise be that of the session.
+the type without its length (the length is then an assignment again). Where the time zone of the
+session matters, that is set.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import sqlalchemy as sa
@@ -25,13 +25,15 @@ class Cast:
 
     ``using`` is the expression of USING, None where PostgreSQL assigns without one; ``loses`` says
     what the column no longer has afterwards, empty if nothing; ``refusal`` why there is no way.
-    ``always_fits`` is true where no value can be refused.
+    ``always_fits`` is true where no value can be refused; ``zone`` is the time zone that the
+    session has to have, if any.
     """
 
     using: str | None = None
     loses: str = ""
     refusal: str = ""
     always_fits: bool = False
+    zone: str | None = None
 
 
 ASSIGNMENT = Cast()
@@ -100,23 +102,24 @@ def cast(connection: Connection, column: str, before: str, after: str) -> Cast:
         direct = source is not None and source.category == "S" and not source.array
         return Cast(f"{name}::{after}" if direct else f"{name}::text::{after}")
     if (source.name, target.name) in _ZONED and source.array == target.array:
-        zoned = _ZONED[source.name, target.name]
-        if zoned is None or source.array:
-            return _refusal(
-                column, before, after, "that does not depend on the session's time zone"
-            )
-        return Cast(zoned.format(name), _loses(source, target), always_fits=not target.checked)
+        return Cast(None, _loses(source, target), always_fits=not target.checked, zone="UTC")
     fits = source.array == target.array and _always_fits(source, target)
     if source.array == target.array and source.oid == target.oid:
         return Cast(None, _loses(source, target), always_fits=fits)
     found = _path(connection, source, target)
     if found is None:
         return _refusal(column, before, after)
+    zone = "UTC" if found.method == "i" and _is_zoned(source, target) else None
+    made = _cast(name, source, target, after, found)
+    return replace(made, always_fits=fits and made.using is None, zone=zone)
+
+
+def _cast(name: str, source: _Type, target: _Type, after: str, found: _Path) -> Cast:
     loses = _loses(source, target) if source.array == target.array else ""
     if found.method == "f" and found.context != "i" and not loses:
         loses = _unknown_loss(source, target)
     if found.context != "e":
-        return Cast(None, loses, always_fits=fits)
+        return Cast(None, loses)
     if found.method == "text":
         return Cast(f"{name}::text::{target.plain}", loses)
     # A cast to bit takes the length as an argument of its own, and 1 without.
@@ -156,29 +159,39 @@ def _path(connection: Connection, source: _Type, target: _Type) -> _Path | None:
     return None
 
 
-def _refusal(column: str, before: str, after: str, which: str = "") -> Cast:
+def _refusal(column: str, before: str, after: str) -> Cast:
     return Cast(
         refusal=(
             f"column {column}: a change between {before} and {after} is reversible only with casts"
             f" in both directions, and PostgreSQL has none from {before} to {after}"
-            f"{which and ' '}{which}; add a column of the new type instead, copy the values, and"
+            "; add a column of the new type instead, copy the values, and"
             " drop the old column in a later revision"
         )
     )
 
 
-_UTC = "{} AT TIME ZONE 'UTC'"
-
 _ZONED = {
-    ("timestamptz", "timestamp"): _UTC,
-    ("timestamptz", "date"): _UTC,
-    ("timestamptz", "time"): _UTC,
-    ("timestamp", "timestamptz"): _UTC,
-    ("date", "timestamptz"): "{}::timestamp AT TIME ZONE 'UTC'",
-    ("timestamptz", "timetz"): None,
-    ("time", "timetz"): None,
+    ("timestamptz", "timestamp"),
+    ("timestamptz", "date"),
+    ("timestamptz", "time"),
+    ("timestamptz", "timetz"),
+    ("timestamp", "timestamptz"),
+    ("date", "timestamptz"),
+    ("time", "timetz"),
 }
-"""USING where PostgreSQL's own cast would take the time zone of the session."""
+"""What PostgreSQL assigns in the time zone of the session.
+
+That is set, since USING would not do: the bounds of chunks are read in it as well. Besides,
+between timestamps with and without zone PostgreSQL then has nothing to rewrite.
+"""
+
+
+def _is_zoned(source: _Type, target: _Type) -> bool:
+    """Whether a cast by input and output reads or writes a zone, of elements and ranges too."""
+    return any(name in one.plain for one in (source, target) for name in _WITH_ZONE)
+
+
+_WITH_ZONE = ("with time zone", "tstzrange", "tstzmultirange")
 
 
 # --- what is refused -----------------------------------------------------------------------------

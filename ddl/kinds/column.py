@@ -110,6 +110,7 @@ class ColumnTypeOperation(Alteration[ColumnState]):
         *,
         using: str | None = None,
         loses: str = "",
+        zone: str | None = None,
         collation: str | None = None,
         schema: str = "public",
     ) -> None:
@@ -119,9 +120,10 @@ class ColumnTypeOperation(Alteration[ColumnState]):
             using: the new value as an expression; without, the old one is assigned, and a value
                 that does not fit is refused. ``column::type`` would cut it without a word.
             loses: what the column no longer has afterwards; the revision has to accept that.
+            zone: the time zone in which texts without one are read, and moments written as text.
         """
         state = ColumnState(table, column, type_, collation, schema=schema)
-        operations.invoke(cls(state, state, Cast(using, loses)))
+        operations.invoke(cls(state, state, Cast(using, loses, zone=zone)))
 
     def reverse(self) -> ColumnTypeOperation:
         """The type before, by the way back."""
@@ -149,6 +151,8 @@ class ColumnTypeOperation(Alteration[ColumnState]):
             keywords["using"] = self.there.using
         if self.there.loses:
             keywords["loses"] = self.there.loses
+        if self.there.zone is not None:
+            keywords["zone"] = self.there.zone
         if state.collation:
             keywords["collation"] = state.collation
         if state.schema != sql.DEFAULT_SCHEMA:
@@ -156,14 +160,16 @@ class ColumnTypeOperation(Alteration[ColumnState]):
         return [state.table, state.name, state.type], keywords
 
     def alter(self, before: ColumnState, after: ColumnState, edition: str) -> list[str]:
-        """One ALTER TABLE."""
+        """One ALTER TABLE, in the time zone that it needs."""
+        zone = self.there.zone
         collate = f" COLLATE {after.collation}" if after.collation else ""
         using = f" USING {self.there.using}" if self.there.using is not None else ""
         return [
+            *([f"SET LOCAL TimeZone = {sql.literal(zone)}"] if zone is not None else []),
             (
                 f"ALTER TABLE {sql.qualified(after.schema, after.table)}"
                 f" ALTER COLUMN {sql.ident(after.name)} TYPE {after.type}{collate}{using}"
-            )
+            ),
         ]
 
 

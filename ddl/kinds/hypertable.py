@@ -117,8 +117,18 @@ class HypertableOperation(TimeSeriesOperation[HypertableState]):
         ]
 
     def alter(self, before: HypertableState, after: HypertableState, edition: str) -> list[str]:
-        """The time that a new chunk spans; existing ones stay as they are."""
-        return [f"SELECT set_chunk_time_interval({regclass(after)}, {_interval(after)})"]
+        """The time that a new chunk spans; existing ones stay as they are.
+
+        The columnstore policy took its schedule from it when it was created, and only then.
+        """
+        interval, name = _interval(after), regclass(after)
+        return [
+            f"SELECT set_chunk_time_interval({name}, {interval})",
+            f"""SELECT alter_job(job_id, schedule_interval => least({interval} / 2, '12 hours'))
+  FROM timescaledb_information.jobs
+ WHERE proc_name = 'policy_compression'
+   AND format('%I.%I', hypertable_schema, hypertable_name)::regclass = {name}::regclass""",
+        ]
 
     def drop(self, state: HypertableState, edition: str) -> list[str]:
         """Remove all chunks, right before the table is dropped.

@@ -19,7 +19,7 @@ from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.generated_revisions import (
     Declare,
     apply,
-    assert_clean,
+    assert_no_drift,
     metadata_of,
     migration,
     rendered,
@@ -62,12 +62,12 @@ class Case:
             assert up == textwrap.dedent(self.upgrade).strip()
             assert down == textwrap.dedent(self.downgrade).strip()
         run(engine, up)
-        assert_clean(engine, after)
+        assert_no_drift(engine, after)
         target = catalog_states(engine)
         run(engine, down)
         traces = unequal_states(catalog_states(engine), start)
         assert not traces, "the downgrade left a trace:\n" + "\n".join(traces)
-        assert_clean(engine, before)
+        assert_no_drift(engine, before)
         run_offline(engine, up)
         traces = unequal_states(catalog_states(engine), target)
         assert not traces, "--sql differs from the upgrade:\n" + "\n".join(traces)

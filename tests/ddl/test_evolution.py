@@ -83,10 +83,12 @@ class Evolution(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Back to nothing, which is a change, too; after a failure, new databases."""
-        if self.broken:
-            type(self).databases = type(self).make()
-        else:
-            self._follow(Models())
+        try:
+            if not self.broken:
+                self._follow(Models())
+        finally:
+            if self.broken:
+                type(self).databases = type(self).make()
 
     # --- tables ---
 

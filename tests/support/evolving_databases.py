@@ -16,7 +16,7 @@ from tests.support.catalog_states import catalog_states, unequal_states
 from tests.support.evolving_models import TYPES, WIDER, Models, qualified
 from tests.support.generated_revisions import (
     apply,
-    assert_clean,
+    assert_no_drift,
     metadata_of,
     migration,
     rendered,
@@ -74,12 +74,12 @@ class EvolvingDatabase:
         start, values = catalog_states(self.engine), self.values(old)
         run(self.engine, up)
         self._assert_kept(old, new, renames, values)
-        assert_clean(self.engine, after)
+        assert_no_drift(self.engine, after)
         target = catalog_states(self.engine)
         run(self.engine, down)
         traces = unequal_states(catalog_states(self.engine), start)
         assert not traces, "the downgrade left a trace:\n" + "\n".join(traces)
-        assert_clean(self.engine, before)
+        assert_no_drift(self.engine, before)
         run(self.engine, up)
         traces = unequal_states(catalog_states(self.engine), target)
         assert not traces, "the second upgrade differs:\n" + "\n".join(traces)

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
 import ddl
+from ddl.differences import lines
 from ddl.edition import detect
 from ddl.source import arranged
 
@@ -107,7 +108,19 @@ def apply(connection: Connection, metadata: MetaData) -> None:
 
 
 def assert_clean(engine: Engine, metadata: MetaData) -> None:
-    """Fail with what is left to change, if anything."""
+    """Fail with what autogenerate would change, if anything."""
+    _left(engine, metadata)
+
+
+def assert_no_drift(engine: Engine, metadata: MetaData) -> None:
+    """The same, and fail with what check would report beside it."""
+    reported = lines(ddl.found_by(_left(engine, metadata)))
+    assert not reported, "check still reports:\n" + "\n".join(reported)
+
+
+def _left(engine: Engine, metadata: MetaData) -> MigrationScript:
     with engine.connect() as connection:
-        left = rendered(migration(connection, metadata).upgrade_ops)
-        assert left in ("", "pass"), f"autogenerate still finds:\n{left}"
+        script = migration(connection, metadata)
+    left = rendered(script.upgrade_ops)
+    assert left in ("", "pass"), f"autogenerate still finds:\n{left}"
+    return script

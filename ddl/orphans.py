@@ -15,49 +15,84 @@ DECLARE
     reader text := {reader};
     key pg_constraint;
     child pg_class;
-    query text;
+    definition text;
+    conditions text;
+    counting text;
     lent text[];
-    orphans bigint;
+    stored bool;  -- by column; NULL for a plain table
+    lifted bool := false;
+    orphans bigint := 0;
 BEGIN
     SELECT * INTO STRICT key FROM pg_constraint
      WHERE conrelid = {table}::regclass AND conname = {name};
     SELECT * INTO STRICT child FROM pg_class WHERE oid = key.conrelid;
+    IF to_regclass('timescaledb_information.hypertables') IS NOT NULL THEN
+        EXECUTE 'SELECT compression_enabled FROM timescaledb_information.hypertables'
+                ' WHERE format(''%I.%I'', hypertable_schema, hypertable_name)::regclass = $1'
+           INTO stored USING key.conrelid;
+    END IF;
+    IF stored IS NOT NULL AND row_security_active(key.confrelid) THEN
+        EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', key.confrelid::regclass);
+        lifted := true;
+    END IF;
+    SELECT format('FROM %s c WHERE %s AND NOT EXISTS (SELECT FROM %s p WHERE %s)',
+                  key.conrelid::regclass,
+                  string_agg(format('c.%I IS NOT NULL', a.attname), ' AND '),
+                  key.confrelid::regclass,
+                  string_agg(format('p.%I = c.%I', b.attname, a.attname), ' AND ')),
+           array_agg(format('SELECT (%I) ON %s', a.attname, a.attrelid::regclass))
+               FILTER (WHERE NOT has_column_privilege(reader, a.attrelid, a.attnum, 'SELECT'))
+           || array_agg(format('SELECT (%I) ON %s', b.attname, b.attrelid::regclass))
+               FILTER (WHERE NOT has_column_privilege(reader, b.attrelid, b.attnum, 'SELECT'))
+      INTO conditions, lent
+      FROM unnest(key.conkey, key.confkey) AS u (child, parent)
+      JOIN pg_attribute a ON a.attrelid = key.conrelid AND a.attnum = u.child
+      JOIN pg_attribute b ON b.attrelid = key.confrelid AND b.attnum = u.parent;
+    counting := 'SELECT count(*) ' || conditions;
     IF row_security_active(key.conrelid) OR row_security_active(key.confrelid) THEN
-        SELECT format('SELECT count(*) FROM %s c WHERE %s'
-                      ' AND NOT EXISTS (SELECT FROM %s p WHERE %s)',
-                      key.conrelid::regclass,
-                      string_agg(format('c.%I IS NOT NULL', a.attname), ' AND '),
-                      key.confrelid::regclass,
-                      string_agg(format('p.%I = c.%I', b.attname, a.attname), ' AND ')),
-               array_agg(format('SELECT (%I) ON %s', a.attname, a.attrelid::regclass))
-                   FILTER (WHERE NOT has_column_privilege(reader, a.attrelid, a.attnum, 'SELECT'))
-               || array_agg(format('SELECT (%I) ON %s', b.attname, b.attrelid::regclass))
-                   FILTER (WHERE NOT has_column_privilege(reader, b.attrelid, b.attnum, 'SELECT'))
-          INTO query, lent
-          FROM unnest(key.conkey, key.confkey) AS u (child, parent)
-          JOIN pg_attribute a ON a.attrelid = key.conrelid AND a.attnum = u.child
-          JOIN pg_attribute b ON b.attrelid = key.confrelid AND b.attnum = u.parent;
         FOR i IN 1 .. coalesce(cardinality(lent), 0) LOOP
             EXECUTE format('GRANT %s TO %I', lent[i], reader);
         END LOOP;
         EXECUTE format('SET LOCAL ROLE %I', reader);
-        EXECUTE query INTO orphans;
+        EXECUTE counting INTO orphans;
         EXECUTE format('SET LOCAL ROLE %I', owner);
         FOR i IN 1 .. coalesce(cardinality(lent), 0) LOOP
             EXECUTE format('REVOKE %s FROM %I', lent[i], reader);
         END LOOP;
-        IF orphans > 0 THEN
-            RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
-                MESSAGE = format('foreign key %s.%s: expected no orphans, found %s rows without'
-                                 ' a parent', child.relname, key.conname, orphans),
-                HINT = 'Delete or fix those rows as an operator, then run the upgrade again.';
-        END IF;
-        IF NOT row_security_active(key.conrelid) THEN
-            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY',
-                           key.conrelid::regclass);
-        END IF;
+    ELSIF NOT lifted THEN
+        reader := owner;
     END IF;
-    EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', key.conrelid::regclass, key.conname);
+    IF orphans = 0 THEN
+        BEGIN
+            IF stored THEN
+                -- TimescaleDB checks a key over a columnstore only while it is added.
+                definition := regexp_replace(pg_get_constraintdef(key.oid), ' NOT VALID$', '');
+                EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I',
+                               key.conrelid::regclass, key.conname);
+                EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s',
+                               key.conrelid::regclass, key.conname, definition);
+            ELSE
+                IF row_security_active(key.confrelid) AND NOT row_security_active(key.conrelid) THEN
+                    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY,'
+                                   ' FORCE ROW LEVEL SECURITY', key.conrelid::regclass);
+                END IF;
+                EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I',
+                               key.conrelid::regclass, key.conname);
+            END IF;
+        EXCEPTION WHEN foreign_key_violation THEN
+            EXECUTE counting INTO orphans;
+        END;
+    END IF;
+    IF orphans > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'foreign_key_violation',
+            MESSAGE = format('foreign key %s.%s: expected no orphans, found %s row(s) without a'
+                             ' parent', child.relname, key.conname, orphans),
+            HINT = format('Give them a parent or delete them, then run the upgrade again. They are,'
+                          ' for %I: SELECT c.* %s', reader, conditions);
+    END IF;
+    IF lifted THEN
+        EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', key.confrelid::regclass);
+    END IF;
     IF NOT child.relforcerowsecurity AND row_security_active(key.conrelid) THEN
         EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', key.conrelid::regclass);
         IF NOT child.relrowsecurity THEN
@@ -73,10 +108,13 @@ def validation(schema: str, table: str, name: str, role: str) -> str:
 
     Within the block the role is granted the columns that it may not read. Where only the rows of
     the parent are hidden, those of the child are hidden, too, while the server validates: they
-    have been counted. Where the owner sees all rows, the server just validates.
+    have been counted. Where the owner sees all rows, the server just validates, and counts if that
+    fails. Row-level security of a hypertable hides no rows of its chunks: there the parent hides no
+    row from its owner meanwhile. With a columnstore TimescaleDB validates nothing, so that the key
+    is added anew.
 
     Raises (from the server):
-        foreign_key_violation: there are orphans, and how many; the hint says what to do.
+        foreign_key_violation: there are orphans, and how many; the hint selects them.
     """
     return _BLOCK.format(
         reader=sql.literal(role),

@@ -216,10 +216,7 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
 
 def _operation(changes: Changes, before: Any, after: Any) -> ConstraintOperation:
     operation = ConstraintOperation(before, after)
-    table = operation.state.key[:2]
-    if changes.target.get(("columnstore", table)) is None:
-        # TimescaleDB validates no constraint of a columnstore in a second step.
-        operation.validate_as = changes.metadata.info.get("validate_as")
+    operation.validate_as = changes.metadata.info.get("validate_as")
     return operation
 
 

@@ -43,6 +43,16 @@ def engine(server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engi
 @pytest.fixture
 def owned(engine: Engine) -> Engine:
     """The same database for its owner, no superuser and bound by forced row-level security."""
+    return _for_owner(engine)
+
+
+@pytest.fixture
+def every_owned(every_edition: Engine) -> Engine:
+    """``every_edition`` for its owner."""
+    return _for_owner(every_edition)
+
+
+def _for_owner(engine: Engine) -> Engine:
     url = engine.url
     with engine.begin() as connection:
         connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO r_owner'))

@@ -63,7 +63,7 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
         examine = context.migration_context.opts.get("examine")
         found = comparison(connection, metadata, edition, excluded, examine)
         found.reject_undeclared()
-        check_copies(metadata, found.target_dependents)
+        check_copies(metadata, found.target_dependents, found.target)
     except (ModelError, ArgumentError) as error:
         raise util.CommandError(str(error)) from error
     answers = context.migration_context.opts.get("renames") or Answers()

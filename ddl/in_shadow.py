@@ -83,9 +83,9 @@ def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
     spelled = {spelling for name in schemas for spelling in (f'"{name}"', sql.ident(name))}
     one = "|".join(re.escape(spelling) for spelling in sorted(spelled))
     return re.compile(
-        rf'(?<![\w."])(?P<qualifier>{one})\.(?P<name>{sql.IDENT})'
+        rf'(?<![\w."])(?P<qualifier>{one})\s*\.\s*(?P<name>{sql.IDENT})'
         rf"|(?<=\bON SCHEMA )(?P<schema>{one})(?!\w)"
-        r"|(?P<text>'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*|/\*.*?\*/)"
+        rf"|(?P<text>{sql.STRING}|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*|/\*.*?\*/)"
         r'|(?P<quoted>"(?:[^"]|"")*")',
         re.I | re.S,
     )

@@ -56,7 +56,8 @@ class Comparison:
                 kind, key = min(others)
                 raise ModelError(
                     f"{kind} {'.'.join(key)} refers to {identity[0]} {'.'.join(identity[1])},"
-                    f" which is in the database but in no model; declare it"
+                    f" which is in the database but in no model; declare it, or, if it is"
+                    f" declared, spell it {'.'.join(map(sql.ident, identity[1][:2]))} there"
                 )
 
 

@@ -90,9 +90,11 @@ def comment_on(what: str, comment: str | None) -> str:
 
 
 IDENT = r'"(?:[^"]|"")+"|[^\W\d][\w$]*'
-_QUIET = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.S)
+STRING = r"\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'"
+_QUIET = re.compile(rf"{STRING}|--[^\n]*|/\*.*?\*/", re.S)
 _RELATION = re.compile(
-    rf"(?:\b(?:from|join|only|into|update|table|using)\s|,|::)[\s(]*(?:({IDENT})\.)?({IDENT})",
+    r"(?:\b(?:from|join|into|update|table|using)\b|,|::)[\s(]*(?:(?:only|lateral)\b[\s(]*)*"
+    rf"(?:({IDENT})\s*\.\s*)?({IDENT})",
     re.I,
 )
 

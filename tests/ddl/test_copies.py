@@ -112,6 +112,16 @@ REFUSED: Mapping[str, tuple[Declare, str]] = {
         ),
         "r_app",
     ),
+    "text function, unqualified": (
+        over_a_function(
+            'begin return (select count(*) from only "secured"); end',
+            language="plpgsql",
+            settings={"search_path": "public"},
+        ),
+        "r_app",
+    ),
+    "spaces": (lambda m: totals(m, 'SELECT tenant FROM "public" . "secured"'), "r_app"),
+    "only": (lambda m: totals(m, "SELECT tenant FROM ONLY (secured)"), "r_app"),
     "restrictive policy": (with_a_restrictive_policy, "r_read"),
     "policy for all": (with_a_policy_for_all, "r_read"),
 }
@@ -127,9 +137,60 @@ def test_refused(declare: Declare, role: str) -> None:
         check_copies(metadata)
 
 
+def dynamic(metadata: MetaData) -> None:
+    over_a_function(
+        "begin return query execute 'select tenant from ' || 'secured'; end",
+        language="plpgsql",
+        settings=SETTINGS,
+    )(metadata)
+
+
+UNKNOWN: Mapping[str, tuple[Declare, str]] = {
+    "query as text": (
+        lambda m: totals(m, "SELECT query_to_xml('TABLE secured', true, true, '') AS x"),
+        "query_to_xml",
+    ),
+    "table as text": (
+        lambda m: totals(m, "SELECT TABLE_TO_XML('secured', true, true, '') AS x"),
+        "table_to_xml",
+    ),
+    "words of the rows": (
+        lambda m: totals(m, "SELECT * FROM ts_stat('SELECT x FROM secured')"),
+        "ts_stat",
+    ),
+    "statistics": (lambda m: totals(m, "SELECT most_common_vals::text FROM pg_stats"), "pg_stats"),
+    "dynamic statement": (dynamic, r"public\.counted: execute"),
+    "behind a view": (
+        lambda m: (
+            View("v", "SELECT query_to_xml('TABLE secured', true, true, '') AS x", metadata=m),
+            totals(m, "SELECT x::text FROM v"),
+        ),
+        r"public\.v: query_to_xml",
+    ),
+}
+
+
+@pytest.mark.parametrize(("declare", "used"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_what_is_read_cannot_be_known(declare: Declare, used: str) -> None:
+    metadata = MetaData()
+    tables(metadata)
+    declare(metadata)
+    with pytest.raises(ArgumentError, match=rf"no grant to r_app.* cannot be known \({used}\)"):
+        check_copies(metadata)
+
+
 @pytest.mark.parametrize(
     "declare",
     [
+        pytest.param(
+            lambda m: totals(m, "SELECT query_to_xml('', true, true, '') AS x", to="r_read"),
+            id="unknown, unbound",
+        ),
+        pytest.param(lambda m: totals(m, "SELECT E'\\' from secured' AS x FROM open"), id="string"),
+        pytest.param(
+            over_a_function("begin return 1; end", language="plpgsql", settings=SETTINGS),
+            id="text function that reads nothing",
+        ),
         pytest.param(lambda m: totals(m, "SELECT tenant FROM secured", to="r_op"), id="sees all"),
         pytest.param(lambda m: totals(m, "SELECT tenant FROM secured", to="r_read"), id="unbound"),
         pytest.param(lambda m: totals(m, "SELECT tenant FROM open"), id="no row-level security"),
@@ -152,12 +213,19 @@ def test_message_names_the_table_behind() -> None:
         check_copies(metadata)
 
 
-def test_what_only_the_server_knows(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        'SELECT tenant FROM U&"secured"',
+        """SELECT word FROM U&"ts\\005Fstat"('SELECT to_tsvector(''x'')')""",
+    ],
+)
+def test_what_only_the_server_knows(engine: Engine, query: str) -> None:
     """The text does not show what is read: the comparison does."""
 
     def declare(metadata: MetaData) -> None:
         tables(metadata)
-        totals(metadata, 'SELECT tenant FROM U&"secured"')
+        totals(metadata, query)
 
     metadata = metadata_of(declare)
     check_copies(metadata)

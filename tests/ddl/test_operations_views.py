@@ -106,3 +106,18 @@ def test_changed_view_recreates_views_and_grants(engine: Engine) -> None:
             )
         """,
     ).walk(engine)
+
+
+def test_names_in_parts(engine: Engine) -> None:
+    """Spaces around the dot, and a string with an escaped quote before the name."""
+
+    def after(metadata: MetaData) -> None:
+        table(metadata)
+        View("spaced", 'SELECT id FROM "public" . "items"', metadata=metadata)
+        View(
+            "escaped",
+            r"SELECT E'it\'s' AS word, id, name FROM public.items WHERE name <> 'x'",
+            metadata=metadata,
+        )
+
+    Case(table, after, rows=ROWS).walk(engine)

@@ -180,6 +180,38 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'owner' AS detail,
                       AND e.deptype = 'e')
 """
 
+# The owner's own privileges, which it has unless someone took them away. NULL is all of them.
+OWNERS_RIGHTS = """
+SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'rights of its owner' AS detail,
+       'all' AS expected, 'no ' || string_agg(d.privilege_type, ', ' ORDER BY d.privilege_type)
+           AS found,
+       format('GRANT %s ON %s %s TO %I',
+              string_agg(d.privilege_type, ', ' ORDER BY d.privilege_type), o.noun, i.identity,
+              pg_get_userbyid(o.owner)) AS mend
+  FROM (SELECT 'pg_class'::regclass AS class, c.oid, c.relnamespace AS namespace,
+               c.relowner AS owner, c.relacl AS acl,
+               CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END AS letter,
+               CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS noun,
+               CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE '' END || c.relname AS of
+          FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
+        UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proowner, p.proacl, 'f',
+               'FUNCTION',
+               replace('function ' || p.proname || '('
+                       || pg_get_function_identity_arguments(p.oid) || ')', '"', '')
+          FROM pg_proc p WHERE p.prokind = 'f'
+        UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspowner, nspacl, 'n', 'SCHEMA', NULL
+          FROM pg_namespace) o
+  JOIN ours n ON n.oid = o.namespace
+ CROSS JOIN LATERAL pg_identify_object(o.class, o.oid, 0) i
+ CROSS JOIN LATERAL aclexplode(acldefault(o.letter::"char", o.owner)) d
+ WHERE o.acl IS NOT NULL AND d.grantee = o.owner
+   AND NOT EXISTS (SELECT FROM aclexplode(o.acl) a
+                    WHERE (a.grantee, a.privilege_type) = (o.owner, d.privilege_type))
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE (e.classid, e.objid) = (o.class, o.oid)
+                      AND e.deptype = 'e')
+ GROUP BY n.nspname, i.type, i.identity, o.of, o.noun, o.owner
+"""
+
 # Properties of our tables, views and indexes that no revision should set: where rows are stored is
 # up to an installation, and only a superuser can switch foreign keys on.
 PROPERTIES = """

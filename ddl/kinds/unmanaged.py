@@ -109,7 +109,7 @@ def kept(metadata: MetaData, title: str) -> bool:
 
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """What is in ``schemas`` and of no other kind."""
-    queries = [unmanaged.OBJECTS, unmanaged.OWNERS, unmanaged.PROPERTIES]
+    queries = [unmanaged.OBJECTS, unmanaged.OWNERS, unmanaged.OWNERS_RIGHTS, unmanaged.PROPERTIES]
     if detect(connection) != POSTGRESQL:
         queries += [unmanaged.JOBS, unmanaged.DIMENSIONS, unmanaged.GRANTS_BEHIND]
     return [UnmanagedState(**row) for row in _rows(connection, schemas, queries)]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Connection, Date, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Extension, Grant, Unmanaged, found_by
+from ddl import Extension, Function, Grant, Unmanaged, found_by
 from ddl.differences import Difference, lines
 from tests.support import drift
 from tests.support.catalog_states import catalog_states_in, unequal_states
@@ -173,6 +173,20 @@ DRIFT = {
         "ALTER TABLE sites ALTER name DROP NOT NULL; ALTER TABLE sites ADD CONSTRAINT n NOT NULL name NOT VALID",
         "constraint public.sites.n not null: expected valid, found not valid; run: ALTER TABLE public.sites VALIDATE CONSTRAINT n",
     ),
+    "rights of the owner of a table": (
+        "REVOKE INSERT, UPDATE ON sites FROM postgres",
+        (
+            "table public.sites rights of its owner: expected all, found no INSERT, UPDATE;"
+            " run: GRANT INSERT, UPDATE ON TABLE public.sites TO postgres"
+        ),
+    ),
+    "rights of the owner of a function": (
+        "REVOKE ALL ON FUNCTION bump() FROM postgres",
+        (
+            "function public.bump() rights of its owner: expected all, found no EXECUTE;"
+            " run: GRANT EXECUTE ON FUNCTION public.bump() TO postgres"
+        ),
+    ),
     "owner of a table": (
         "ALTER TABLE sites OWNER TO r_read",
         "table public.sites owner: expected postgres, found r_read; run: ALTER TABLE public.sites OWNER TO postgres",
@@ -287,6 +301,39 @@ def test_a_schema_of_which_the_last_model_went(at_models: Connection) -> None:
     for one in reversed(found):
         execute(at_models, one.mend)
     assert spelled(differences(at_models, drift.models)) == []
+
+
+@pytest.mark.parametrize("name", ["sites", "FUNCTION bump()", "SCHEMA public"])
+def test_privileges_that_are_spelled_out_are_the_same(at_models: Connection, name: str) -> None:
+    """What was never granted is NULL in the catalog, what was taken back a list of the rest."""
+    execute(at_models, f"GRANT ALL ON {name} TO r_op, postgres; REVOKE ALL ON {name} FROM r_op")
+    assert [one.name for one in differences(at_models, drift.models) if one.kind != "grant"] == []
+
+
+@pytest.mark.parametrize("schema", ["", "IN SCHEMA public"])
+def test_default_privileges_are_told_and_revoked_from_what_they_reached(
+    at_models: Connection, schema: str
+) -> None:
+    """Also in the first revision: a person set them before there was anything."""
+
+    def more(metadata: MetaData) -> None:
+        drift.models(metadata)
+        Table("later", metadata, Column("day", Date))
+        Function("later", returns="int", body="RETURN 1", metadata=metadata)
+
+    for noun, privilege in (("TABLES", "SELECT"), ("FUNCTIONS", "EXECUTE")):
+        given = f"ALTER DEFAULT PRIVILEGES {schema} GRANT {privilege} ON {noun} TO r_op"
+        execute(at_models, given)
+    run_in(at_models, rendered(migration(at_models, metadata_of(more)).upgrade_ops))
+    found = differences(at_models, more)
+    reached = {"grant public.later", "grant function public.later()"}
+    told = {f"{one.kind} {one.name}" for one in found}
+    assert {one for one in told if one.startswith("grant")} == reached
+    assert sum(one.kind == "default privileges" for one in found) == 2
+    run_in(at_models, rendered(migration(at_models, metadata_of(more)).upgrade_ops))
+    for one in differences(at_models, more):
+        execute(at_models, one.mend)
+    assert differences(at_models, more) == []
 
 
 def test_the_owner_is_whoever_runs_the_revisions(at_models: Connection) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.operations import Operations
 from alembic.util import CommandError
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 import models
+from ddl import Rollup
 from ddl.base import Declared
 from ddl.kinds.rollup import RollupState
 from operations.cli import app
@@ -109,6 +111,57 @@ def test_everything_is_converted_and_every_row_stays(
     migrate(native)
     found, expected = current(url), current(native)
     assert differences(found, expected) == []
+
+
+MONTHS, DAYS = "timeseries.telemetry_by_month", "timeseries.telemetry_by_local_day"
+
+
+@pytest.fixture
+def calendar() -> Iterator[None]:
+    """The models with rollups of which no bucket is as long as another."""
+    declared = Declared.on(models.metadata)
+    before = {kind: dict(states) for kind, states in declared.states.items()}
+    for name, arguments in ((MONTHS, "'1 month', ts"), (DAYS, "'1 day', ts, 'Europe/Berlin'")):
+        Rollup(
+            name.partition(".")[2],
+            f"SELECT tenant_id, time_bucket({arguments}) AS bucket, count(*) AS messages,"
+            " last(seq, ts) AS latest FROM timeseries.telemetry GROUP BY 1, 2",
+            schema="timeseries",
+            metadata=models.metadata,
+        )
+    yield
+    declared.states.clear()
+    declared.states.update(before)
+
+
+@pytest.mark.usefixtures("calendar")
+def test_rollups_of_the_calendar_have_the_same_buckets(build: Build) -> None:
+    """Months, and days in which a clock is put back: as views they were computed by other means."""
+    with engine_of(build()) as engine:
+        with engine.begin() as connection:
+            context = conversion._context(connection, "postgresql")
+            for operation in conversion._differences(connection, "postgresql"):
+                Operations(context).invoke(operation)
+        make_tenants(engine)
+        execute(
+            engine,
+            f"INSERT INTO {RAW} (tenant_id, ts, device_id, seq, metrics)"
+            f" SELECT '{ACME}', ts, 'd', extract(epoch FROM ts), '{{}}'"
+            "   FROM generate_series(TIMESTAMPTZ '2025-12-15 00:30Z', '2026-11-02Z', '7 hours') ts",
+        )
+        before = [
+            tuple(map(tuple, alone(engine, f"SELECT * FROM {one} ORDER BY 1, 2")))
+            for one in (MONTHS, DAYS)
+        ]
+        assert [len(one) for one in before] == [12, 322]
+        converted = convert(engine)
+        assert converted is not None
+        assert {MONTHS, DAYS} <= set(converted.filled)
+        for one, rows in zip((MONTHS, DAYS), before, strict=True):
+            found = tuple(map(tuple, alone(engine, f"SELECT * FROM {one} ORDER BY 1, 2")))
+            assert found == rows
+            kept = stored(engine, one.partition(".")[2])
+            assert scalar(engine, f"SELECT count(*) FROM {kept}") in (len(rows), len(rows) - 1)
 
 
 def test_until_then_check_and_upgrade_name_the_command(build: Build) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy import Connection, Table
 
 from ddl import sql
 from ddl.base import Declaration, Key, State, explicit
 from ddl.changes import Changes
+from ddl.edition import COMMUNITY, detect
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 from ddl.revisable import revisable
@@ -94,6 +96,8 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
         super().__init__(before, after)
         self.for_columns = False
         """Whether it is only disabled for a change of columns."""
+        self.size = ""
+        """What is stored by column in the database at hand, in words."""
         self.recompresses = (False, False)
         """Whether chunks get a changed layout at once, and in the downgrade."""
 
@@ -133,10 +137,13 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
     def explain(self) -> None:
         """Note why it is disabled for a change of columns, and what stores the rows so again."""
         self.for_columns = True
-        again = "the columnstore policy then stores them by column again"
+        again = "the columnstore policy then stores them by column again, chunk by chunk"
         if self.state.after is None:
             again = f"then: SELECT compress_chunk(c) FROM show_chunks({regclass(self.state)}) c"
-        note = f"# TimescaleDB changes columns so only while all rows are stored by row; {again}"
+        here = f", here {self.size}, once more while they are rewritten" if self.size else ""
+        note = (
+            f"# TimescaleDB changes columns so only while all rows are stored by row{here}; {again}"
+        )
         self.info[NOTES] = [note] if self.after is None else []
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -147,7 +154,11 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
     def effect(self) -> tuple[Risk, str]:
         """Only disabling it rewrites what is there."""
         if self.after is None:
-            return Risk.BLOCKING, "chunks are locked while their rows are stored by row again"
+            size = f": {self.size}" if self.size else ""
+            return (
+                Risk.BLOCKING,
+                f"chunks are locked while their rows are stored by row again{size}",
+            )
         if self.recompresses[0]:
             return Risk.BLOCKING, "chunks are locked while they are recompressed"
         return Risk.SAFE, ""
@@ -246,6 +257,8 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
             changes.recreated.add((kind.name, key))
     changes.compare(plan, kind)
     for operation in plan.of(ColumnstoreOperation):
+        if operation.after is None:
+            operation.size = _size(changes.connection, operation.state)
         if changes.is_recreated(kind.name, operation.state.key):
             operation.explain()
         if operation.before is not None and operation.after is not None:
@@ -253,6 +266,30 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
                 _loses_column(operation.before, operation.after, changes.target),
                 _loses_column(operation.after, operation.before, changes.current),
             )
+
+
+def _size(connection: Connection, state: ColumnstoreState) -> str:
+    """How much has to be stored by row again, in words; empty where it is nothing, or not known."""
+    if state.rollup or detect(connection) != COMMUNITY:
+        return ""
+    function = connection.scalar(_STATISTICS)
+    found = connection.exec_driver_sql(
+        "SELECT s.number_compressed_chunks AS chunks,"
+        " pg_size_pretty(s.after_compression_total_bytes) AS by_column,"
+        " pg_size_pretty(s.before_compression_total_bytes) AS by_row"
+        f" FROM {function}({regclass(state)}::regclass) s WHERE s.number_compressed_chunks > 0",
+        execution_options={"no_parameters": True},
+    ).one_or_none()
+    if found is None:
+        return ""
+    chunks = "1 chunk" if found.chunks == 1 else f"{found.chunks} chunks"
+    return f"{chunks} of {found.by_column} that become {found.by_row}"
+
+
+_STATISTICS = sa.text("""
+SELECT format('%I.hypertable_columnstore_stats', n.nspname) FROM pg_extension e
+  JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb'
+""")
 
 
 def _is_refused(changes: Changes, column: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,15 +27,20 @@ from sqlalchemy import (
 
 from ddl import Columnstore, Hypertable, RetentionPolicy
 from ddl.edition import COMMUNITY, detect
+from ddl.effects import effects
+from ddl.risk import Risk
 from tests.ddl.case import Case
+from tests.support.alembic_project import ROOT
 from tests.support.generated_revisions import (
     Declare,
     apply,
+    assert_clean,
     metadata_of,
     migration,
     rendered,
     run,
 )
+from tests.support.time_series import alone
 
 ROWS = """
 INSERT INTO readings (device, ts, site, value, n)
@@ -190,19 +196,63 @@ def test_revision_disables_the_columnstore_for_types(every_edition: Engine) -> N
         script = migration(connection, metadata_of(readings(n=BigInteger)))
     remark = (
         "# TimescaleDB changes columns so only while all rows are stored by row;"
-        " the columnstore policy then stores them by column again\n"
+        " the columnstore policy then stores them by column again, chunk by chunk\n"
     )
     create = (
         'op.create_columnstore("readings", segmentby="device", orderby="ts DESC", after="7 days")'
     )
     expected = """
         {}op.drop_columnstore("readings")
-        op.alter_column_type("readings", "n", "{}")
+        {}op.alter_column_type("readings", "n", "{}")
         {}
     """
     expected = "".join(line.strip() + "\n" for line in expected.strip().splitlines()).strip()
-    assert rendered(script.upgrade_ops) == expected.format(remark, "bigint", create)
-    assert rendered(script.downgrade_ops) == expected.format(remark, "integer", create)
+    assert rendered(script.upgrade_ops) == expected.format(remark, "", "bigint", create)
+    fails = "# fails where a value of public.readings.n does not fit integer\n"
+    assert rendered(script.downgrade_ops) == expected.format(remark, fails, "integer", create)
+
+
+@pytest.mark.timescaledb
+def test_revision_says_how_much_is_stored_by_row_again(community: Engine) -> None:
+    with community.begin() as connection:
+        apply(connection, metadata_of(readings()))
+        for statement in (ROWS, COMPRESS):
+            connection.execute(sa.text(statement))
+    with community.connect() as connection:
+        script = migration(connection, metadata_of(readings(n=BigInteger)))
+    size = r"3 chunks of \d+ kB that become \d+ kB"
+    assert re.search(f"are stored by row, here {size}, once more", rendered(script.upgrade_ops))
+    first = effects(script.upgrade_ops.ops)[0]
+    assert first.risk is Risk.BLOCKING
+    assert re.search(f"{size}$", first.reason)
+    assert "by row, here" not in rendered(script.downgrade_ops)
+
+
+@pytest.mark.timescaledb
+def test_a_new_column_is_filled_chunk_by_chunk(community: Engine) -> None:
+    """By the statement of the documentation: what one run did is left alone by the next."""
+    page = (ROOT / "docs" / "adding-a-table.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sql\n(DO \$\$.*?END LOOP;\nEND \$\$;)\n```", page, re.S)
+    words = {"'timeseries'": "'public'", "pump_readings": "readings", "exact": "m", "flow": "n"}
+    for old, new in words.items():
+        block = block.replace(old, new)
+    with community.begin() as connection:
+        apply(connection, metadata_of(readings()))
+        for statement in (ROWS, COMPRESS):
+            connection.execute(sa.text(statement))
+        apply(connection, metadata_of(with_column(lambda: Column("m", BigInteger))))
+        connection.execute(sa.text("ALTER TABLE readings ADD CONSTRAINT stop CHECK (m < 50)"))
+    filled = "SELECT count(m), count(*) FILTER (WHERE m <> n) FROM readings"
+    chunks = "SELECT count(*), count(*) FILTER (WHERE is_compressed)"
+    chunks += " FROM timescaledb_information.chunks"
+    with pytest.raises(sa.exc.IntegrityError):
+        alone(community, block)
+    assert [*map(tuple, alone(community, filled))] == [(47, 0)]
+    assert [*map(tuple, alone(community, chunks))] == [(3, 3)]
+    alone(community, "ALTER TABLE readings DROP CONSTRAINT stop", block)
+    assert [*map(tuple, alone(community, filled))] == [(60, 0)]
+    assert [*map(tuple, alone(community, chunks))] == [(3, 3)]
+    assert_clean(community, metadata_of(with_column(lambda: Column("m", BigInteger))))
 
 
 def test_column_of_the_layout_is_dropped_after_it(every_edition: Engine) -> None:

@@ -19,6 +19,7 @@ from ddl.checks import check_models, check_roles
 from ddl.compare import found_by, likely_renames, process_revision_directives
 from ddl.kinds import *  # noqa: F403 (the declarations: the registry lists them once)
 from ddl.kinds import __all__ as _declarations
+from ddl.named_in_rows import NamesRelations
 from ddl.names import check_names
 from ddl.renamed import RenamedFrom
 from ddl.renames import Answers, Rename
@@ -27,6 +28,7 @@ __all__ = [
     "Answers",
     "Declared",
     "HiddenFrom",
+    "NamesRelations",
     "Rename",
     "RenamedFrom",
     "check_copies",

@@ -121,6 +121,8 @@ class Declared:
         """Why an object runs with the rights of its owner; the server does not know."""
         self.former: dict[Identity, Key] = {}
         """What a table or column was called before."""
+        self.naming: dict[Key, tuple[str, str | None]] = {}
+        """Columns whose values name relations: of which schema, and the role that changes them."""
         self.hidden: dict[Key, tuple[str, ...]] = {}
         """Tables without row-level security to the roles that must not see their rows."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, MetaData, Table
 from ddl import sql
 from ddl.base import Declared, Identity, Key, S, State
 from ddl.kind import Kind
-from ddl.plan import Edges, Plan
+from ddl.plan import Edges, Phase, Plan
 
 if TYPE_CHECKING:
     from ddl.catalog import Catalog
@@ -54,8 +54,12 @@ class Changes:
         self._parts: dict[Catalog, dict[tuple[str, Key], list[State]]] = {}
         self._prerequisites = _reversed(found.target_dependents)
 
-    def operations(self) -> list[Any]:
-        """Everything that brings the current side to the target, in the order that works."""
+    def operations(self, beside: Sequence[Any] = ()) -> list[Any]:
+        """Everything that brings the current side to the target, in the order that works.
+
+        Args:
+            beside: operations on rows, which come where columns are altered.
+        """
         self._find_recreated()
         plan = Plan(
             _joined(self.dependents, self._named(self.current)),
@@ -64,6 +68,8 @@ class Changes:
         )
         for kind in self.kinds:
             (kind.compare or Changes.compare)(self, plan, kind)
+        for operation in beside:
+            plan.add(Phase.ALTER_COLUMNS, operation)
         return list(plan.operations())
 
     def _named(self, side: Catalog) -> Edges:

@@ -20,7 +20,7 @@ from alembic.util import PriorityDispatchResult
 from sqlalchemy import MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import filled, sql
+from ddl import filled, named_in_rows, sql
 from ddl.access import check_copies
 from ddl.base import Identity, Key, Operation
 from ddl.changes import Changes
@@ -69,7 +69,8 @@ def autogenerate(context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDi
     answers = context.migration_context.opts.get("renames") or Answers()
     with renamed(connection, metadata, found, edition, answers, excluded) as after:
         found = after.comparison
-        changes = Changes(found, metadata, connection, KINDS).operations()
+        rows = named_in_rows.followed(metadata, found.current, after.done)
+        changes = Changes(found, metadata, connection, KINDS).operations(rows)
         operations = [*after.operations, *changes]
         listed = [*renames(after.done), *differences(found.target, found.current)]
         upgrade_ops.info[_INFO] = list(_classified(listed, operations))

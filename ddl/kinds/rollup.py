@@ -205,6 +205,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
                     f" here, and keys={list(history.keys)}, copied={list(history.copied)} in place"
                     " of filled=True"
                 )
+            elif history is not None and not history.kept:
+                told += "; to keep them, give the new one another name, and drop this one later"
             if history is None or not history.kept:
                 return Risk.HISTORY_LOSING, f"drops the rollup with all its buckets{told}"
             if history.lost:
@@ -215,7 +217,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             what = "copied" if history.kept else "computed"
             if history.kept and history.added:
                 what = "copied and computed"
-            return Risk.BLOCKING, f"readers wait while its buckets are {what}"
+            waiting = "its readers, and readers and writers of its source, wait"
+            return Risk.BLOCKING, f"{waiting} while its buckets are {what}"
         return Risk.SAFE, ""
 
     def reverse(self) -> RollupOperation:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import CheckConstraint, MetaData
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import sql
+from ddl import NamesRelations, sql
 from ddl.base import Declared, Key
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.refresh_policy import RefreshPolicyState
@@ -43,6 +43,7 @@ class DataRetentionPolicy(TenantScoped, Timestamped, Base):
 
     __table_args__ = (
         not_empty("relation"),
+        NamesRelations("relation", schema=TIMESERIES, role="fleet_operator"),
         CheckConstraint("retention_days >= 1", name="retention_days"),
         {
             "comment": "Shorter retention for single tenants, applied by operations maintain to "

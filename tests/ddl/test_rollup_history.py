@@ -234,6 +234,9 @@ def test_what_would_be_lost_is_said_in_numbers(
     (dropped,) = [one for one in effects(script.upgrade_ops.ops) if one.risk.loses]
     assert dropped.acceptance == "# accept drop-rollup public.hourly:"
     assert "1656 buckets from 2026-01-01 to 2026-03-10 have no raw data" in dropped.reason
+    assert "; to keep them, give the new one another name" in dropped.reason or (
+        "to keep them as they are, write set_aside=True" in dropped.reason
+    )
     up, down = change(engine, after)
     assert 'op.drop_rollup("hourly")' in up
     assert "filled=True" in up

@@ -54,6 +54,31 @@ def test_a_column_is_its_expression(
     assert found.reversed() == common(QUERY.replace(before, after), QUERY)
 
 
+BUCKET = "time_bucket('01:00:00'::interval, raw.ts"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (BUCKET, f"{BUCKET}, 'Europe/Berlin'::text"),
+        (BUCKET, f"{BUCKET}, '2020-01-01 00:00:00+00'::timestamp with time zone"),
+        (BUCKET, f"{BUCKET}, '00:30:00'::interval"),
+        ("01:00:00", "1 mon"),
+        ("SELECT raw.device,", "SELECT raw.device, raw.site,"),
+        ("FROM raw\n", "FROM other\n"),
+    ],
+    ids=["zone", "origin", "offset", "width", "group", "source"],
+)
+def test_rows_of_other_buckets_or_groups_are_not_taken_over(before: str, after: str) -> None:
+    """In either direction: a person is asked."""
+    later = QUERY.replace(before, after)
+    if "raw.site" in after:
+        later = later.replace("GROUP BY raw.device,", "GROUP BY raw.device, raw.site,")
+    for found in (common(QUERY, later), common(later, QUERY)):
+        assert not found.kept
+        assert not found.narrowed
+
+
 def test_what_reads_an_altered_column_is_altered() -> None:
     assert altered(QUERY, QUERY, {"v"}) == {"median", "it's"}
     assert altered(QUERY, QUERY.replace("01:00:00", "02:00:00")) == set()

@@ -88,6 +88,24 @@ SELECT 'public.' || c.relname, 'TABLE public.' || quote_ident(c.relname), a.priv
   FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
  WHERE c.oid IN (to_regclass('public.alembic_version'), to_regclass('public.schema_history'),
                  to_regclass('public.pending_operations')) AND a.grantee <> c.relowner
+UNION ALL
+-- Of the server's own catalogs and functions, what initdb and extensions did not grant.
+SELECT o.identity, c.noun || ' ' || o.identity, a.privilege_type, coalesce(b.rolname, 'PUBLIC')
+  FROM (SELECT 'pg_class'::regclass AS class, oid, relacl AS acl, relowner AS owner,
+               'r'::"char" AS kind, 'TABLE' AS noun
+          FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace
+        UNION ALL
+        SELECT 'pg_proc'::regclass, oid, proacl, proowner, 'f', 'ROUTINE'
+          FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace) c
+ CROSS JOIN LATERAL aclexplode(c.acl) a
+ CROSS JOIN LATERAL pg_identify_object(c.class, c.oid, 0) o
+  LEFT JOIN bound b ON b.oid = a.grantee
+ WHERE (a.grantee = 0 OR b.oid IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(
+               (SELECT i.initprivs FROM pg_init_privs i
+                 WHERE (i.classoid, i.objoid, i.objsubid) = (c.class, c.oid, 0)),
+               acldefault(c.kind, c.owner))) i
+                    WHERE (i.grantee, i.privilege_type) = (a.grantee, a.privilege_type))
  ORDER BY 1, 4, 3
 """
 

@@ -114,6 +114,7 @@ def _compared(
     sql.send(connection, session.fix(local=True))
     current = read_global(connection, schemas)
     with _savepoint(connection):
+        _end_publications(connection, edition)
         _build_database(connection, metadata, edition)
         if edition == POSTGRESQL and buckets.missing(connection):
             sql.send(connection, buckets.creation())
@@ -183,6 +184,18 @@ def _savepoint(connection: Connection) -> Iterator[None]:
         yield
     finally:
         savepoint.rollback()
+
+
+def _end_publications(connection: Connection, edition: str) -> None:
+    """TimescaleDB makes no hypertable beside a publication of all tables, a superuser's."""
+    if edition != POSTGRESQL and connection.scalar(sa.text(_MAY_DROP)):
+        for name in connection.scalars(
+            sa.text("SELECT pubname FROM pg_publication WHERE puballtables")
+        ).all():
+            sql.send(connection, f"DROP PUBLICATION {sql.ident(name)}")
+
+
+_MAY_DROP = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
 def _build_database(connection: Connection, metadata: MetaData, edition: str) -> None:

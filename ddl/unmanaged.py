@@ -325,6 +325,25 @@ SELECT schema, 'job', format('%s: a further %s of %s.%s', job_id, type, schema, 
        '', NULL, NULL, format('SELECT delete_job(%s)', job_id) FROM jobs WHERE number > 1
 """
 
+# Those that TimescaleDB itself gives a rollup are in the shadow as well.
+ROLLUP_INDEXES = """
+SELECT schema, 'index' AS type, name || CASE WHEN number > 1 THEN ' ' || number ELSE '' END AS name,
+       relation AS of, mend
+  FROM (SELECT a.view_schema::text AS schema, a.view_name::text AS relation,
+               format('%s.%s %s', a.view_schema, a.view_name, d.definition) AS name,
+               row_number() OVER (PARTITION BY a.view_schema, a.view_name, d.definition
+                                  ORDER BY i.indexrelid) AS number,
+               format('DROP INDEX %s', i.indexrelid::regclass) AS mend
+          FROM timescaledb_information.continuous_aggregates a
+          JOIN pg_index i ON i.indrelid = format(
+               '%I.%I', a.materialization_hypertable_schema, a.materialization_hypertable_name
+               )::regclass
+         CROSS JOIN LATERAL (SELECT regexp_replace(
+               pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX .*? USING', '\\1USING'))
+               d (definition)
+         WHERE a.view_schema IN (SELECT nspname FROM ours)) found
+"""
+
 ACTIONS = """
 SELECT '' AS schema, 'job' AS type, format('%s: %s.%s', job_id, proc_schema, proc_name) AS name,
        NULL AS of, format('SELECT delete_job(%s)', job_id) AS mend

@@ -9,13 +9,19 @@ from database.migration.revisions import RevisionError, Revisions
 from database.migration.script import parse_edition
 
 _X_OPTION = re.compile(r"edition=.+|json|show=revision|rename=.+")
+_BRANCHES = {
+    "splice": "--splice",
+    "branch_label": "--branch-label",
+    "depends_on": "--depends-on",
+}
+"""Options of ``alembic revision`` that make a history of more than one line."""
 
 
 def reject(context: Any, revisions: Revisions) -> None:
     """Look at the running command, ``alembic.context``.
 
     Raises:
-        RevisionError: a merge, a revision without the next number, or an unknown ``-x``.
+        RevisionError: a merge, a revision that does not follow the newest, or an unknown ``-x``.
         PreparationError: an unknown edition.
     """
     options = context.config.cmd_opts
@@ -30,6 +36,18 @@ def reject(context: Any, revisions: Revisions) -> None:
         raise RevisionError(
             f"--rev-id: expected {revisions.next_number()}, found {given}: revisions are "
             "numbered; leave the option out"
+        )
+    for name, option in _BRANCHES.items():
+        if getattr(options, name, None):
+            raise RevisionError(
+                f"{option}: expected a history of one line, found an option for branches; "
+                "leave it out"
+            )
+    head = getattr(options, "head", None)
+    if head not in (None, "head", "heads", revisions.head, *([] if revisions.head else ["base"])):
+        raise RevisionError(
+            f"--head: expected {revisions.head}, the newest revision, found {head}: revisions "
+            "follow one another; leave the option out"
         )
     for text in context.get_x_argument():
         if text.startswith("edition="):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
@@ -18,6 +19,7 @@ from ddl import buckets, pending_operations, session
 from ddl.edition import Edition, available, detect
 from ddl.kinds.extension import missing as missing_extensions
 from ddl.sql import ident, send
+from models.shared.roles import ROLE_NAMES
 
 LOCK_KEY = 0x666C656574  # "fleet": advisory locks are per database, so one constant is enough
 POLL_SECONDS = 0.2
@@ -157,7 +159,7 @@ def prepare(connection: Connection, metadata: MetaData, progress: Progress) -> N
 
 _RIGHTS = sa.text("""
 SELECT current_user AS role, current_database() AS database, pg_get_userbyid(d.datdba) AS owner,
-       pg_has_role(current_user, d.datdba, 'USAGE') AS owns,
+       session_user AS login, pg_has_role(current_user, d.datdba, 'USAGE') AS owns,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
        to_regnamespace('public') IS NOT NULL
            AND has_schema_privilege('public', 'CREATE') AS may_create_in_public
@@ -165,8 +167,36 @@ SELECT current_user AS role, current_database() AS database, pg_get_userbyid(d.d
 """)
 
 
+_ROLE_SETTINGS = sa.text("""
+SELECT format('ALTER %s RESET role', concat_ws(' IN ',
+              'ROLE ' || quote_ident(pg_get_userbyid(nullif(s.setrole, 0))),
+              'DATABASE ' || quote_ident(d.datname)))
+  FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+ WHERE s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+   AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+   AND EXISTS (SELECT FROM unnest(s.setconfig) one WHERE starts_with(one, 'role='))
+ ORDER BY 1
+""")
+
+
+def _origin(connection: Connection, row: sa.Row[Any]) -> str:
+    """How the session came to have a role of ours, and what to do."""
+    if row.login == row.role:
+        return "a login of the application: set MIGRATION_DATABASE_URL to the owner's"
+    if commands := connection.scalars(_ROLE_SETTINGS).all():
+        reset = "; ".join(["SET ROLE NONE", *commands])
+        return f"a setting by which {row.login} becomes it, run: {reset}"
+    return f"that {row.login} becomes it by its URL or PGOPTIONS: leave role out there"
+
+
 def _check_rights(connection: Connection, metadata: MetaData) -> None:
     row = connection.execute(_RIGHTS).one()
+    # None of these should gain what the message would otherwise tell to grant.
+    if row.role in ROLE_NAMES:
+        raise PreparationError(
+            f"role {row.role} cannot migrate database {row.database}; nothing was changed; "
+            f"expected the owner, {row.owner}, found {_origin(connection, row)}"
+        )
     missing = []
     if not row.owns:
         missing.append(

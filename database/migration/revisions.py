@@ -113,6 +113,9 @@ class Revisions:
             known = {*self.files, *(path.stem for path in self.files.values())}
             if named is None:
                 restore = "restore HEAD with git, or run"
+            elif "<<<<<<<" in named:
+                # The revisions themselves follow one another, or they would have been refused.
+                named, restore = "both sides of a merge", "accept the newest one, run"
             elif named in known:
                 restore = f"if {expected} is meant to be the newest, run"
             else:

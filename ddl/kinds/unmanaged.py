@@ -112,6 +112,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     queries = [unmanaged.OBJECTS, unmanaged.OWNERS, unmanaged.OWNERS_RIGHTS, unmanaged.PROPERTIES]
     if detect(connection) != POSTGRESQL:
         queries += [unmanaged.JOBS, unmanaged.DIMENSIONS, unmanaged.GRANTS_BEHIND]
+        queries.append(unmanaged.ROLLUP_INDEXES)
     return [UnmanagedState(**row) for row in _rows(connection, schemas, queries)]
 
 

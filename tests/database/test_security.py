@@ -46,6 +46,15 @@ DRIFT = {
             for one in ("fleet_operator", "pg_execute_server_program", "pg_read_all_data")
         ),
     ),
+    "catalogs": (
+        (
+            f"{LOGIN} GRANT SELECT ON pg_authid TO fleet_app; GRANT SELECT ON pg_statistic TO PUBLIC;"
+            " GRANT EXECUTE ON FUNCTION pg_read_file(text) TO svc"
+        ),
+        "grant pg_catalog.pg_authid to fleet_app: not declared: SELECT; run: REVOKE SELECT ON TABLE pg_catalog.pg_authid FROM fleet_app",
+        "grant pg_catalog.pg_read_file(pg_catalog.text) to svc: not declared: EXECUTE; run: REVOKE EXECUTE ON ROUTINE pg_catalog.pg_read_file(pg_catalog.text) FROM svc",
+        "grant pg_catalog.pg_statistic to PUBLIC: not declared: SELECT; run: REVOKE SELECT ON TABLE pg_catalog.pg_statistic FROM PUBLIC",
+    ),
     "settings of a login": (
         (
             f"{LOGIN} ALTER ROLE svc SET search_path = evil; ALTER ROLE svc SET statement_timeout = 1;"

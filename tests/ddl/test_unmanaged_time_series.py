@@ -86,6 +86,14 @@ DRIFT = {
             for one in ("_compressed", "_materialized")
         ),
     ),
+    "index on a rollup": (
+        "CREATE INDEX by_time ON timeseries.telemetry_hourly (bucket) WHERE bucket > '2020-01-01 00:00+00'",
+        "index timeseries.telemetry_hourly USING btree (bucket) WHERE (bucket > '2020-01-01 00:00:00+00'::timestamp with time zone) found, not declared; run: DROP INDEX _timescaledb_internal.by_time",
+    ),
+    "publication of everything": (
+        "CREATE PUBLICATION everything FOR ALL TABLES",
+        "publication everything found, not declared; run: DROP PUBLICATION everything",
+    ),
     "owner of a rollup": (
         "ALTER TABLE timeseries.telemetry_hourly OWNER TO r_owner",
         "view timeseries.telemetry_hourly owner: expected postgres, found r_owner; run: ALTER TABLE timeseries.telemetry_hourly OWNER TO postgres",

@@ -55,3 +55,33 @@ def test_login_without_ownership_is_rejected(owned: tuple[str, str]) -> None:
     assert "ownership of database owned, which is postgres's" in failure(
         alembic("upgrade", "head", url=mine)
     )
+
+
+def test_a_role_of_ours_is_not_told_to_own_the_database(owned: tuple[str, str]) -> None:
+    """It is bound by policies; whoever connects becomes it by a setting."""
+    mine, admin = owned
+    as_superuser(
+        admin,
+        "CREATE ROLE fleet_app NOLOGIN",
+        "GRANT fleet_app TO owner",
+        "ALTER DATABASE owned SET role = fleet_app",
+        "ALTER ROLE owner IN DATABASE owned SET role = fleet_app",
+    )
+    message = failure(alembic("upgrade", "head", url=mine))
+    assert "OWNER TO" not in message
+    assert "expected the owner, owner, found a setting by which owner becomes it, run: " in message
+    commands = (
+        "SET ROLE NONE",
+        "ALTER DATABASE owned RESET role",
+        "ALTER ROLE owner IN DATABASE owned RESET role",
+    )
+    assert f"run: {'; '.join(commands)}" in message
+    as_superuser(
+        admin,
+        *commands,
+        "ALTER ROLE owner CREATEROLE",
+    )
+    assert "by its URL or PGOPTIONS" in failure(
+        alembic("upgrade", "head", url=f"{mine}&options=-c%20role%3Dfleet_app")
+    )
+    assert alembic("upgrade", "head", url=mine).returncode == 0

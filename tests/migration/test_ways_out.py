@@ -20,6 +20,9 @@ def test_merge_and_odd_numbers_are_refused(migrated_database: str, project: Path
     for arguments, expected in (
         (("merge", "heads", "-m", "x"), "make rebase"),
         (("revision", "--rev-id", "abc", "-m", "x"), "--rev-id: expected 0"),
+        (("revision", "-m", "x", "--branch-label", "b"), "--branch-label: expected a history"),
+        (("revision", "-m", "x", "--depends-on", "0001"), "--depends-on: expected a history"),
+        (("revision", "-m", "x", "--splice", "--head", "0030"), "--splice: expected a history"),
         (("-x", "editon=postgresql", "check"), "-x editon=postgresql: expected edition="),
     ):
         assert expected in failure(alembic(*arguments, url=migrated_database, cwd=project))

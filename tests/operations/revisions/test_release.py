@@ -139,6 +139,12 @@ UNCLEAN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "HEAD").write_text("0003_change\n"),
         "HEAD: expected 0004_change, the newest revision, found 0003_change: if 0004_change is",
     ),
+    "HEAD holds a conflict": (
+        lambda folder: (folder / "HEAD").write_text(
+            "<<<<<<< HEAD\n0003_change\n=======\n0004_change\n>>>>>>> other\n"
+        ),
+        "HEAD: expected 0004_change, .*, found both sides of a merge: accept the newest one, run",
+    ),
     "HEAD is missing": (
         lambda folder: (folder / "HEAD").unlink(),
         "HEAD: expected 0004_change, .*, found no such file: restore HEAD with git",

@@ -19,7 +19,15 @@ from ddl import buckets, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.community import check_rollups
-from ddl.creation import ModelError, Unit, create, unit_of, units, units_of_tables
+from ddl.creation import (
+    ModelError,
+    Unit,
+    check_calls,
+    create,
+    unit_of,
+    units,
+    units_of_tables,
+)
 from ddl.dependents import Dependents, dependents
 from ddl.edition import APACHE, COMMUNITY, POSTGRESQL
 from ddl.in_shadow import InShadow, mentioned
@@ -239,6 +247,7 @@ def _build(connection: Connection, listed: Sequence[Unit], in_shadow: InShadow) 
             " WHERE e.extname <> 'plpgsql' AND n.nspname <> 'pg_catalog' ORDER BY 1"
         )
     ).all()
+    check_calls(listed, _functions_of_extensions(connection))
     own = [sql.ident(name) for name in extensions if name not in names]
     shared = [sql.ident(name) for name in extensions if name in names]
     paths = [", ".join([names[sql.DEFAULT_SCHEMA], *own, *more]) for more in ([], shared)]
@@ -252,6 +261,28 @@ def _build(connection: Connection, listed: Sequence[Unit], in_shadow: InShadow) 
         create(connection, listed, paths)
     except ModelError as error:
         raise ModelError(rename(str(error), in_shadow.back, in_shadow.texts)) from error
+
+
+def _functions_of_extensions(connection: Connection) -> dict[str, tuple[str, str]]:
+    """The extension and the schema of each function that revisions do not find by its name."""
+    rows = connection.execute(_FUNCTIONS_OF_EXTENSIONS, {"path": sql.DEFAULT_SCHEMA})
+    return {row.name: (row.extension, row.schema) for row in rows}
+
+
+# The type of a column is looked for wherever its extension is, geometry(Point) too.
+_FUNCTIONS_OF_EXTENSIONS = sa.text("""
+SELECT DISTINCT p.proname AS name, x.extname AS extension, n.nspname AS schema
+  FROM pg_extension x
+  JOIN pg_depend e ON (e.refclassid, e.refobjid) = ('pg_extension'::regclass, x.oid)
+                  AND e.classid = 'pg_proc'::regclass AND e.deptype = 'e'
+  JOIN pg_proc p ON p.oid = e.objid JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE x.extname <> 'timescaledb' AND n.nspname NOT IN ('pg_catalog', :path)
+   AND NOT EXISTS (SELECT FROM pg_type t
+                    WHERE (t.typname, t.typnamespace) = (p.proname, p.pronamespace))
+   AND NOT EXISTS (SELECT FROM pg_proc o JOIN pg_namespace s ON s.oid = o.pronamespace
+                    WHERE o.proname = p.proname AND s.nspname IN ('pg_catalog', :path))
+ ORDER BY 1
+""")
 
 
 _DEFAULT_PRIVILEGES = sa.text("""

@@ -111,6 +111,11 @@ def words(text: str) -> set[str]:
     return {unquoted(match[0]) for match in re.finditer(IDENT, _QUIET.sub(" ", text))}
 
 
+def parsed(text: str) -> str:
+    """What the server parses of a statement at once: not strings, comments and text bodies."""
+    return _QUIET.sub(" ", re.sub(r"\$(\w*)\$.*?\$\1\$", " ", text, flags=re.S))
+
+
 def calls(text: str) -> set[str]:
     """The names that stand before an opening parenthesis: functions, among other things."""
     return {unquoted(match[1]) for match in re.finditer(rf"({IDENT})\s*\(", _QUIET.sub(" ", text))}

@@ -38,7 +38,9 @@ class Extension(Declaration):
 
     A column has a type of it, and an index an operator class, by the bare name, wherever the
     extension is: revisions name the schema. Everything else of an extension in a schema of its own
-    is written with that schema, and roles need USAGE on it (schema_grant).
+    is written with that schema (``ext.similarity(…)``, ``OPERATOR(ext.%)``; a call without it is
+    refused), and roles need USAGE on it (schema_grant). Like the extension, its schema stays when a
+    revision is reverted: others may use it by then.
 
     Args:
         schema: where its objects are; it is created where missing. None: wherever the

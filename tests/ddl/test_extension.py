@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import op
 from alembic.util import CommandError
-from sqlalchemy import Column, Connection, Engine, Index, Integer, MetaData, Table
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+)
 from sqlalchemy.dialects.postgresql import CITEXT, HSTORE
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import UserDefinedType
 
-from ddl import Extension, Function, found_by, schema_grant
+from ddl import Extension, Function, Policy, View, found_by, schema_grant
 from ddl.differences import lines
 from ddl.kinds.extension import missing
 from tests.ddl.case import Case, nothing
@@ -199,6 +208,38 @@ def test_operator_class_in_a_schema_of_its_own(contrib: Engine, named: str) -> N
         )(metadata)
 
     Case(table(Column("name", sa.Text)), after).walk(contrib)
+
+
+CALLING: dict[str, Callable[[str], Any]] = {
+    "view public.near": lambda call: View("near", f"SELECT {call} FROM items"),
+    "index items_idx": lambda call: Index("items_idx", sa.text(f"({call})")),
+    "table public.items": lambda call: CheckConstraint(f"{call} >= 0", name="near"),
+    "policy public.items.near": lambda call: Policy("near", to="r_app", using=f"{call} > 0"),
+    "function public.near(name text)": lambda call: Function(
+        "near", "name text", returns="real", body=f"RETURN {call}"
+    ),
+}
+
+
+@pytest.mark.parametrize("title", CALLING)
+def test_call_of_a_function_in_a_schema_of_its_own(contrib: Engine, title: str) -> None:
+    """Revisions look for functions in public only."""
+
+    def after(call: str) -> Declare:
+        extensions = (Extension("pg_trgm", schema="ext"),)
+        item = CALLING[title](call)
+        return table(Column("name", sa.Text), item, extensions=extensions)
+
+    with contrib.connect() as connection, pytest.raises(CommandError) as refused:
+        migration(connection, metadata_of(after("similarity(name, 'similarity(')")))
+    assert str(refused.value) == (
+        f"{title} calls similarity(), which extension pg_trgm has in schema ext, where revisions do"
+        " not look for it; write ext.similarity(…)"
+    )
+    declared = metadata_of(after("ext.similarity(name, 'similarity(')"))
+    with contrib.begin() as connection:
+        apply(connection, declared)
+    assert_clean(contrib, declared)
 
 
 def test_moved_and_dropped_by_hand(contrib: Engine) -> None:

@@ -188,7 +188,7 @@ def _reads(
     """What each view, rollup and function reads and calls, by its text and by ``dependents``."""
     found: dict[Node, set[Node]] = {}
     readers = [kind for kind in KINDS if kind.reads]
-    functions = {name: (True, (schema, name)) for schema, name in declared.of(FunctionState)}
+    functions = {key[1]: (True, key[:2]) for key in declared.of(FunctionState)}
     schemas = {key[0] for kind in KINDS if kind.in_schema for key in declared.of(kind.state)}
     relations = {*declared.of(RowLevelSecurityState), *declared.hidden}
     for kind in readers:
@@ -197,7 +197,7 @@ def _reads(
     for kind in readers:
         for key, state in declared.of(kind.state).items():
             # What a text body reads is in no catalog, and neither is what a rollup reads.
-            read = found.setdefault((kind.state is FunctionState, key), set())
+            read = found.setdefault((kind.state is FunctionState, key[:2]), set())
             read |= {(False, one) for one in sql.relations(state.text(), schemas)}
             if isinstance(state, FunctionState) and not state.standard_body:
                 # However it names them: nobody parses this text before it runs.
@@ -234,7 +234,7 @@ def _opaque(declared: Declared, target: Catalog | None) -> dict[Node, str]:
                 if state.language == "plpgsql":
                     used |= words & {"execute"}
             if used:
-                found[is_function, key] = ", ".join(sorted(used))
+                found[is_function, key[:2]] = ", ".join(sorted(used))
     return found
 
 

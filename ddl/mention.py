@@ -24,12 +24,13 @@ def late_functions(
     when it creates them; a text body is not looked into, but for types of variables. What the
     definition of a table calls comes first whatever it seems to mention.
     """
-    by_name = {state.name: state for state in functions}
-    calls = {name: called(state) & by_name.keys() for name, state in by_name.items()}
-    late = {name for name, state in by_name.items() if read(state, relations)}
-    while more := {name for name in by_name.keys() - late if calls[name] & late}:
+    calls: dict[str, set[str]] = {state.name: set() for state in functions}
+    for state in functions:
+        calls[state.name] |= called(state) & calls.keys()
+    late = {state.name for state in functions if read(state, relations)}
+    while more := {name for name in calls.keys() - late if calls[name] & late}:
         late |= more
-    early = sql.calls(table_ddl) & by_name.keys()
+    early = sql.calls(table_ddl) & calls.keys()
     while more := {name for caller in early for name in calls[caller]} - early:
         early |= more
     return late - early

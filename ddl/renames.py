@@ -212,6 +212,8 @@ class Decisions:
         now = {key: self._now(kind, key) for key in before}
 
         def is_near(old: Key, new: Key) -> bool:
+            if kind == "function":  # one of several of its name
+                return old[2] == new[2]
             return kind != "column" or now[old][:2] == new[:2]
 
         pairs = [

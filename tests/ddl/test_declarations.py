@@ -148,13 +148,14 @@ def test_declared_twice_on_a_table() -> None:
         table(MetaData(), *twice_fired)
 
 
-def test_overloaded_function() -> None:
+def test_function_of_the_same_types() -> None:
     metadata = MetaData()
     Function("f", "a int", returns="int", body="RETURN a", metadata=metadata)
+    Function("f", "a text", returns="text", body="RETURN a", metadata=metadata)
     with pytest.raises(
-        ArgumentError, match=r"function public.f\(a text\) .*f\(a int\).*another name"
+        ArgumentError, match=r"function public.f\(b integer\) .*f\(a int\).*another name"
     ):
-        Function("f", "a text", returns="text", body="RETURN a", metadata=metadata)
+        Function("f", "b integer", returns="int", body="RETURN b", metadata=metadata)
 
 
 def test_states_stay_out_of_table_info() -> None:

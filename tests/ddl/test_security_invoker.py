@@ -85,7 +85,7 @@ def test_reasons_are_kept_with_the_declarations() -> None:
     )
     reasons = Declared.on(metadata).reasons
     assert reasons["view", ("public", "seen")] == AS_OWNER
-    assert reasons["function", ("public", "f")] == "It reads nothing."
+    assert reasons["function", ("public", "f", "")] == "It reads nothing."
 
 
 @pytest.mark.parametrize("reason", [None, "", " "])

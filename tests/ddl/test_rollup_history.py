@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, Text
+from sqlalchemy import Column, Engine, MetaData, Text
 from sqlalchemy.exc import ProgrammingError
 
+from ddl import Rollup
 from ddl.effects import effects
 from ddl.types import SqlType
 from tests.support.catalog_states import catalog_states, unequal_states
@@ -23,6 +24,7 @@ from tests.support.generated_revisions import (
 from tests.support.rollups import (
     BOTH,
     DAYS,
+    MEAN,
     MEANS,
     daily,
     fill,
@@ -34,6 +36,9 @@ from tests.support.rollups import (
 from tests.support.time_series import execute, scalar, stored
 
 pytestmark = pytest.mark.timescaledb
+
+
+ZONE = "'Europe/Berlin'"
 
 
 @pytest.fixture
@@ -144,6 +149,50 @@ def test_a_column_under_another_name_keeps_its_values(filled: Callable[[Declare]
     assert (query(engine, MEANS.replace("mean", "average")), query(engine, DAYS)) == before
     run(engine, down)
     assert (query(engine, MEANS), query(engine, DAYS)) == before
+
+
+def test_months_and_local_days_keep_every_bucket(filled: Callable[[Declare], Engine]) -> None:
+    def calendar(values: str) -> Declare:
+        def declare(metadata: MetaData) -> None:
+            for name, arguments in (("months", "'1 month', ts"), ("days", f"'1 day', ts, {ZONE}")):
+                Rollup(
+                    name,
+                    f"SELECT device, time_bucket({arguments}) AS bucket, {values} FROM readings"
+                    " GROUP BY 1, 2",
+                    metadata=metadata,
+                )
+
+        return hourly(over=declare)
+
+    engine = filled(calendar(MEAN))
+    kept = [MEANS.replace("hourly", name) for name in ("months", "days")]
+    before = [query(engine, one) for one in kept]
+    assert [len(one) for one in before] == [2 * 3, 2 * 90]
+    _, down = change(engine, calendar(BOTH))
+    assert [query(engine, one) for one in kept] == before
+    first = "SELECT (min(bucket) AT TIME ZONE {})::text FROM {} WHERE peak IS NOT NULL"
+    # March is not over, and computed whenever it is read; the raw data begins an hour into 11 March.
+    assert scalar(engine, first.format("'UTC'", "months")) == "2026-03-01 00:00:00"
+    assert scalar(engine, first.format(ZONE, "days")) == "2026-03-12 00:00:00"
+    run(engine, down)
+    assert [query(engine, one) for one in kept] == before
+
+
+def test_a_column_of_the_source_that_goes(filled: Callable[[Declare], Engine]) -> None:
+    def with_site(metadata: MetaData) -> None:
+        readings(metadata)
+        metadata.tables["readings"].append_column(Column("site", Text))
+
+    engine = filled(hourly(f"{MEAN}, max(site) AS site", table=with_site))
+    before = query(engine, MEANS)
+    up, down = change(engine, hourly())
+    assert up.splitlines()[:2] == [
+        'op.drop_rollup("hourly", set_aside=True, lost=["site"])',
+        'op.drop_column("readings", "site")',
+    ]
+    assert query(engine, MEANS) == before
+    run(engine, down)
+    assert query(engine, MEANS) == before
 
 
 # --- what is kept of a group ------------------------------------------------------------------

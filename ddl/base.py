@@ -338,5 +338,4 @@ def _render(_: AutogenContext, operation: Operation[Any]) -> str | list[str]:
     if operation.after is None and not operation.statements():
         return []  # what does nothing needs no line
     positional, keywords = operation.arguments()
-    notes: list[str] = operation.info.get(source.NOTES, [])
-    return [*notes, source.call(operation.verb, positional, keywords)]
+    return [*source.notes(operation), source.call(operation.verb, positional, keywords)]

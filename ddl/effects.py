@@ -50,7 +50,7 @@ class Effect:
     @property
     def acceptance(self) -> str:
         """The line that accepts it, all but the reason."""
-        return f"# accept {self.rule} {self.name}:"
+        return f"# accept {self.rule} {' '.join(self.name.split())}:"
 
     def counted(self, connection: Connection) -> str:
         """The reason, with the number of rows that the database at hand would lose."""

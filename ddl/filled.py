@@ -19,6 +19,7 @@ from ddl.kinds.column import ColumnTypeOperation
 from ddl.kinds.schema import SchemaOperation
 from ddl.rename_operation import RenameOperation
 from ddl.source import NOTES
+from ddl.types import is_serial
 
 COUNTED = 100_000
 """Rows up to which they are counted; it must not take long."""
@@ -51,7 +52,7 @@ def demands(operations: Sequence[MigrateOperation]) -> Iterator[Demand]:
     for operation in operations:
         if isinstance(operation, ops.AddColumnOp):
             key, name = _table(operation), str(operation.column.name)
-            if operation.column.server_default is None and operation.column.identity is None:
+            if not _is_given(operation.column):
                 added.add((key, name))
             if _is_required(operation.column):
                 yield Demand(operation, key, name, added=True)
@@ -75,10 +76,13 @@ def _table(operation: Any) -> Key:
 
 def _is_required(column: sa.Column[Any]) -> bool:
     """True where a row must have a value and gets none by itself."""
-    table = getattr(column, "table", None)
-    serial = table is not None and table.autoincrement_column is column
-    given = column.server_default is not None or column.identity is not None or serial
-    return not column.nullable and not given
+    return not column.nullable and not _is_given(column)
+
+
+def _is_given(column: sa.Column[Any]) -> bool:
+    """True where each row that is there gets a value."""
+    by_default = column.server_default is not None or column.identity is not None
+    return by_default or is_serial(column)
 
 
 def note(operations: Sequence[MigrateOperation]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError, IdentifierError
 
 from ddl import sql
@@ -30,6 +30,7 @@ def check_names(metadata: MetaData) -> None:
     for table in metadata.tables.values():
         for title, name in _of_table(table):
             _check(title, name)
+        _check_named(table)
         noun, _, rest = table.name.partition(" ")
         if noun in NOUNS and rest:
             raise ArgumentError(
@@ -40,6 +41,16 @@ def check_names(metadata: MetaData) -> None:
             _check(state.title(), *_of_state(state))
 
 
+def _check_named(table: Table) -> None:
+    """What no naming convention gives a name has none by which it could be compared."""
+    for constraint in table.constraints:
+        if constraint.name is None and not isinstance(constraint, PrimaryKeyConstraint):
+            raise ArgumentError(
+                f"{type(constraint).__name__} of table {table.fullname}: it has no name, and no"
+                " naming convention gives it one; write name=…"
+            )
+
+
 def _of_table(table: Table) -> Iterator[tuple[str, str | None]]:
     title = f"table {table.fullname}"
     yield title, table.schema
@@ -47,6 +58,7 @@ def _of_table(table: Table) -> Iterator[tuple[str, str | None]]:
     for column in table.columns:
         yield f"column {table.fullname}.{column.name}", column.name
     listed: list[Any] = [*table.constraints, *table.indexes]
+    listed += [constraint for column in table.columns for constraint in column.constraints]
     for one in (one for one in listed if one.name is not None):
         try:
             name = sql.constraint_name(one)

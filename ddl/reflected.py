@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, Table
 
 from ddl import sql
 from ddl.base import Key
-from ddl.types import SqlType
+from ddl.types import SqlType, serial
 
 if TYPE_CHECKING:
     from ddl.catalog import Catalog
@@ -56,24 +56,32 @@ class Reflected:
             self._columns[table] = {info["name"]: _column(info) for info in listed}
         return self._columns[table]
 
-    def dropped_column(self, table: Key, name: str) -> Column[Any]:
-        """One column, for adding it again; the sequence of a serial column is dropped with it."""
+    def dropped_column(self, table: Key, name: str, *, is_key: bool = False) -> Column[Any]:
+        """One column, for adding it again; the sequence of a serial column is dropped with it.
+
+        Args:
+            is_key: it is all of the primary key in CREATE TABLE, where SQLAlchemy says SERIAL.
+        """
         column = self.columns(table)[name]
         default = self._column(table, name).default
         if default is not None and default.startswith("nextval("):
             own = self._connection.scalar(_SERIAL, {"table": list(table), "column": name})
             if default == f"nextval({own}::regclass)":
                 column.server_default = None
+                column = column if is_key else serial(column, self._column(table, name).type)
         return column
 
     def table(self, key: Key) -> Table:
         """Columns, plain primary key, options; the rest is created again by its definition."""
         state = self._state("table", key)
-        items: list[Any] = [self.dropped_column(key, name) for name in self.columns(key)]
         primary = self._inspector.get_pk_constraint(key[1], schema=key[0])
         found = self._state("constraint", (*key, primary["name"] or ""))
-        if found is not None and PLAIN_KEY.fullmatch(found.definition):
-            names = primary["constrained_columns"]
+        is_plain = found is not None and PLAIN_KEY.fullmatch(found.definition)
+        names = primary["constrained_columns"] if is_plain else []
+        items: list[Any] = [
+            self.dropped_column(key, name, is_key=names == [name]) for name in self.columns(key)
+        ]
+        if is_plain:
             items.append(sa.PrimaryKeyConstraint(*names, name=primary["name"]))
         options: dict[str, Any] = dict(option.split("=", 1) for option in state.options)
         keywords: dict[str, Any] = {"postgresql_with": options} if options else {}

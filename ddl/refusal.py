@@ -63,4 +63,30 @@ def refusal(error: Any, statement: str) -> str:
     at = ""
     if diagnosis is not None and diagnosis.statement_position:
         at = f" (at: {excerpt(error, statement)})"
-    return f"{title(statement)}: {said(error)}{at}"
+    return f"{title(statement)}: {said(error)}{at}{_advice(said(error))}"
+
+
+_OF_EXTENSIONS = {
+    "hstore": r'type "hstore" ',
+    "citext": r'type "citext" ',
+    "ltree": r'type "(ltree|lquery|ltxtquery)" ',
+    "cube": r'type "cube" ',
+    "postgis": r'type "(geometry|geography|box[23]d)" ',
+    "vector": r'type "(vector|halfvec|sparsevec)" ',
+    "pg_trgm": r'class "(gin|gist)_trgm_ops" |function (word_)?similarity\(',
+    "btree_gist": r'no default operator class for access method "gist"|class "gist_\w+_ops" ',
+    "btree_gin": r'no default operator class for access method "gin"',
+    "uuid-ossp": r"function uuid_generate_v\d\w*\(",
+    "pgcrypto": r"function (crypt|digest|gen_salt|hmac|gen_random_bytes|pgp_\w+)\(",
+    "unaccent": r"function unaccent\(",
+}
+"""Extensions, by what the server says of their objects where they are missing."""
+
+
+def _advice(text: str) -> str:
+    """What brings the object that the server misses."""
+    for extension, pattern in _OF_EXTENSIONS.items():
+        if re.search(pattern, text):
+            written = f'Extension("{extension}")'
+            return f"; the extension {extension} has that: write {written} in __table_args__"
+    return ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from alembic.autogenerate import render
 from alembic.autogenerate.api import AutogenContext
+from alembic.ddl import base
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
 from sqlalchemy import ClauseElement, PrimaryKeyConstraint, text
@@ -13,7 +15,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import Enum, TypeEngine
 
 from ddl import sql, types
-from ddl.source import NOTES
+from ddl.source import notes
 
 
 class FaithfulImpl(PostgresqlImpl):
@@ -83,11 +85,17 @@ def _noted(kind: type[Any]) -> None:
 
     @render.renderers.dispatch_for(kind, replace=True)
     def rendered(context: AutogenContext, operation: Any) -> Any:
-        return [*operation.info.get(NOTES, []), original(context, operation)]
+        return [*notes(operation), original(context, operation)]
+
+
+def _quoted(name: str, quote: Callable[[str], str]) -> str:
+    return quote(name)
 
 
 def correct() -> None:
     """Complete what Alembic leaves out; defining the class above is enough for it to be used."""
+    # Alembic takes the dot in the name of a schema for one between two names.
+    base.quote_dotted = _quoted
     _noted(ops.AddColumnOp)
     _noted(ops.AlterColumnOp)
     _noted(ops.DropTableOp)

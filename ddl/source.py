@@ -12,11 +12,19 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from alembic.operations.ops import MigrateOperation
+
 WIDTH = 120
 """Characters of a line."""
 
 NOTES = "notes"
 """In ``MigrateOperation.info``: lines of comment that stand before the call."""
+
+
+def notes(operation: MigrateOperation) -> list[str]:
+    """Those lines; a name with a line break does not end them."""
+    lines: list[str] = operation.info.get(NOTES, [])
+    return [" ".join(line.split()) for line in lines]
 
 
 def call(name: str, positional: Sequence[Any], keywords: Mapping[str, Any]) -> str:

@@ -167,6 +167,11 @@ def as_written(metadata: MetaData) -> None:
     for it, since nobody gives DDL a value. As ever, ``\:`` is a colon.
     """
     for table in metadata.tables.values():
+        for column in table.columns:
+            # Alembic writes no CHECK that is a part of its column.
+            for constraint in [*column.constraints]:
+                column.constraints.discard(constraint)
+                table.append_constraint(constraint)
         for expression in _expressions(table):
             if isinstance(expression, ClauseElement):
                 for part in visitors.iterate(expression):

@@ -11,7 +11,7 @@ from alembic.operations import Operations
 from sqlalchemy import Column, MetaData
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.named_types import NamedType
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, CompileError
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from ddl import source, sql
@@ -28,6 +28,23 @@ class SqlType(UserDefinedType[Any]):
     def get_col_spec(self, **_: Any) -> str:
         """The SQL."""
         return self.text
+
+
+_SERIAL = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
+
+
+def serial(column: Column[Any], spelling: str) -> Column[Any]:
+    """``column`` with a sequence of its own, as ADD COLUMN makes one; ``spelling`` is its type."""
+    if spelling not in _SERIAL:  # no other has a name for that
+        return column
+    copy = column._copy()
+    copy.type = SqlType(_SERIAL[spelling])
+    return copy
+
+
+def is_serial(column: Column[Any]) -> bool:
+    """True where :func:`serial` made it."""
+    return isinstance(column.type, SqlType) and column.type.text in _SERIAL.values()
 
 
 @Operations.register_operation("sql_type")
@@ -66,6 +83,8 @@ def is_told_by_sql(type_: TypeEngine[Any]) -> bool:
 def check_types(metadata: MetaData) -> None:
     """Reject native enums and domains: PostgreSQL cannot change them as it changes tables.
 
+    And what not every server has.
+
     Raises:
         sqlalchemy.exc.ArgumentError: a line for each column, with what to write.
     """
@@ -80,11 +99,24 @@ def check_types(metadata: MetaData) -> None:
 
 
 def _refusals(column: Column[Any]) -> Iterator[str]:
-    type_, is_array = _behind(column.type)
-    if not isinstance(type_, NamedType):
-        return
     name, optional = column.name, " | None" if column.nullable else ""
     where = f"column {column.table.fullname}.{name}"
+    if column.computed is not None and not column.computed.persisted:
+        yield (
+            f"{where} is generated when it is read, which PostgreSQL has from version 18 on, and"
+            " revisions run on all; write Computed(…, persisted=True)"
+        )
+    try:
+        type_, is_array = _behind(column.type)
+        sql.compiled(column.type)
+    except CompileError:
+        yield (
+            f"{where}: expected a type of PostgreSQL, found {column.type!r}; write one of"
+            " sqlalchemy or sqlalchemy.dialects.postgresql, such as Text"
+        )
+        return
+    if not isinstance(type_, NamedType):
+        return
     if isinstance(type_, postgresql.ENUM):
         values = ", ".join(source.string(value) for value in type_.enums)
         if is_array:

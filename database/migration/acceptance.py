@@ -8,9 +8,7 @@ from pathlib import Path
 
 from ddl.effects import Effect
 
-_LINE = re.compile(
-    r"^ *# accept (?P<rule>[a-z-]+)(?: (?P<name>[^:\n]+?))?(?: *:(?P<why>.*))?$", re.M
-)
+_LINE = re.compile(r"^ *# accept (?P<rule>[a-z-]+)(?P<text>[ :].*)?$", re.M)
 
 
 @dataclass(frozen=True)
@@ -19,12 +17,25 @@ class Acceptance:
 
     line: int
     rule: str
-    name: str
-    reason: str
+    text: str
+    """What follows the rule: object and reason."""
+
+    @property
+    def what(self) -> str:
+        """Rule and object, if no colon is in its name."""
+        return f"{self.rule} {self.text.partition(':')[0]}".strip()
+
+    def reason(self, name: str) -> str | None:
+        """Why it accepts ``name``, which may have a colon in it; None if it accepts another."""
+        name = " ".join(name.split())
+        rest = self.text.removeprefix(name)
+        if rest == self.text and name:
+            return None
+        return rest.strip().removeprefix(":").strip() if rest.strip()[:1] in ("", ":") else None
 
     def covers(self, effect: Effect) -> bool:
         """True where it names the operation, and says why."""
-        return (self.rule, self.name) == (effect.rule, effect.name) and bool(self.reason)
+        return self.rule == effect.rule and bool(self.reason(effect.name))
 
 
 def acceptances(path: Path) -> list[Acceptance]:
@@ -32,10 +43,7 @@ def acceptances(path: Path) -> list[Acceptance]:
     text = path.read_text(encoding="utf-8")
     return [
         Acceptance(
-            text.count("\n", 0, match.start()) + 1,
-            match["rule"],
-            match["name"] or "",
-            (match["why"] or "").strip(),
+            text.count("\n", 0, match.start()) + 1, match["rule"], (match["text"] or "").strip()
         )
         for match in _LINE.finditer(text)
     ]

@@ -344,6 +344,8 @@ class _Columns:
                 dropped.needs.add(plan.add(Phase.DROP_COLUMNS, loosened))
         for name in [one for one in self.model if one not in before.keys() - again]:
             column = types.found_by_revisions(self.model[name], after[name].type)
+            if after[name].default is not None and column.server_default is None:
+                column = types.serial(column, after[name].type)
             required = stepwise and after[name].is_required
             if required:
                 column = column._copy()

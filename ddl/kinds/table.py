@@ -191,7 +191,9 @@ def _create(changes: Changes, plan: Plan) -> None:
         later = {sql.constraint_name(one) for one in table.constraints if one in added_later}
         create = ops.CreateTableOp.from_table(table)
         create.columns = [
-            _as_column(changes, key, item) if isinstance(item, Column) else item
+            _as_column(changes, key, item, table.primary_key in added_later)
+            if isinstance(item, Column)
+            else item
             for item in create.columns
             if item not in added_later
         ]
@@ -241,8 +243,12 @@ def _is_incomplete(constraint: Constraint) -> bool:
     return constraint._type_bound and sql.constraint_name(constraint) is not None
 
 
-def _as_column(changes: Changes, table: Key, column: Column[Any]) -> Column[Any]:
-    """A column of the model with all that the revision must say."""
+def _as_column(changes: Changes, table: Key, column: Column[Any], keyed_later: bool) -> Column[Any]:
+    """A column of the model with all that the revision must say.
+
+    Args:
+        keyed_later: the primary key is no part of CREATE TABLE.
+    """
     state: Any = changes.target.get(("column", (*table, column.name)))
     found = types.found_by_revisions(column, state.type)
     numbered = column.primary_key and isinstance(column.default, sa.Sequence)
@@ -250,6 +256,11 @@ def _as_column(changes: Changes, table: Key, column: Column[Any]) -> Column[Any]
         # Written without its Sequence, SQLAlchemy would make the key serial.
         found = found._copy()
         found.autoincrement = False
+    if column.primary_key and keyed_later:
+        if state.default is not None and column.server_default is None:
+            found = types.serial(found, state.type)
+        found = found._copy()
+        found.primary_key = False
     return found
 
 

@@ -91,7 +91,8 @@ class Complaint:
 
     def is_accepted_by(self, acceptance: Acceptance) -> bool:
         """True where it names the rule, and the object of one that loses rows."""
-        return bool(self.rule) and (self.rule, self.name) == (acceptance.rule, acceptance.name)
+        named = bool(self.rule) and self.rule == acceptance.rule
+        return named and acceptance.reason(self.name) is not None
 
 
 def _without_accepted(path: Path, complaints: list[Complaint]) -> list[str]:
@@ -99,8 +100,10 @@ def _without_accepted(path: Path, complaints: list[Complaint]) -> list[str]:
     found = []
     for acceptance in acceptances(path):
         matching = [one for one in complaints if one.is_accepted_by(acceptance)]
-        what = f"{acceptance.rule} {acceptance.name}".strip()
-        if not acceptance.reason:
+        what = acceptance.what
+        if matching:
+            what = f"{acceptance.rule} {matching[0].name}".strip()
+        if matching and not acceptance.reason(matching[0].name):
             text = f"accepts {what} without a reason: # accept {what}: why"
             found.append(str(Complaint(path, acceptance.line, text)))
         elif not matching:

@@ -65,6 +65,7 @@ def test_type_collation_default_and_not_null_of_columns_with_rows(engine: Engine
                 "items", "n", existing_type=sa.Text(collation="C"), server_default=sa.text("'a' || 'b'"), nullable=False,
             )
             op.alter_column("items", "name", existing_type=sa.TEXT(), server_default=None, existing_nullable=True)
+            # fails where a value of public.items.name does not fit numeric(10,2)
             op.alter_column_type(
                 "items", "name", "numeric(10,2)", using="name::numeric", loses="digits after the decimal point beyond 2",
             )
@@ -82,6 +83,7 @@ def test_type_collation_default_and_not_null_of_columns_with_rows(engine: Engine
                 "items", "name", existing_type=sa.TEXT(), server_default=sa.text("'6'::text"), existing_nullable=True,
             )
             op.alter_column("items", "n", existing_type=sa.Text(collation="C"), server_default=None, nullable=True)
+            # fails where a value of public.items.n does not fit integer
             op.alter_column_type("items", "n", "integer", using="n::integer")
             op.alter_column("items", "n", existing_type=sa.INTEGER(), server_default=sa.text("5"), existing_nullable=True)
         """,

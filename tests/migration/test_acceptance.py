@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.operations import ops
 
+from database.migration.acceptance import acceptances
+from ddl.effects import effects
 from tests.support.alembic_project import alembic, copy_project, failure
 from tests.support.engines import engine_of
 
@@ -145,6 +148,18 @@ def test_what_depends_on_the_database_is_refused_when_it_comes_to_it(
     assert message.startswith(f"{path.name}:")
     assert ": drop-table: destructive: drops the table, 1,204 rows (public.leaflets)" in message
     assert stands_at(url) == "0031"
+
+
+@pytest.mark.parametrize("name", ["note", "a:b", "a: b", "line\nbreak", "100%"])
+def test_any_name_can_be_accepted(name: str, tmp_path: Path) -> None:
+    (effect,) = effects([ops.DropColumnOp("t", name)])
+    path = tmp_path / "0001_x.py"
+    for reason, accepted in (("", False), (" unused since 7: see a", True)):
+        path.write_text(f"    {effect.acceptance}{reason}\n")
+        (line,) = acceptances(path)
+        assert line.covers(effect) is accepted
+        (other,) = effects([ops.DropColumnOp("t", f"{name}s")])
+        assert not line.covers(other)
 
 
 def test_a_downgrade_says_what_goes_and_needs_no_acceptance(

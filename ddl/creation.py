@@ -232,7 +232,7 @@ def create(connection: Connection, listed: Sequence[Unit], paths: Sequence[str])
             if len(left) < len(waiting):
                 break
         else:
-            raise ModelError(_explained(refused))
+            raise ModelError(_explained(refused) + _unqualified(connection, refused))
         waiting = left
 
 
@@ -286,6 +286,17 @@ def _explained(refused: Mapping[Unit, _Refusal]) -> str:
         )
     titles = " -> ".join(member.title for member in members)
     return f"no order of creation, they need each other: {titles}; {way_out}"
+
+
+def _unqualified(connection: Connection, refused: Mapping[Unit, _Refusal]) -> str:
+    """What to write where a type is missed that the database has, but no model declares."""
+    for _, error in refused.values():
+        name = sql.words(error.diag.message_primary or "") - {"type", "does", "not", "exist"}
+        if isinstance(error, UndefinedObject) and len(name) == 1:
+            named = f"{sql.DEFAULT_SCHEMA}.{sql.ident(*name)}"
+            if connection.scalar(sa.text("SELECT to_regtype(:name)"), {"name": named}):
+                return f"; the database has {named}, which no model declares: write its schema, too"
+    return ""
 
 
 def _missing(unit: Unit, refused: Mapping[Unit, _Refusal]) -> Unit | None:

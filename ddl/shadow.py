@@ -34,6 +34,7 @@ from ddl.in_shadow import InShadow, mentioned
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
+from ddl.kinds.unmanaged import kept
 from ddl.mention import late_functions
 from ddl.respelling import respelled
 
@@ -311,8 +312,13 @@ def _known(metadata: MetaData, of_tables: str, names: dict[str, str]) -> set[Key
         noun, _, name = on.partition(" ")
         if noun == "sequence" and name:
             found.add((schema, name))
-    # Types and sequences come with tables.
-    found.update(mentioned(names, of_tables))
+    # Sequences come with tables; a type is another tool's.
+    types = ("composite type", "domain", "enum", "range type")
+    found.update(
+        key
+        for key in mentioned(names, of_tables)
+        if not any(kept(metadata, f"{kind} {'.'.join(key)}") for kind in types)
+    )
     return found
 
 

@@ -18,12 +18,21 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    Text,
     text,
 )
 
-from ddl import Function, MaterializedView, Policy, RowLevelSecurity, Trigger, View
+from ddl import (
+    Function,
+    MaterializedView,
+    Policy,
+    RowLevelSecurity,
+    Trigger,
+    Unmanaged,
+    View,
+)
 from tests.ddl.case import SETTINGS, Case, nothing
-from tests.support.generated_revisions import metadata_of, migration
+from tests.support.generated_revisions import apply, assert_clean, metadata_of, migration
 
 KNOWN = "RETURN EXISTS (SELECT FROM kinds WHERE kinds.id = n)"
 
@@ -214,6 +223,36 @@ def test_what_is_missing_is_told_rather_than_what_waits_for_it(engine: Engine) -
     with engine.connect() as connection, pytest.raises(CommandError) as refused:
         migration(connection, metadata_of(declare))
     assert 'relation "nowhere" does not exist' in str(refused.value)
+
+
+def test_types_that_another_tool_keeps(engine: Engine) -> None:
+    """As arguments, and of which neither function is taken for the other."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("CREATE TYPE pair AS (a int, b int); CREATE TYPE mood AS ENUM ('x')")
+        )
+
+    def declare(metadata: MetaData, schema: str = "public.") -> None:
+        known(metadata, arguments=f"p {schema}pair", body="RETURN (p).a > 0")
+        known(metadata, arguments=f"m {schema}mood", body="RETURN m = 'x'")
+        for name in ("composite type public.pair", "enum public.mood"):
+            Unmanaged(name, "made by another tool", metadata=metadata)
+        devices(
+            metadata,
+            Column("mood", Text),
+            CheckConstraint("known(row(id, 1)::public.pair)", name="x"),
+        )
+
+    bare = metadata_of(lambda metadata: declare(metadata, ""))
+    with engine.connect() as connection, pytest.raises(CommandError) as refused:
+        migration(connection, bare)
+    assert "the database has public.mood, which no model declares: write its schema" in str(
+        refused.value
+    )
+    keeping = metadata_of(declare)
+    with engine.begin() as connection:
+        apply(connection, keeping)
+    assert_clean(engine, keeping)
 
 
 def test_a_name_that_only_looks_like_a_mention(engine: Engine) -> None:

@@ -90,8 +90,8 @@ def effects(operations: Iterable[MigrateOperation]) -> list[Effect]:
 def warn(script: MigrationScript, connection: Connection) -> dict[Effect, str]:
     """Write above each operation that loses something what that is, and a line to accept it.
 
-    The line lacks the reason, and without one the lint and the runner refuse it. Returns those
-    effects, each with what would be lost in the database at hand.
+    The line lacks the reason unless it is known, and without one the lint and the runner refuse
+    it. Returns those effects, each with what would be lost in the database at hand.
     """
     found: dict[Effect, str] = {}
     for upgrade_ops in script.upgrade_ops_list:
@@ -103,10 +103,19 @@ def warn(script: MigrationScript, connection: Connection) -> dict[Effect, str]:
                 if effect.risk.loses and effect.acceptance not in accepted:
                     accepted.add(effect.acceptance)
                     found[effect] = effect.counted(connection)
-                    notes += [f"# {effect.risk}: {found[effect]}", effect.acceptance]
+                    why = _known_reason(operation)
+                    notes += [f"# {effect.risk}: {found[effect]}", effect.acceptance + why]
             if notes:  # else CREATE TABLE would have an empty list of them as an argument
                 operation.info[NOTES] = [*operation.info.get(NOTES, []), *notes]
     return found
+
+
+def _known_reason(operation: MigrateOperation) -> str:
+    """Why nobody misses what is lost: a generated column has no values of its own."""
+    reverse = operation._reverse if isinstance(operation, ops.DropColumnOp) else None
+    if reverse is not None and reverse.column.computed is not None:
+        return " its values are computed from other columns"
+    return ""
 
 
 def _effects(operation: MigrateOperation) -> Sequence[Effect]:

@@ -26,6 +26,7 @@ from ddl.kind import Kind
 from ddl.kinds import KINDS
 from ddl.kinds.column import ColumnState
 from ddl.kinds.function import FunctionState
+from ddl.kinds.rollup import RollupState
 from ddl.kinds.schema import SchemaState
 from ddl.kinds.table import TableState
 from ddl.rename_operation import OF_TABLE
@@ -312,7 +313,12 @@ class Decisions:
         if kind.state is FunctionState:
             return _of_functions(before, after)
         same, whole = self._same(*(_selected(state.definition) for state in (before, after)))
-        return f"{same} of {whole} columns are the same" if same / whole >= _SIMILAR else ""
+        if same / whole >= _SIMILAR:
+            return f"{same} of {whole} columns are the same"
+        # Columns of what it reads may have other names, too, and history is the dearest to lose.
+        widths = [_WIDTH.findall(state.definition) for state in (before, after)]
+        alike = kind.state is RollupState and widths[0] and widths[0] == widths[1]
+        return f"both have buckets of {widths[0][0]}" if alike else ""
 
     def _likeness(self, one: Rename) -> tuple[Any, ...]:
         """What was declared comes first; then the shape decides, then the names."""
@@ -353,6 +359,7 @@ def _selected(definition: str) -> set[tuple[str, str]]:
     return {(name, _QUALIFIER.sub("", sql.squeezed(text))) for name, text in columns}
 
 
+_WIDTH = re.compile(r"\btime_bucket\(\s*'([^']*)'")
 _QUALIFIER = re.compile(rf"(?:{sql.IDENT})\.(?=[\w\"])")
 
 

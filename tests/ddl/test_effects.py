@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.operations.ops import MigrateOperation
+from sqlalchemy import BigInteger, Column, Computed, Engine, Integer, MetaData, Table
 
 import ddl  # noqa: F401 (registers the operations)
-from ddl.effects import Effect, Effects
+from ddl.effects import Effect, Effects, warn
 from ddl.risk import Risk
+from tests.support.generated_revisions import apply, metadata_of, migration, rendered
 
 
 class Told(Operations):
@@ -117,3 +122,29 @@ def test_what_an_operation_does(body: str, effect: str) -> None:
 )
 def test_what_is_safe(body: str) -> None:
     assert told(body) == []
+
+
+def test_the_reason_is_known_for_a_generated_column(engine: Engine) -> None:
+    """It is dropped and added where the server does not let its source change."""
+
+    def declare(type_: Any) -> Any:
+        def models(metadata: MetaData) -> None:
+            Table(
+                "places",
+                metadata,
+                Column("id", Integer, primary_key=True),
+                Column("c", type_),
+                Column("d", type_, Computed("c * 2", persisted=True)),
+            )
+
+        return metadata_of(models)
+
+    with engine.begin() as connection:
+        apply(connection, declare(Integer))
+        connection.execute(sa.text("INSERT INTO places (id, c) VALUES (1, 2)"))
+        script = migration(connection, declare(BigInteger))
+        warn(script, connection)
+    accepted = re.findall("# accept drop-column.*", rendered(script.upgrade_ops))
+    assert accepted == [
+        "# accept drop-column public.places.d: its values are computed from other columns"
+    ]

@@ -210,3 +210,23 @@ def test_unsaid_is_told_at_every_drop(every_edition: Engine) -> None:
         option = f"timeseries.{old}:timeseries.{new}"
         noted = rf"# if it became {new}: alembic -x rename={option} revision --autogenerate\n(#.*\n)*op\.drop_{drop}\("
         assert re.search(noted, up), f"{drop}:\n{up}"
+
+
+def test_a_rollup_that_shares_its_buckets_is_told_too(every_edition: Engine) -> None:
+    """Its table has got other names, and so have its columns."""
+    with every_edition.begin() as connection:
+        apply(connection, metadata_of(measured()))
+    after = metadata_of(
+        measured(device="unit", value="w", rollup="per_hour", device_in_rollup="unit", most=True)
+    )
+    answers = Answers(
+        (
+            "timeseries.telemetry.device_id:timeseries.telemetry.unit",
+            "timeseries.telemetry.v:timeseries.telemetry.w",
+        )
+    )
+    with every_edition.connect() as connection:
+        up = rendered(migration(connection, after, answers).upgrade_ops)
+    option = "timeseries.hourly:timeseries.per_hour"
+    noted = rf"# if it became per_hour: alembic -x rename={option} revision --autogenerate\n(#.*\n)*op\.drop_rollup\("
+    assert re.search(noted, up), up

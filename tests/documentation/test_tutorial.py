@@ -2,7 +2,8 @@
 
 A block of code after a line that ends in a file name is that file: Python is written, a diff is
 applied, and what stands below alembic/versions is compared with what was generated. The commands
-of a console block are run, and their output compared. `…` matches anything.
+of a console block are run, and their output compared. `…` matches anything. SQL is for hand and is
+left out.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Reader:
     def do(self, block: Block) -> None:
         """Follow one block; a failure names the line of the page."""
         where = f"{PAGE.name}:{block.line}"
+        if block.language == "sql":
+            return  # of a hypertable of another size; the tests of columnstores run it
         if block.language == "console":
             self._run(where, block.lines)
             return

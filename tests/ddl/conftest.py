@@ -96,15 +96,16 @@ def at_models(drift_engine: Engine) -> Iterator[Connection]:
 
 
 @pytest.fixture(params=["machine", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
-def other_version(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Engine:
+def other_version(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of PostgreSQL 15 and of TimescaleDB."""
     server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    engine = sa.create_engine(make_database(server), poolclass=NullPool)
+    engine = sa.create_engine(make_database(server))
     with engine.begin() as connection:
         make_roles(connection)
         if request.param == "timescaledb":
             connection.execute(sa.text("CREATE EXTENSION timescaledb"))
-    return engine
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(
@@ -114,24 +115,26 @@ def other_version(request: pytest.FixtureRequest, make_database: MakeDatabase) -
         pytest.param("apache", marks=pytest.mark.timescaledb),
     ]
 )
-def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Engine:
+def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of each edition, with the extension where the server has it."""
     server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    engine = sa.create_engine(make_database(server), poolclass=NullPool)
+    engine = sa.create_engine(make_database(server))
     with engine.begin() as connection:
         make_roles(connection)
         prepared = request.param != "embedded"
         send(connection, "CREATE EXTENSION timescaledb" if prepared else buckets.creation())
-    return engine
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
-def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Engine:
+def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
     """A database of the Community edition."""
-    engine = sa.create_engine(make_database(timescaledb_server), poolclass=NullPool)
+    engine = sa.create_engine(make_database(timescaledb_server))
     with engine.begin() as connection:
         make_roles(connection)
         connection.execute(sa.text("CREATE EXTENSION timescaledb"))
         if detect(connection) != COMMUNITY:
             pytest.skip("the server has the Apache edition")
-    return engine
+    yield engine
+    engine.dispose()

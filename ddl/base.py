@@ -8,6 +8,7 @@ declared and a reflected object are compared, reversed and rendered by the same 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, cast
@@ -60,7 +61,7 @@ class State(ABC):
     """Further fields that a DROP needs to know."""
     grantable: ClassVar[bool] = False
 
-    @property
+    @functools.cached_property
     def key(self) -> Key:
         """What identifies the object within its kind; starts with the schema, if it has one."""
         return tuple(getattr(self, name) for name in self.identified_by)

@@ -122,7 +122,8 @@ def rename(value: Any, names: Mapping[str, str], texts: Mapping[str, str] | None
     for text, spelling in (texts or {}).items():
         value = value.replace(text, spelling)
     for old, new in names.items():
-        # As the text of a regclass: nextval('_shadow_1_0_.items_id_seq').
-        value = value.replace(f"'{old}.", sql.literal(f"{sql.ident(new)}.")[:-1])
-        value = value.replace(f"{old}.", f"{sql.ident(new)}.").replace(old, new)
+        if old in value:
+            # As the text of a regclass: nextval('_shadow_1_0_.items_id_seq').
+            value = value.replace(f"'{old}.", sql.literal(f"{sql.ident(new)}.")[:-1])
+            value = value.replace(f"{old}.", f"{sql.ident(new)}.").replace(old, new)
     return value

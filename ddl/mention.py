@@ -36,7 +36,7 @@ def late_functions(
     return late - early
 
 
-def called(state: Any) -> set[str]:
+def called(state: Any) -> frozenset[str]:
     """Functions that must exist when ``state`` is created."""
     if not isinstance(state, FunctionState):
         return sql.calls(state.text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -49,6 +50,7 @@ _PREPARER = DIALECT.identifier_preparer
 _LIST_SETTINGS = {"search_path", "temp_tablespaces", "session_preload_libraries"}
 
 
+@functools.cache
 def ident(name: str) -> str:
     """``name`` as an identifier of SQL, quoted only where it must be."""
     return str(_PREPARER.quote(name))
@@ -91,6 +93,7 @@ def comment_on(what: str, comment: str | None) -> str:
 
 IDENT = r'"(?:[^"]|"")+"|[^\W\d][\w$]*'
 STRING = r"\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'"
+_CALL = re.compile(rf"({IDENT})\s*\(")
 _QUIET = re.compile(rf"{STRING}|--[^\n]*|/\*.*?\*/", re.S)
 _RELATION = re.compile(
     r"(?:\b(?:from|join|into|update|table|using)\b|,|::)[\s(]*(?:(?:only|lateral)\b[\s(]*)*"
@@ -106,9 +109,10 @@ def unquoted(identifier: str) -> str:
     return identifier.lower()
 
 
-def words(text: str) -> set[str]:
+@functools.lru_cache(4096)
+def words(text: str) -> frozenset[str]:
     """The names that ``text`` may mean: its identifiers outside strings and comments."""
-    return {unquoted(match[0]) for match in re.finditer(IDENT, _QUIET.sub(" ", text))}
+    return frozenset(unquoted(name) for name in re.findall(IDENT, _QUIET.sub(" ", text)))
 
 
 def parsed(text: str) -> str:
@@ -116,9 +120,12 @@ def parsed(text: str) -> str:
     return _QUIET.sub(" ", re.sub(r"\$(\w*)\$.*?\$\1\$", " ", text, flags=re.S))
 
 
-def calls(text: str) -> set[str]:
+@functools.lru_cache(4096)
+def calls(text: str) -> frozenset[str]:
     """The names that stand before an opening parenthesis: functions, among other things."""
-    return {unquoted(match[1]) for match in re.finditer(rf"({IDENT})\s*\(", _QUIET.sub(" ", text))}
+    if "(" not in text:
+        return frozenset()
+    return frozenset(unquoted(name) for name in _CALL.findall(_QUIET.sub(" ", text)))
 
 
 def relations(text: str, schemas: Collection[str]) -> set[tuple[str, str]]:

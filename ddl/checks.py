@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoReferencedColumnError, NoReferencedT
 from ddl import sql
 from ddl.access import check_copies, check_policies
 from ddl.base import Declared
-from ddl.community import check_hypertables
+from ddl.community_tables import check_hypertables
 from ddl.intervals import days
 from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState

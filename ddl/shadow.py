@@ -18,7 +18,7 @@ from sqlalchemy import Connection, MetaData
 from ddl import buckets, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
-from ddl.community import check_rollups
+from ddl.community_rollups import check_rollups
 from ddl.creation import (
     ModelError,
     Unit,

@@ -33,7 +33,7 @@ from ddl import (
     RowLevelSecurity,
     Trigger,
 )
-from ddl.community import check_hypertables
+from ddl.community_tables import check_hypertables
 from ddl.shadow import ModelError
 from tests.ddl.case import SETTINGS, nothing
 from tests.support.generated_revisions import assert_clean, metadata_of, migration, rendered, run

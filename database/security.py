@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from database.privileges import SETTINGS, TEMPORARY
+from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
 from ddl.differences import Difference
 from ddl.sql import ident, literal, role
 from models.shared.roles import ROLE_NAMES
@@ -72,6 +73,10 @@ SELECT r.rolname AS name, d.datname AS database, split_part(c.setting, '=', 1) A
    AND (starts_with(lower(c.setting), 'app.') OR lower(split_part(c.setting, '=', 1)) IN (
         'search_path', 'role', 'session_authorization', 'row_security',
         'session_replication_role'))
+   -- As `operations login create` sets it.
+   AND NOT (c.setting = 'search_path={OPERATOR_PATH}' AND s.setdatabase = 0 AND EXISTS (
+            SELECT FROM pg_auth_members m JOIN pg_roles o ON o.oid = m.roleid
+             WHERE m.member = s.setrole AND o.rolname IN ('{OPERATOR}', '{OPERATOR_READ}')))
  ORDER BY 1, 2, 3
 """
 

@@ -32,7 +32,12 @@ OPERATOR_READ = "fleet_operator_read"
 TENANT_SCHEMAS = {"timeseries": "public"}
 """A tenant reaches each hypertable by the view of the same name in ``public``."""
 
+OPERATOR_PATH = "timeseries, public"
+"""The search_path by which operators reach hypertables and rollups, with the rows of all tenants,
+by the names that tenants' views have. A schema that a role may not use is passed over."""
+
 _BIND = text("select set_config('role', :role, true), set_config('app.tenant_id', :tenant, true)")
+_PATH = text("select set_config('search_path', :path, true)")
 _READ_ONLY = text("select set_config('transaction_read_only', 'on', true)")
 _MEMBERSHIP = text("""
     select r.rolname from pg_roles r
@@ -217,7 +222,7 @@ def _enter_tenant(connection: Connection, tenant: UUID, role: str) -> None:
 
 
 def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
-    """Take the role and the tenant until the transaction ends.
+    """Take the role and the tenant until the transaction ends; operators also `OPERATOR_PATH`.
 
     Raises TenancyError: the login may not, there is no such role, or the engine is in AUTOCOMMIT.
     """
@@ -229,6 +234,8 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
         )
     try:
         connection.execute(_BIND, {"role": role, "tenant": "" if tenant is None else str(tenant)})
+        if role in (OPERATOR, OPERATOR_READ):
+            connection.execute(_PATH, {"path": OPERATOR_PATH})
     except DBAPIError as error:
         if is_forbidden(error):
             login = connection.engine.url.username or "of this connection"

@@ -20,25 +20,29 @@ _REFERENCES = (
 )
 _MUTABLE_AFTER_CLOSE = ", ".join(f"'{name}'" for name in (*_REFERENCES, "updated_at"))
 
-# updated_at is not compared: its trigger fires later, since it has a later name.
+# updated_at is not compared: its trigger fires later, since it has a later name. Who may act as
+# fleet_operator imports history from another system: alerts that are over, with their own times.
 _KEEP_STATUS = f"""
     declare
+      imports boolean := pg_has_role(current_user, 'fleet_operator', 'usage');
+      given boolean := imports;
       kept jsonb;
       left_over jsonb;
     begin
       if tg_op = 'INSERT' then
-        if new.status <> 'open' then
-          raise exception 'a new alert has status open, not %', new.status
-            using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
-                  constraint = tg_name, column = 'status';
+        if not imports or new.status = 'open' then
+          if new.status <> 'open' then
+            raise exception 'a new alert has status open, not %', new.status
+              using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                    constraint = tg_name, column = 'status',
+                    hint = 'Only fleet_operator imports alerts that are over.';
+          end if;
+          new.acknowledged_at := null;
+          new.closed_at := null;
+          return new;
         end if;
-        new.acknowledged_at := null;
-        new.closed_at := null;
-        return new;
-      end if;
-      new.acknowledged_at := old.acknowledged_at;
-      new.closed_at := old.closed_at;
-      if new.status <> old.status then
+        new.next_escalation_at := null;
+      elsif new.status <> old.status then
         if (old.status, new.status) not in
            (('open', 'acknowledged'), ('open', 'closed'), ('acknowledged', 'closed')) then
           raise exception 'alert % cannot go from % to %', old.id, old.status, new.status
@@ -46,38 +50,75 @@ _KEEP_STATUS = f"""
                   constraint = tg_name, column = 'status',
                   hint = 'Allowed: open to acknowledged or closed, acknowledged to closed.';
         end if;
-        if new.status = 'acknowledged' then
+        given := imports and (new.acknowledged_at, new.closed_at)
+                             is distinct from (old.acknowledged_at, old.closed_at);
+        if not given and new.status = 'acknowledged' then
           new.acknowledged_at := now();
-        else
+          new.closed_at := null;
+        elsif not given then
+          new.acknowledged_at := old.acknowledged_at;
           new.closed_at := now();
         end if;
         new.next_escalation_at := null;
-      elsif old.status = 'closed' then
-        -- References may become NULL; everything else must stay as it was.
-        kept := to_jsonb(old);
-        left_over := to_jsonb(new);
-        if left_over - array[{_MUTABLE_AFTER_CLOSE}] <> kept - array[{_MUTABLE_AFTER_CLOSE}]
-           or not jsonb_strip_nulls(left_over - 'details' - 'updated_at') <@ kept then
-          raise exception 'alert % is closed and can no longer be changed', old.id
-            using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
-                  constraint = tg_name, hint = 'Add a note in alert_events instead.';
+      else
+        new.acknowledged_at := old.acknowledged_at;
+        new.closed_at := old.closed_at;
+        if old.status = 'closed' then
+          -- References may become NULL; everything else must stay as it was.
+          kept := to_jsonb(old);
+          left_over := to_jsonb(new);
+          if left_over - array[{_MUTABLE_AFTER_CLOSE}] <> kept - array[{_MUTABLE_AFTER_CLOSE}]
+             or not jsonb_strip_nulls(left_over - 'details' - 'updated_at') <@ kept then
+            raise exception 'alert % is closed and can no longer be changed', old.id
+              using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                    constraint = tg_name, hint = 'Add a note in alert_events instead.';
+          end if;
         end if;
+        return new;
+      end if;
+      if given and not coalesce(
+           case new.status
+             when 'acknowledged'
+             then new.acknowledged_at between new.created_at and now() and new.closed_at is null
+             else coalesce(new.acknowledged_at, new.created_at) >= new.created_at
+              and new.closed_at between coalesce(new.acknowledged_at, new.created_at) and now()
+           end, false) then
+        raise exception 'alert % is % with created_at %, acknowledged_at %, closed_at %',
+            new.fingerprint, new.status, new.created_at,
+            coalesce(new.acknowledged_at::text, 'NULL'), coalesce(new.closed_at::text, 'NULL')
+          using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                constraint = tg_name, hint = 'Expected created_at <= acknowledged_at'
+                  || case new.status when 'acknowledged' then ' <= now(), and closed_at NULL.'
+                       else ' (or NULL) <= closed_at <= now().' end;
       end if;
       return new;
     end
 """
 
+# The time of an event is now() but for imported alerts; only operators may write another one.
 _RECORD = """
+    declare
+      step record;
     begin
+      for step in
+        select e.event, e.actor_id, e.at
+          from (values (1, 'opened', null::uuid, new.created_at),
+                       (2, 'acknowledged', new.acknowledged_by, new.acknowledged_at),
+                       (3, 'closed', new.closed_by, new.closed_at)) as e(n, event, actor_id, at)
+         where case tg_op when 'INSERT' then e.at is not null
+                          else new.status <> old.status and e.event = new.status end
+         order by e.n
+      loop
+        if step.at = now() then
+          insert into public.alert_events (tenant_id, alert_id, event, actor_id)
+          values (new.tenant_id, new.id, step.event, step.actor_id);
+        else
+          insert into public.alert_events (tenant_id, alert_id, event, actor_id, at)
+          values (new.tenant_id, new.id, step.event, step.actor_id, step.at);
+        end if;
+      end loop;
       if tg_op = 'INSERT' then
-        insert into public.alert_events (tenant_id, alert_id, event)
-        values (new.tenant_id, new.id, 'opened');
         return null;
-      end if;
-      if new.status <> old.status then
-        insert into public.alert_events (tenant_id, alert_id, event, actor_id)
-        values (new.tenant_id, new.id, new.status,
-                case new.status when 'closed' then new.closed_by else new.acknowledged_by end);
       end if;
       if new.escalation_level <> old.escalation_level then
         insert into public.alert_events (tenant_id, alert_id, event, details)
@@ -93,10 +134,13 @@ _RECORD = """
     end
 """
 
-# Events come from the trigger above, hence at depth 2; only notes are inserted directly.
+# Events come from the trigger above, hence at depth 2; only notes are inserted directly, and by an
+# import what the alert itself does not tell.
 _REJECT_MANUAL = """
     begin
-      if pg_trigger_depth() < 2 then
+      if pg_trigger_depth() < 2
+         and not (new.event in ('escalated', 'silenced')
+                  and pg_has_role(current_user, 'fleet_operator', 'usage')) then
         raise exception 'event % can only be written by the database', new.event
           using errcode = 'insufficient_privilege', table = tg_table_name,
                 hint = 'Change the alert, and the event is recorded. Only notes can be inserted.';
@@ -138,7 +182,8 @@ ALERT_FUNCTIONS = (
     _trigger_function(
         "keep_alert_status",
         _KEEP_STATUS,
-        "allows only open, acknowledged, closed in that order, and sets the times.",
+        "allows only open, acknowledged, closed in that order, and sets the times; operators "
+        "import alerts that are over, with their own times.",
     ),
     _trigger_function(
         "record_alert_event", _RECORD, "records changes of an alert in alert_events."

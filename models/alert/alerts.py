@@ -68,7 +68,7 @@ class Alert(TenantScoped, Timestamped, Base):
     )
     last_triggered_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
     acknowledged_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Set by the database, as closed_at is."
+        comment="Set by the database, as closed_at is; an operator who imports history gives both."
     )
     acknowledged_by: Mapped[uuid.UUID | None]
     closed_at: Mapped[datetime.datetime | None]
@@ -105,6 +105,8 @@ class Alert(TenantScoped, Timestamped, Base):
         ),
         Index(None, "tenant_id", "status", text("created_at DESC")),
         Index(None, "tenant_id", text("created_at DESC")),
+        # How many were closed when; open alerts do not wait for it when they are raised.
+        Index(None, "tenant_id", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
         Index(None, "tenant_id", "device_id", text("created_at DESC")),
         Index(None, "tenant_id", "site_id"),
         Index(None, "tenant_id", "endpoint_id"),

@@ -78,7 +78,12 @@ def tenant_view(
         reason="Tenants have no grant on hypertables and rollups; the condition of the view "
         "shows them their own rows.",
         check_option=check_option,
-        grants={"fleet_app": privileges},
+        # Operators read it as the functions do that they call for one tenant.
+        grants={
+            "fleet_app": privileges,
+            "fleet_operator": "select",
+            "fleet_operator_read": "select",
+        },
         comment=f"{comment} Only rows of the current tenant.",
         metadata=metadata,
     )

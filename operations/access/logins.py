@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError, server_message
+from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
 from ddl.sql import ident, literal, send
 from models.shared.roles import ROLE_NAMES
 
@@ -112,6 +113,8 @@ def create(
 ) -> Credentials:
     """Create a login role with ``role``, a generated password and the timeouts of `TIMEOUTS`.
 
+    One of operators finds the rows of all tenants by the names that tenants use (`OPERATOR_PATH`).
+
     Args:
         engine: of a role with CREATEROLE and, on PostgreSQL 16 and newer, ADMIN on ``role``.
         role: one of `models.shared.roles.ROLE_NAMES`.
@@ -143,6 +146,8 @@ def create(
             f"ALTER ROLE {ident(name)} SET {what}_timeout = {literal(time)}"
             for what, time in timeouts(role).items()
         ]
+        if role in (OPERATOR, OPERATOR_READ):
+            statements.append(f"ALTER ROLE {ident(name)} SET search_path = {OPERATOR_PATH}")
         _send(connection, statements, f"the login {name} cannot be created")
     return Credentials(name, role, password, valid_until)
 

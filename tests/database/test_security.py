@@ -64,6 +64,14 @@ DRIFT = {
         "role svc role: expected nothing, found fleet_operator; run: ALTER ROLE svc RESET role",
         "role svc search_path: expected nothing, found evil; run: ALTER ROLE svc RESET search_path",
     ),
+    "the search_path of operators, which theirs may have": (
+        (
+            f"{LOGIN} ALTER ROLE svc SET search_path = timeseries, public;"
+            " CREATE ROLE ops LOGIN IN ROLE fleet_operator_read;"
+            " ALTER ROLE ops SET search_path = timeseries, public"
+        ),
+        "role svc search_path: expected nothing, found timeseries, public; run: ALTER ROLE svc RESET search_path",
+    ),
     "settings of a login in the database": (
         f"{LOGIN} DO $$ BEGIN EXECUTE format('ALTER ROLE svc IN DATABASE %I SET row_security = off', current_database()); END $$",
         "role svc row_security: expected nothing, found off; run: ALTER ROLE svc IN DATABASE DB RESET row_security",

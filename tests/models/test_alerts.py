@@ -127,6 +127,88 @@ def test_a_new_alert_is_open(fleet: Engine, status: str) -> None:
     assert rejected(fleet, statement) == "23514"
 
 
+IMPORT = (
+    "INSERT INTO fleet_alert (tenant_id, fingerprint, alert_type, severity, summary, status,"
+    " created_at, acknowledged_at, acknowledged_by, closed_at, closed_by)"
+    f" VALUES ('{ACME}', 'f', 't', 1, 's', 'closed', '2024-01-01 08:00Z', '2024-01-01 08:05Z',"
+    f" '{ANN}', '2024-01-01 09:00Z', '{BOB}')"
+)
+TIMES = "SELECT created_at, acknowledged_at, closed_at FROM fleet_alert"
+
+
+def test_an_operator_imports_history_with_its_own_times(fleet: Engine) -> None:
+    with operator(fleet) as connection:
+        connection.execute(sa.text(IMPORT))
+    opened, acknowledged, closed = run(fleet, TIMES)[0]
+    assert (
+        f"{opened:%F %H:%M} {acknowledged:%H:%M} {closed:%H:%M}" == "2024-01-01 08:00 08:05 09:00"
+    )
+    trail = run(fleet, "SELECT event, actor_id, at FROM alert_events ORDER BY at")
+    assert trail == [
+        ("opened", None, opened),
+        ("acknowledged", ANN, acknowledged),
+        ("closed", BOB, closed),
+    ]
+    escalated = (
+        "INSERT INTO alert_events (tenant_id, alert_id, event, at)"
+        " SELECT tenant_id, id, 'escalated', '2024-01-01 08:02Z' FROM fleet_alert"
+    )
+    assert rejected(
+        fleet, escalated.replace(", at)", ")").replace(", '2024-01-01 08:02Z'", "")
+    ) == ("42501")
+    with operator(fleet) as connection:
+        connection.execute(sa.text(escalated))
+        with pytest.raises(sa.exc.ProgrammingError, match="only be written by the database"):
+            connection.execute(sa.text(escalated.replace("'escalated'", "'closed'")))
+
+
+def test_an_operator_imports_an_alert_step_by_step(fleet: Engine) -> None:
+    raised(fleet)
+    steps = (
+        "created_at = '2024-01-01 08:00Z'",
+        "status = 'acknowledged', acknowledged_at = '2024-01-01 08:05Z'",
+        "status = 'closed', closed_at = '2024-01-01 09:00Z'",
+    )
+    for step in steps:
+        with operator(fleet) as connection:
+            connection.execute(sa.text(f"UPDATE fleet_alert SET {step}"))
+    assert [f"{moment:%H:%M}" for moment in run(fleet, TIMES)[0]] == ["08:00", "08:05", "09:00"]
+    events = "SELECT event, to_char(at AT TIME ZONE 'UTC', 'HH24:MI') FROM alert_events ORDER BY id"
+    assert run(fleet, events)[1:] == [("acknowledged", "08:05"), ("closed", "09:00")]
+
+
+def test_an_alert_that_an_operator_closes_has_the_time_of_now(fleet: Engine) -> None:
+    raised(fleet)
+    with operator(fleet) as connection:
+        connection.execute(sa.text("UPDATE fleet_alert SET status = 'closed'"))
+    assert run(fleet, "SELECT closed_at = updated_at FROM fleet_alert") == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("'2024-01-01 09:00Z'", "NULL"),
+        ("'2024-01-01 09:00Z'", "'2024-01-01 08:04Z'"),
+        ("'2024-01-01 09:00Z'", "'2100-01-01'"),
+        ("'2024-01-01 08:05Z'", "'2024-01-01 07:59Z'"),
+        ("'closed'", "'acknowledged'"),
+    ],
+)
+def test_an_import_whose_times_contradict_is_refused(fleet: Engine, right: str, wrong: str) -> None:
+    statement = IMPORT.replace(right, wrong)
+    with operator(fleet) as connection, pytest.raises(sa.exc.IntegrityError) as refused:
+        connection.execute(sa.text(statement))
+    assert "alert f is" in str(refused.value)
+    assert "Expected created_at <= acknowledged_at" in str(refused.value)
+
+
+def test_only_operators_import_history(fleet: Engine) -> None:
+    assert rejected(fleet, IMPORT) == "42501", "created_at is not the tenant's to write"
+    assert rejected(
+        fleet, IMPORT.replace(" created_at,", "").replace("'2024-01-01 08:00Z', ", "")
+    ) == ("23514")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -37,6 +37,7 @@ from tests.support.declared_tables import (
 )
 
 DECLARED = Declared.on(models.metadata)
+OPERATORS = ("fleet_operator", "fleet_operator_read")
 NOT_APPENDED_BY_TENANTS = {"quarantine_events", "notification_log"}
 
 # --- what stands there ---
@@ -163,7 +164,8 @@ def test_views_are_for_reading_and_appending_only() -> None:
         privileges = DECLARED.of(GrantState)[("public", name)].privileges
         found = {(held.role, held.name) for held in privileges}
         appended = name in series and name not in NOT_APPENDED_BY_TENANTS
-        expected = {("fleet_app", "select")} | ({("fleet_app", "insert")} if appended else set())
+        expected = {(role, "select") for role in ("fleet_app", *OPERATORS)}
+        expected |= {("fleet_app", "insert")} if appended else set()
         if found != expected:
             findings.append(f"{name}: {sorted(found)}")
         if (view.check_option == "cascaded") is not (name in series):

@@ -52,6 +52,23 @@ def test_operator_reads_every_tenant(login: Any, server: TemporaryServer) -> Non
     assert (str(row.ip_address), row.user_agent, row.rls_bypassed) == ("192.0.2.7", "curl", True)
 
 
+SERIES = text("select name from reading order by name")
+
+
+def test_a_series_has_one_name(login: Any) -> None:
+    """The same text: the rows of the tenant, or as an operator those of all."""
+    with tenant_transaction(login("app"), ONE) as connection:
+        assert connection.scalars(SERIES).all() == ["of 1"]
+    for name, write in (("support", False), ("operator", False), ("operator", True)):
+        with operator_transaction(login(name), **WHY, tenant_id=ONE, write=write) as connection:
+            assert connection.scalars(SERIES).all() == ["of 1", "of 2"]
+    both = login("owner")
+    with operator_transaction(both, **WHY) as connection:
+        assert connection.scalars(SERIES).all() == ["of 1", "of 2"]
+    with tenant_transaction(both, TWO) as connection:
+        assert connection.scalars(SERIES).all() == ["of 2"], "nothing stays in the session"
+
+
 def test_operator_reads_only(login: Any) -> None:
     """Operators who may write have to say that they mean to."""
     for name in ("support", "operator", "owner"):

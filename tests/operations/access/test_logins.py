@@ -119,6 +119,9 @@ def test_a_login_has_one_role_and_nothing_more(
             assert shown is not None
             same = "SELECT %s::interval = %s::interval"
             assert connection.execute(same, [shown[0], time]).fetchone() == (True,)
+        path = connection.execute("SHOW search_path").fetchone()
+        assert path is not None
+        assert (path[0] == "timeseries, public") is role.startswith("fleet_operator")
 
 
 def test_a_rotated_password_replaces_the_old_one(server: TemporaryServer, engine: Engine) -> None:

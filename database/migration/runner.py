@@ -18,7 +18,6 @@ import sqlalchemy as sa
 import tenacity
 from alembic.migration import MigrationContext
 from alembic.operations.ops import MigrationScript
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 
@@ -81,7 +80,7 @@ class Runner:
         self.goes_down = destination == "base" or destination.startswith("-")
         self.compares = "revision_context" in options
         self.purges = bool(options.get("purge"))
-        self.revisions = Revisions(ScriptDirectory.from_config(context.config))
+        self.revisions = Revisions(context.script)
         self.edition = Edition.COMMUNITY
         self._clock = time.monotonic()
         self._losses = Losses(self.revisions)

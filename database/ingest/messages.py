@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from database.ingest.values import expected, is_text, json_text, moment, uuid_text
+from database.ingest.metrics import MetricColumns, escaped
+from database.ingest.refusal import MalformedError
+from database.ingest.values import expected, is_text, moment, uuid_text
+from models.telemetry.metrics import METRICS
 
 MAX_AHEAD = timedelta(days=1)
 """A clock further ahead than this is wrong; each such day would cost a chunk of its own."""
@@ -18,13 +21,10 @@ MAX_AGE = timedelta(days=400)
 
 MAX_DEVICE_ID = 255
 MAX_MSG_TYPE = 100
-MAX_METRICS = 65_536
-"""Characters of the metrics of one message, as JSON."""
 
 _COPIED_AT_ONCE = 65_536
 _PAIR = attrgetter("tenant_id", "device_id")
 _SEQUENCE = range(-(2**63), 2**63)
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 @dataclass(slots=True)
@@ -53,20 +53,6 @@ class Message:
     harmless at any time, else it is so within a day."""
 
 
-class MalformedError(ValueError):
-    """The message is rejected.
-
-    Attributes:
-        reason: one word of few, so that they can be counted.
-        detail: what was expected, what was found.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
 class Rejected(NamedTuple):
     """One message that goes into quarantine."""
 
@@ -93,7 +79,8 @@ class Batch:
         self.now = now
         self.accepted: list[Message] = []
         self.lines: list[bytes] = []
-        """Their rows in COPY's text format: tenant, device, ts, msg_type, seq, site, metrics."""
+        """Their rows in COPY's text format: tenant, device, ts, msg_type, seq, site, metrics, and
+        the declared metrics."""
         self.repeated: list[tuple[Message, bytes]] = []
         """Further messages with the key of one before them; COPY would reject the batch."""
         self.rejected: list[Rejected] = []
@@ -190,7 +177,7 @@ class Batch:
         if rejection is not None:
             return Source("", None, rejection)
         site = sites[str(tenant_id), str(device)]
-        columns = f"{tenant_id}\t{_escaped(str(device))}"
+        columns = f"{tenant_id}\t{escaped(str(device))}"
         return Source(columns, site, None)
 
     def _encoder(self) -> Callable[[Message], tuple[str, bytes]]:
@@ -198,6 +185,7 @@ class Batch:
         oldest, newest = self.now - MAX_AGE, self.now + MAX_AHEAD
         types: dict[object, str] = {}
         sites: dict[object, str] = {}
+        columns = MetricColumns(METRICS)
 
         def encode(message: Message) -> tuple[str, bytes]:
             try:
@@ -230,7 +218,8 @@ class Batch:
                 except (KeyError, TypeError):
                     site = sites[message.site_id] = _site(message.site_id)
             key = f"{source.columns}\t{ts.isoformat()}\t{kind}\t{seq}\t"
-            return key, f"{key}{site}\t{_metrics(message.metrics)}\n".encode()
+            metrics = columns.divided(message.msg_type, message.metrics)
+            return key, f"{key}{site}\t{metrics}\n".encode()
 
         return encode
 
@@ -256,34 +245,15 @@ def _is_hashable(value: object) -> bool:
     return True
 
 
-def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES)
-
-
 def _msg_type(value: object) -> str:
     if not is_text(value, MAX_MSG_TYPE):
         raise MalformedError(
             "bad_msg_type", expected(f"text of 1 to {MAX_MSG_TYPE} characters", value)
         )
-    return _escaped(str(value))
+    return escaped(str(value))
 
 
 def _site(value: object) -> str:
     if (site := uuid_text(value)) is None:
         raise MalformedError("bad_site_id", expected("a UUID", value))
     return site
-
-
-def _metrics(value: object) -> str:
-    if not isinstance(value, dict):
-        raise MalformedError("bad_metrics", expected("an object", value))
-    try:
-        "".join(value)  # JSON would make text of any name.
-        text = json_text(value)
-    except (ValueError, TypeError, RecursionError) as error:
-        what = "names and values that JSON and jsonb have"
-        raise MalformedError("bad_metrics", f"{expected(what, value)} ({error})") from None
-    if len(text) > MAX_METRICS:
-        found = f"expected at most {MAX_METRICS:,} characters of JSON, found {len(text):,}"
-        raise MalformedError("metrics_too_large", found)
-    return text.replace("\\", r"\\") if "\\" in text else text

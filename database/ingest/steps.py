@@ -15,6 +15,8 @@ from psycopg import errors
 
 from database.ingest import quarantine
 from database.ingest.messages import Batch, Message, Rejected
+from ddl import sql
+from models.telemetry.metrics import METRICS
 
 COLUMNS = {
     "tenant_id": "uuid",
@@ -24,10 +26,11 @@ COLUMNS = {
     "seq": "bigint",
     "site_id": "uuid",
     "metrics": "jsonb",
+    **{metric.name: metric.type for metric in METRICS},
 }
 """What is copied, in this order; ingested_at is the server's clock."""
 
-_NAMES = ", ".join(COLUMNS)
+_NAMES = ", ".join(map(sql.ident, COLUMNS))
 _SETTINGS = """
     SELECT set_config('client_encoding', 'UTF8', true),
            -- Late rows make the server look into every batch of rows of their device in a
@@ -53,7 +56,7 @@ _KNOWN = """
 """
 _COPY = f"COPY timeseries.telemetry ({_NAMES}) FROM STDIN"
 _STAGE = "CREATE TEMPORARY TABLE telemetry_staging ({}) ON COMMIT DROP".format(
-    ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    ", ".join(f"{sql.ident(name)} {kind}" for name, kind in COLUMNS.items())
 )
 _COPY_TO_STAGE = f"COPY pg_temp.telemetry_staging ({_NAMES}) FROM STDIN"
 # Without a target, which would need SELECT. In the order of the key, so that two deliveries of

@@ -89,8 +89,11 @@ class Trigger(Declaration):
 
     def states(self, table: Table) -> Iterator[State]:
         """The trigger on ``table``."""
-        schema = table.schema or sql.DEFAULT_SCHEMA
-        yield TriggerState(table=table.name, schema=schema, **self.values)  # type: ignore[arg-type]
+        yield from self.on(table.name, table.schema or sql.DEFAULT_SCHEMA)
+
+    def on(self, name: str, schema: str) -> Iterator[TriggerState]:
+        """The trigger on a table or view of this name."""
+        yield TriggerState(table=name, schema=schema, **self.values)  # type: ignore[arg-type]
 
 
 _OF = re.compile(

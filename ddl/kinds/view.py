@@ -15,6 +15,7 @@ from ddl import privileges, sql
 from ddl.base import Declaration, Key, Operation, State
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
+from ddl.kinds.trigger import Trigger
 from ddl.plan import Phase
 from ddl.revisable import revisable
 
@@ -63,6 +64,7 @@ class View(Declaration):
         reason: why the view may run as its owner; ``make docs`` shows it.
         check_option: ``local`` or ``cascaded``.
         grants: role to privileges.
+        triggers: INSTEAD OF triggers, by which rows are written through it.
 
     Raises:
         sqlalchemy.exc.ArgumentError: ``security_invoker`` is False without a ``reason``.
@@ -78,6 +80,7 @@ class View(Declaration):
         security_barrier: bool = False,
         check_option: str | None = None,
         grants: Mapping[str, str] | None = None,
+        triggers: Sequence[Trigger] = (),
         comment: str | None = None,
         schema: str | None = None,
         metadata: MetaData | None = None,
@@ -100,12 +103,14 @@ class View(Declaration):
             schema,
         )
         self.grants = GrantState(name, privileges.parse(grants or {}), schema)
-        self._register(metadata, self.state, self.grants)
+        self.triggers = [one for trigger in triggers for one in trigger.on(name, schema)]
+        self._register(metadata, self.state, self.grants, *self.triggers)
 
     def states(self, table: Table) -> Iterator[State]:
-        """The view and its grants."""
+        """The view, its grants and its triggers."""
         yield self.state
         yield self.grants
+        yield from self.triggers
 
 
 # --- operate ---------------------------------------------------------------------------------

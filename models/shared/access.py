@@ -9,7 +9,8 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
-from ddl import Grant, HiddenFrom, Policy, RowLevelSecurity, View, sql
+from ddl import Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
+from models.shared.metrics import Metric, as_stored, merged
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -44,15 +45,30 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     """
     check_hypertable(table, cls.__time_column__)
     _require_columns(table, set(cls.__guarded_columns__))
-    view = tenant_view(
-        table.name,
-        [column.name for column in table.columns],
-        privileges=_with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__),
-        check_option="cascaded",
-        comment=table.comment or "",
-    )
+    columns = [column.name for column in table.columns]
+    privileges = _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
+    views = [
+        tenant_view(
+            table.name,
+            columns,
+            privileges=privileges,
+            check_option=None if cls.__metrics__ else "cascaded",
+            comment=table.comment or "",
+            metrics=cls.__metrics__,
+        )
+    ]
+    if cls.__metrics__:
+        stored = tenant_view(
+            as_stored(table.name),
+            columns,
+            of=table.name,
+            privileges=privileges,
+            check_option="cascaded",
+            comment=f"{table.comment} Declared metrics only in their columns.",
+        )
+        views.append(stored)
     return [
-        view,
+        *views,
         HiddenFrom("fleet_app"),
         Grant("insert", to="fleet_ingest"),
         Grant("select", to="fleet_operator_read"),
@@ -66,14 +82,34 @@ def tenant_view(
     *,
     privileges: str,
     comment: str,
+    of: str | None = None,
+    metrics: Sequence[Metric] = (),
     check_option: str | None = None,
     metadata: MetaData | None = None,
 ) -> View:
-    """The view in ``public`` through which tenants use a hypertable or rollup of the same name."""
-    listed = ", ".join(map(sql.ident, columns))
+    """The view in ``public`` through which tenants use a hypertable or rollup of the same name.
+
+    Args:
+        of: the hypertable or rollup, if it has another name.
+        metrics: what the column ``metrics`` shows besides, from columns of its own.
+    """
+    shown = {column: sql.ident(column) for column in columns}
+    triggers = []
+    if metrics:
+        shown["metrics"] = f"{merged(metrics)} AS metrics"
+        name_of_function = f"insert_{name}"
+        triggers.append(
+            Trigger(
+                name_of_function,
+                timing="instead of",
+                events="insert",
+                function=f"{sql.ident(name_of_function)}()",
+            )
+        )
     return View(
         name,
-        f"SELECT {listed}\n  FROM {TIMESERIES}.{sql.ident(name)}\n WHERE {OWN_TENANT}",
+        f"SELECT {', '.join(shown.values())}\n"
+        f"  FROM {TIMESERIES}.{sql.ident(of or name)}\n WHERE {OWN_TENANT}",
         security_invoker=False,
         reason="Tenants have no grant on hypertables and rollups; the condition of the view "
         "shows them their own rows.",
@@ -84,6 +120,7 @@ def tenant_view(
             "fleet_operator": "select",
             "fleet_operator_read": "select",
         },
+        triggers=triggers,
         comment=f"{comment} Only rows of the current tenant.",
         metadata=metadata,
     )

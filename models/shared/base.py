@@ -58,6 +58,7 @@ from models.shared.constraints import (
     one_of,
     tenant_reference,
 )
+from models.shared.metrics import add_columns
 from models.shared.naming import NAMING_CONVENTION
 from models.shared.scopes import Catalogue, Private, TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, require_key
@@ -123,6 +124,7 @@ class Base(DeclarativeBase):
         if issubclass(cls, TenantTimeSeries) and "__tablename__" in cls.__dict__:
             arguments = cls.__dict__.get("__table_args__")
             require_key(cls.__tablename__, arguments, cls.__time_column__)
+            add_columns(cls, cls.__metrics__)
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
         if not isinstance(table, Table):

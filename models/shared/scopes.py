@@ -15,6 +15,8 @@ from typing import ClassVar
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.shared.metrics import Metric
+
 
 class TenantScoped:
     """Rows of one tenant each: ``tenant_id`` first in the key, row-level security, grants.
@@ -46,6 +48,7 @@ class TenantTimeSeries:
     Attributes:
         __app_privileges__: privileges of fleet_app on the view.
         __guarded_columns__: columns that fleet_app can read but not write.
+        __metrics__: what has a column of its own, beside the column ``metrics``.
         __time_column__: the second column, after tenant_id. Both must come before every column that
             may be dropped one day: otherwise TimescaleDB checks the wrong column.
     """
@@ -53,6 +56,7 @@ class TenantTimeSeries:
     __scope__ = "tenant"
     __app_privileges__: ClassVar[str] = "select, insert"
     __guarded_columns__: ClassVar[Sequence[str]] = ()
+    __metrics__: ClassVar[Sequence[Metric]] = ()
     __time_column__: ClassVar[str] = "ts"
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(sort_order=-20)

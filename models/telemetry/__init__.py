@@ -5,6 +5,8 @@ from models.telemetry import (
     device_health,
     device_messages,
     metric_catalog,
+    metric_columns,
+    metrics,
     quarantine,
     tag_values,
 )
@@ -14,6 +16,8 @@ __all__ = [
     "device_health",
     "device_messages",
     "metric_catalog",
+    "metric_columns",
+    "metrics",
     "quarantine",
     "tag_values",
 ]

@@ -23,6 +23,8 @@ from models.shared.base import (
 )
 from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.rollups import tenant_rollup
+from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
+from models.telemetry.metrics import METRICS
 
 MOST_NOTIFIED_TENANTS = 200
 """For more tenants than this, the payload is ``*`` instead of each tenant."""
@@ -77,6 +79,7 @@ class Telemetry(TenantTimeSeries, Base):
     """A message of a device. A redelivered message has the same key, so it changes nothing."""
 
     __tablename__ = "telemetry"
+    __metrics__ = METRICS
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was measured, according to the device."
@@ -102,8 +105,10 @@ class Telemetry(TenantTimeSeries, Base):
         not_empty("msg_type"),
         json_object("metrics"),
         Hypertable("ts", chunk_interval="1 day"),
+        # A message type is a segment of its own: it has the same metrics in all its rows, and a
+        # question is about one type.
         Columnstore(
-            segmentby="tenant_id, device_id", orderby="ts DESC, msg_type, seq", after="7 days"
+            segmentby="tenant_id, device_id, msg_type", orderby="ts DESC, seq", after="7 days"
         ),
         Trigger(
             "notify_own_telemetry",
@@ -121,20 +126,15 @@ class Telemetry(TenantTimeSeries, Base):
     )
 
 
-# One value that cannot be averaged would abort the refresh for all tenants: text, a number beyond
-# the range of double (JSON has no limits), or a name too long for an index of the rollup. The CASE
-# prevents the cast from being evaluated for text.
+numeric_metrics(Base.metadata, METRICS)
+if METRICS:
+    all_metrics(Base.metadata, METRICS)
+    insert_of_metrics(Base.metadata.tables[f"{TIMESERIES}.telemetry"], METRICS)
+
 _BY = """
-    SELECT t.tenant_id, t.device_id, m.key AS metric, time_bucket('{bucket}', t.ts) AS bucket,
-           avg(m.value::double precision) AS avg,
-           min(m.value::double precision) AS min,
-           max(m.value::double precision) AS max,
-           count(*) AS count
-      FROM timeseries.telemetry t, LATERAL jsonb_each(t.metrics) m
-     WHERE octet_length(m.key) <= 255
-       AND CASE WHEN jsonb_typeof(m.value) = 'number'
-                THEN m.value::numeric = 0 OR abs(m.value::numeric) BETWEEN 1e-100 AND 1e100
-                ELSE false END
+    SELECT t.tenant_id, t.device_id, m.metric, time_bucket('{bucket}', t.ts) AS bucket,
+           avg(m.value) AS avg, min(m.value) AS min, max(m.value) AS max, count(*) AS count
+      FROM timeseries.telemetry t, LATERAL numeric_metrics(t) m
      GROUP BY 1, 2, 3, 4
 """
 _COLUMNS = ("tenant_id", "device_id", "metric", "bucket", "avg", "min", "max", "count")

@@ -1,0 +1,124 @@
+"""Metrics as typed columns: what a fleet asks often gets a column beside its JSON.
+
+A declared metric is a nullable column of its hypertable. A value that the type holds exactly is
+in the column alone, every other one in the JSON, which keeps what is not declared. Whoever reads
+the tenant view finds all of them in the JSON, as they were sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Double, Integer, Text
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import MappedColumn, mapped_column
+
+from ddl import sql
+
+TYPES: dict[str, Any] = {
+    "double precision": Double,
+    "bigint": BigInteger,
+    "integer": Integer,
+    "boolean": Boolean,
+    "text": Text,
+}
+"""The types that a metric may have."""
+
+NUMBERS = ("double precision", "bigint", "integer")
+
+_LONGEST = 63
+_AT_ONCE = 50  # pairs: PostgreSQL takes 100 arguments
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric with a column of its own.
+
+    Attributes:
+        name: of the metric in messages and of its column.
+        type: of its column, one of `TYPES`.
+        unit: what the column's comment says of it.
+        message_type: the messages in whose rows the column is filled; None: in all.
+        comment: what it is, if the name does not say it.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: there can be no such column; the message says why.
+    """
+
+    name: str
+    type: str
+    unit: str | None = None
+    message_type: str | None = None
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what would only fail in a revision."""
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", self.name) or len(self.name) > _LONGEST:
+            raise ArgumentError(
+                f'metric "{self.name}": expected the name of a column (small letters, digits and '
+                f"_, at most {_LONGEST}); a metric of another name stays in the JSON"
+            )
+        if self.type not in TYPES:
+            raise ArgumentError(
+                f"metric {self.name}: expected one of the types {', '.join(TYPES)}, found "
+                f'"{self.type}"'
+            )
+
+    def column(self) -> MappedColumn[Any]:
+        """Its column; a nullable one without a default is added to compressed chunks, too."""
+        said = [self.comment]
+        if self.unit is not None:
+            said.append(f"In {self.unit}.")
+        if self.message_type is not None:
+            said.append(f"Of messages of the type {self.message_type}.")
+        comment = " ".join(filter(None, said)) or "A metric of the message."
+        return mapped_column(TYPES[self.type](), nullable=True, sort_order=1, comment=comment)
+
+
+def add_columns(cls: type, metrics: Sequence[Metric]) -> None:
+    """Give the class, which is not mapped yet, a column for each metric.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: there is such a column already; the message names it.
+    """
+    for metric in metrics:
+        if hasattr(cls, metric.name):
+            raise ArgumentError(
+                f"metric {metric.name}: {cls.__name__} has an attribute {metric.name} already; "
+                "declare a metric once, and none by the name of another column"
+            )
+        setattr(cls, metric.name, metric.column())
+
+
+# --- in SQL -----------------------------------------------------------------------------------
+
+
+def fitting(metric: Metric, metrics: str, message_type: str) -> str:
+    """The value that belongs into the column, or NULL, as an expression over the JSON."""
+    value = (
+        f"public.fitting_value({metrics} -> {sql.literal(metric.name)}, {sql.literal(metric.type)})"
+    )
+    value = f"CAST({value} AS {metric.type})"
+    if metric.message_type is None:
+        return value
+    return f"CASE WHEN {message_type} = {sql.literal(metric.message_type)} THEN {value} END"
+
+
+def merged(metrics: Sequence[Metric], row: str = "") -> str:
+    """The column ``metrics`` with the values of the others in it; they win where both have one."""
+    parts = [f"{row}metrics"]
+    for first in range(0, len(metrics), _AT_ONCE):
+        pairs = ", ".join(
+            f"{sql.literal(metric.name)}, {row}{sql.ident(metric.name)}"
+            for metric in metrics[first : first + _AT_ONCE]
+        )
+        parts.append(f"jsonb_strip_nulls(jsonb_build_object({pairs}))")
+    return " || ".join(parts)
+
+
+def as_stored(name: str) -> str:
+    """The name of the view beside a tenant view that shows the JSON without the columns' values."""
+    return f"{name}_as_stored"

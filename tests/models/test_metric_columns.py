@@ -1,0 +1,186 @@
+"""Metrics with columns, declared in a copy of the project, on every edition."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from database.tenancy import tenant_transaction
+from ddl.edition import COMMUNITY, detect
+from tests.support.alembic_project import config_for
+from tests.support.databases import MakeDatabase
+from tests.support.declared_metrics import NAMES, SENT, declare, migrate, run_python
+from tests.support.engines import engine_of
+from tests.support.telemetry import ONE, TWO, populate, rows
+
+INGEST = """
+import datetime, uuid
+from database.engine import make_engine
+from database.ingest import Message, ingest
+from tests_sent import SENT
+now = datetime.datetime.now(datetime.UTC)
+print(ingest(make_engine(), [
+    Message(uuid.UUID(int=1), "d1", now - datetime.timedelta(minutes=n), metrics, kind)
+    for n, (kind, metrics) in enumerate(SENT)
+]))
+"""
+INSERT = sa.text("""
+    INSERT INTO telemetry (tenant_id, ts, device_id, msg_type, metrics)
+    VALUES (:tenant, now() - :n * interval '1 minute', 'd2', :kind, CAST(:metrics AS jsonb))
+""")
+ROLLUP = """
+    SELECT device_id, metric, extract(epoch FROM bucket)::bigint AS bucket, avg, min, max, count
+      FROM timeseries.telemetry_hourly ORDER BY 1, 2, 3
+"""
+EXPECTED = """
+    SELECT device_id, m.key, extract(epoch FROM date_trunc('hour', ts))::bigint,
+           avg(m.value::double precision),
+           min(m.value::double precision), max(m.value::double precision), count(*)
+      FROM (SELECT device_id, ts, all_metrics(t) AS metrics FROM timeseries.telemetry t) t,
+           jsonb_each(metrics) m
+     WHERE CASE WHEN jsonb_typeof(m.value) = 'number'
+                THEN m.value::numeric = 0 OR abs(m.value::numeric) BETWEEN 1e-100 AND 1e100 END
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture(params=["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
+    """A database at the head with tenants, devices, and a compressed chunk where that is."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    with engine_of(make_database(server)) as engine:
+        command.upgrade(config_for(engine), "head")
+        populate(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"""
+                INSERT INTO timeseries.telemetry (tenant_id, ts, device_id, msg_type, metrics)
+                SELECT '{ONE}', now() - n * interval '1 hour', 'd0', 'readings',
+                       jsonb_build_object('speed', n, 'odometer', n + 0.5, 'x', 2)
+                  FROM generate_series(1, 200) n
+            """)
+        if request.param == "timescaledb":
+            refresh(engine)
+            with engine.begin() as connection:
+                connection.exec_driver_sql(
+                    "SELECT compress_chunk(c) FROM show_chunks('timeseries.telemetry') c"
+                )
+        yield engine
+
+
+def refresh(engine: Engine) -> None:
+    """Store the rollup up to now, where rollups are stored."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if detect(connection) == COMMUNITY:
+            connection.exec_driver_sql(
+                "CALL refresh_continuous_aggregate('timeseries.telemetry_hourly', NULL, NULL)"
+            )
+
+
+def url_of(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=False)
+
+
+def in_columns(engine: Engine, device: str) -> list[dict[str, Any]]:
+    listed = ", ".join(f't."{name}"' for name in NAMES)
+    found = rows(
+        engine,
+        f"SELECT {listed} FROM timeseries.telemetry t WHERE device_id = :device ORDER BY ts DESC",
+        device=device,
+    )
+    return [dict(row._mapping) for row in found]
+
+
+def shown(engine: Engine, device: str, tenant: uuid.UUID = ONE) -> list[Any]:
+    query = "SELECT metrics FROM public.telemetry WHERE device_id = :device ORDER BY ts DESC"
+    with tenant_transaction(engine, tenant) as connection:
+        return list(connection.scalars(sa.text(query), {"device": device}))
+
+
+@pytest.mark.slow
+def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
+    project, url = tmp_path / "project", url_of(engine)
+    before = rows(engine, ROLLUP)
+    revision = declare(project, url)
+    assert "rollup" not in revision, "a rollup would be made anew"
+    migrate(project, url, "upgrade", "head")
+    migrate(project, url, "check")
+    assert rows(engine, ROLLUP) == before
+
+    # Through the ingest: what fits is in the column alone, and everything is shown as it was sent.
+    (project / "tests_sent.py").write_text(f"SENT = {SENT!r}")
+    assert "stored=14, duplicates=0, quarantined=0" in run_python(project, url, INGEST)
+    assert "stored=0, duplicates=14" in run_python(
+        project, url, INGEST.replace("datetime.datetime.now(datetime.UTC)", last(engine))
+    )
+    columns = in_columns(engine, "d1")
+    assert columns[0] == {
+        "speed": 0.1,
+        "load": None,
+        "odometer": 2**62,
+        "moving": True,
+        "order": "a\tb\\né",
+    }
+    assert columns[1] == {
+        "speed": 7,
+        "load": None,
+        "odometer": -1,
+        "moving": False,
+        "order": "",
+    }
+    nothing = dict.fromkeys(NAMES)
+    assert columns[2:5] == [nothing] * 3
+    assert columns[5:8] == [
+        nothing | {"speed": 1e-300, "odometer": 4},
+        nothing | {"speed": 0},
+        nothing,
+    ]
+    assert columns[10] == nothing | {"load": 2**31 - 1, "odometer": 12}
+    assert columns[13] == nothing
+    assert rows(
+        engine,
+        "SELECT metrics FROM timeseries.telemetry WHERE device_id = 'd1' ORDER BY ts DESC LIMIT 1",
+    )[0][0] == {"x": 1}
+    assert shown(engine, "d1") == [metrics for _, metrics in SENT]
+    assert shown(engine, "d1", TWO) == []
+
+    # Through the tenant view: the same.
+    with tenant_transaction(engine, ONE) as connection:
+        for n, (kind, metrics) in enumerate(SENT):
+            values = {"tenant": ONE, "n": n, "kind": kind, "metrics": json.dumps(metrics)}
+            assert connection.execute(INSERT, values).rowcount == 1
+            assert connection.execute(INSERT, values).rowcount == 0, "repeated"
+    assert in_columns(engine, "d2") == columns
+    assert shown(engine, "d2") == [metrics for _, metrics in SENT]
+    with pytest.raises(DBAPIError, match="check option"), tenant_transaction(engine, TWO) as other:
+        other.execute(INSERT, values)
+    with tenant_transaction(engine, ONE) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO telemetry (tenant_id, ts, device_id, speed, metrics) VALUES"
+            f""" ('{ONE}', now(), 'd3', 2.5, '{{"speed": "x", "y": 1}}'),"""
+            f""" ('{ONE}', now() - interval '1 s', 'd3', NULL, NULL)"""
+        )
+    assert shown(engine, "d3") == [{"speed": 2.5, "y": 1}, {}]
+
+    # In rollups each value counts once.
+    refresh(engine)
+    expected = rows(engine, EXPECTED)
+    assert {row[1] for row in expected} == {*NAMES, "x", "y"}
+    assert rows(engine, ROLLUP) == [pytest.approx(tuple(row)) for row in expected]
+    migrate(project, url, "downgrade", "-1")
+    migrate(project, url, "upgrade", "head")
+    migrate(project, url, "check")
+
+
+def last(engine: Engine) -> str:
+    """The newest moment of the messages, as an expression of Python."""
+    (found,) = rows(engine, "SELECT max(ts) FROM timeseries.telemetry WHERE device_id = 'd1'")[0]
+    return f"datetime.datetime.fromisoformat({found.isoformat()!r}).astimezone(datetime.UTC)"

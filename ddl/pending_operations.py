@@ -33,6 +33,7 @@ _SKIPPED = {
     "retention policy": "retention policies are carried out by operations maintain",
     "rollup": "rollups are views",
     "refresh policy": "refresh policies are pending",
+    "kept history": "histories are those of the raw data",
     FILL: "rollups have to be filled",
 }
 

@@ -40,7 +40,11 @@ def parsed(definition: str) -> Select:
         match = _ALIAS.fullmatch(item) or _COLUMN.fullmatch(item)
         if match is not None:
             columns[sql.unquoted(match["name"])] = match.groupdict().get("expression") or item
-    grouped = {_bare(item) for item in sql.split_list(clauses["group by"])}
+    outputs = list(columns.values())
+    grouped = {
+        _bare(outputs[int(item) - 1] if item.strip().isdigit() else item)
+        for item in sql.split_list(clauses["group by"])
+    }
     keys = {name: text for name, text in columns.items() if _bare(text) in grouped}
     return Select(
         columns,

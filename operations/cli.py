@@ -16,6 +16,7 @@ from operations.commands import (
     docs,
     login,
     maintain,
+    refresh,
     revision,
     server,
     tenant,
@@ -33,6 +34,7 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(revision.app, name="revision")
 app.add_typer(maintain.app)
+app.add_typer(refresh.app)
 app.add_typer(convert.app)
 app.add_typer(demo.app)
 app.add_typer(docs.app)

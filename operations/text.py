@@ -10,7 +10,13 @@ def count(number: int, noun: str) -> str:
 
 def plural(noun: str) -> str:
     """The plural of a noun on these pages."""
-    return {"policy": "policies", "index": "indexes", "refresh": "refreshes"}.get(noun, f"{noun}s")
+    irregular = {
+        "policy": "policies",
+        "index": "indexes",
+        "refresh": "refreshes",
+        "kept history": "kept histories",
+    }
+    return irregular.get(noun, f"{noun}s")
 
 
 def enumeration(names: list[str]) -> str:

@@ -30,6 +30,7 @@ from ddl.kinds import (
     grant,
     hypertable,
     index,
+    kept_history,
     materialized_view,
     policy,
     refresh_policy,
@@ -49,6 +50,7 @@ from ddl.kinds.extension import Extension
 from ddl.kinds.function import Function
 from ddl.kinds.grant import Grant, schema_grant
 from ddl.kinds.hypertable import Hypertable
+from ddl.kinds.kept_history import KeptHistory
 from ddl.kinds.materialized_view import MaterializedView
 from ddl.kinds.policy import Policy
 from ddl.kinds.refresh_policy import RefreshPolicy
@@ -66,6 +68,7 @@ __all__ = [
     "Function",
     "Grant",
     "Hypertable",
+    "KeptHistory",
     "MaterializedView",
     "Policy",
     "RefreshPolicy",
@@ -97,6 +100,7 @@ KINDS: tuple[Kind[Any], ...] = (
     retention_policy.KIND,
     rollup.KIND,
     refresh_policy.KIND,
+    kept_history.KIND,
     grant.KIND,
     setting.KIND,
     unmanaged.KIND,

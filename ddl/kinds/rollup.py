@@ -25,6 +25,7 @@ from ddl.kinds import view
 from ddl.kinds.column import ColumnState
 from ddl.kinds.columnstore import Columnstore, ColumnstoreState
 from ddl.kinds.grant import GrantState
+from ddl.kinds.kept_history import KeptHistory
 from ddl.kinds.refresh_policy import RefreshPolicy, RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.plan import Phase, Plan
@@ -79,6 +80,7 @@ class Rollup:
         definition: the query, grouped by ``time_bucket('1 hour', ts) AS bucket``; where there is
             no TimescaleDB a plain view computes the same (see `ddl.buckets`).
         retention: the age at which its chunks are dropped.
+        history: keeps buckets that the raw data no longer covers from every refresh.
 
     Raises:
         sqlalchemy.exc.ArgumentError: the query has no ``time_bucket('…', column)``.
@@ -94,6 +96,7 @@ class Rollup:
         refresh: RefreshPolicy | None = None,
         columnstore: Columnstore | None = None,
         retention: str | None = None,
+        history: KeptHistory | None = None,
         materialized_only: bool = False,
         grants: Mapping[str, str] | None = None,
         comment: str | None = None,
@@ -124,6 +127,8 @@ class Rollup:
             )
         if retention is not None:
             self.states.append(RetentionPolicyState(name, retention, schema=schema))
+        if history is not None:
+            self.states.append(history.state(name, schema))
         for state in self.states:
             Declared.on(metadata).add(state)
 

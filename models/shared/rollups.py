@@ -5,9 +5,12 @@ Tenants have no grant on a rollup; they read its tenant view.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from ddl import Columnstore, RefreshPolicy, Rollup
+from ddl import Columnstore, Declared, KeptHistory, RefreshPolicy, Rollup, sql
+from ddl.kinds.retention_policy import RetentionPolicyState
+from ddl.select import parsed
 from models.shared.access import tenant_view
 from models.shared.base import TIMESERIES, Base
 from models.shared.time_series_checks import check_rollup
@@ -50,9 +53,27 @@ def platform_rollup(
         refresh=refresh,
         columnstore=columnstore,
         retention=retention,
+        history=_history(definition, tenants=tenants),
         grants={"fleet_operator": "select", "fleet_operator_read": "select"},
         comment=comment,
         metadata=Base.metadata,
+    )
+
+
+def _history(definition: str, *, tenants: bool) -> KeptHistory:
+    """A refresh leaves the buckets that the raw data no longer covers as they are."""
+    # TimescaleDB lets a rollup read one hypertable or rollup, and other tables only beside it.
+    source = next(key for key in sql.relations(definition, {TIMESERIES}) if key[0] == TIMESERIES)
+    retention = Declared.on(Base.metadata).of(RetentionPolicyState).get(source)
+    width = re.search(r"time_bucket\s*\(\s*'([^']+)'", definition)
+    return KeptHistory(
+        "keep_history",
+        "raw_data_covers",
+        source[1],
+        retention.drop_after if retention else None,
+        width[1] if width else "",
+        tuple(parsed(definition).keys),
+        tenant="tenant_id" if tenants else None,
     )
 
 

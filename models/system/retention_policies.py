@@ -15,7 +15,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ddl import NamesRelations, sql
 from ddl.base import Declared, Key
 from ddl.kinds.hypertable import HypertableState
-from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.kinds.rollup import RollupState
 from ddl.sql import literal
@@ -37,8 +36,8 @@ class DataRetentionPolicy(TenantScoped, Timestamped, Base):
         primary_key=True, comment="Hypertable or rollup in schema timeseries, e.g. telemetry."
     )
     retention_days: Mapped[int] = mapped_column(
-        comment="At most the retention of the relation itself, and at least the refresh window of "
-        "the rollups over it: deleting rows in that window would erase them from the rollup."
+        comment="At most the retention of the relation itself, and at least as long as most "
+        "messages are late: afterwards the buckets of rollups stay as they are."
     )
 
     __table_args__ = (
@@ -71,23 +70,16 @@ class Bounds:
 
 
 def bounds(metadata: MetaData) -> dict[str, Bounds]:
-    """Relation to the bounds of its policies, for every relation in which tenants have rows.
-
-    A relation is left out if a rollup over it is refreshed from the beginning (no
-    ``start_offset``): rows deleted from it would disappear from the rollup as well.
-    """
+    """Relation to the bounds of its policies, for every relation in which tenants have rows."""
     declared = Declared.on(metadata)
     found: dict[str, Bounds] = {}
     for key in sorted(_of_tenants(metadata, declared)):
-        windows = [
-            state.start_offset
-            for rollup, state in declared.of(RefreshPolicyState).items()
+        delays = [
+            _longest_delay(state.definition)
+            for rollup, state in declared.of(RollupState).items()
             if rollup == key or _reads(declared, rollup, key)
         ]
-        bounded = [window for window in windows if window is not None]
-        if len(bounded) < len(windows):
-            continue
-        shortest = max([1, *(math.ceil(days(window)) for window in bounded)])
+        shortest = max([1, *delays])
         retention = declared.of(RetentionPolicyState).get(key)
         longest = None if retention is None else math.floor(days(retention.drop_after))
         found[key[1]] = Bounds(shortest, longest)
@@ -113,6 +105,17 @@ def declare_bounds(metadata: MetaData) -> None:
     table = metadata.tables[DataRetentionPolicy.__tablename__]
     text = f"CASE relation {listed} END" if cases else "false"
     table.append_constraint(CheckConstraint(text, name="bounds"))
+
+
+def _longest_delay(definition: str) -> int:
+    """How many days old a message can be that a rollup by this query still takes in for sure."""
+    widths = re.findall(r"time_bucket\s*\(\s*'([^']+)'", definition)
+    longest = max(days(width) for width in widths)
+    return next(found for width, found in _DELAYS.items() if longest >= days(width))
+
+
+_DELAYS = {"1 day": 7, "1 hour": 3, "0 minutes": 1}
+"""Width of a bucket, or more, to days."""
 
 
 def _of_tenants(metadata: MetaData, declared: Declared) -> set[Key]:

@@ -66,8 +66,8 @@ tenant_rollup(
      GROUP BY 1, 2, 3
     """,
     columns=("tenant_id", "reason", "bucket", "count"),
-    refresh=RefreshPolicy("1 day", "1 minute", "5 minutes"),
-    columnstore=Columnstore("tenant_id, reason", "bucket DESC", "7 days"),
+    refresh=RefreshPolicy("14 days", "1 minute", "5 minutes"),
+    columnstore=Columnstore("tenant_id, reason", "bucket DESC", "14 days"),
     retention="90 days",
     comment="Rejected messages by minute and reason.",
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from operations.console import console, plain_table, write
+from operations.maintenance.late_data import Refreshed
 from operations.maintenance.run import Removal, Report
 from operations.maintenance.run import maintain as run_maintenance
 from operations.owner import owner_engine
+from operations.text import count
 
 app = typer.Typer()
 
@@ -21,17 +25,28 @@ def maintain(
         False, "--dry-run", help="Show what would be deleted; change nothing."
     ),
 ) -> None:
-    """Delete rows older than their retention, for all tenants and for single ones; purge.
+    """Take late data into rollups, delete rows older than their retention, purge.
 
     Also reports jobs of TimescaleDB that do not run as declared; exit code 1 if there are any.
     """
     with owner_engine() as engine:
         report = run_maintenance(engine, dry_run=dry_run)
+    write_refreshed(report.refreshed, dry_run=dry_run)
     _write_removals(report)
     for problem in report.problems:
         write(f"problem: {problem}")
     if report.problems:
         raise typer.Exit(1)
+
+
+def write_refreshed(refreshed: Sequence[Refreshed], *, dry_run: bool = False) -> None:
+    """A line for each rollup."""
+    for one in refreshed:
+        write(
+            f"{'Would refresh' if dry_run else 'Refreshed'} {one.rollup}: "
+            f"{count(one.chunks, 'chunk')} of {one.source} with late rows, {one.begins} to "
+            f"{one.ends}"
+        )
 
 
 def _write_removals(report: Report) -> None:

@@ -50,7 +50,7 @@ def index_page(facts: Facts) -> str:
 
 _NAMED = {
     *("schema", "table", "column", "constraint", "index", "grant", "row-level security"),
-    *("hypertable", "columnstore", "retention policy", "rollup", "refresh policy"),
+    *("hypertable", "columnstore", "retention policy", "rollup", "refresh policy", "kept history"),
     *("unmanaged", "unmanaged in the database"),
 }
 """Kinds that the summary names itself, that belong to a table, or that no model declares."""

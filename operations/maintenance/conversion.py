@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -31,7 +30,9 @@ from ddl import buckets, pending_operations
 from ddl import edition as editions
 from ddl.edition import Edition
 from ddl.kinds.rollup import RollupOperation
-from ddl.sql import literal, send
+from ddl.sql import send
+from operations.maintenance import late_data
+from operations.maintenance.late_data import RefreshError
 from operations.revisions.project import project_revisions
 
 SILENT = Progress(lambda _: None)
@@ -166,7 +167,7 @@ def _replay(
 def _fill(connection: Connection, progress: Progress) -> list[str]:
     """Fill each new rollup from all raw data, as the view before it was computed.
 
-    Its refresh policy would only cover the last days, and the rest would be missing.
+    Its refresh policy would only cover the last weeks, and the rest would be missing.
     """
     with connection.begin():
         pending = [
@@ -175,14 +176,14 @@ def _fill(connection: Connection, progress: Progress) -> list[str]:
             if kind == pending_operations.FILL
         ]
     filled = []
-    for relation in _sources_first(connection, pending):
+    for relation in [name for name in _rollups(connection) if name in pending]:
         progress.note(f"filling {relation}")
         try:
             _refresh(connection, relation)
-        except DBAPIError as error:
+        except RefreshError as error:
             raise ConversionError(
-                f"the database is converted to TimescaleDB, but {relation} could not be filled: "
-                f"{server_message(error)}; run the command again to continue there"
+                f"the database is converted to TimescaleDB, but {error}; run the command again to "
+                "continue there"
             ) from error
         with connection.begin():
             pending_operations.forget_fill(connection, relation)
@@ -190,24 +191,14 @@ def _fill(connection: Connection, progress: Progress) -> list[str]:
     return filled
 
 
-def _sources_first(connection: Connection, relations: list[str]) -> list[str]:
-    """In order of creation: a rollup of another rollup was created after it."""
-    query = sa.text("SELECT CAST(:relation AS regclass)::oid")
+def _rollups(connection: Connection) -> dict[str, late_data.Rollup]:
+    """By name, each after what it reads."""
     with connection.begin():
-        return sorted(relations, key=lambda one: connection.scalar(query, {"relation": one}))
+        return {one.sql: one for one in late_data.rollups(connection)}
 
 
 def _refresh(connection: Connection, relation: str) -> None:
-    """Outside a transaction, as TimescaleDB requires; the refresh policy may be running."""
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    driver.autocommit = True
-    try:
-        with driver.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', '10min', false)")
-            cursor.execute(f"CALL refresh_continuous_aggregate({literal(relation)}, NULL, NULL)")
-    finally:
-        driver.autocommit = False
+    late_data.take_in(connection, _rollups(connection)[relation])
 
 
 def _context(connection: Connection, edition: str) -> MigrationContext:

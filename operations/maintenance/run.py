@@ -1,8 +1,7 @@
-"""A maintenance run: retention that no job of TimescaleDB enforces, purges, a check of the jobs.
+"""A maintenance run: late data, retention that no job enforces, purges, a check of the jobs.
 
-If anything is missing, unreadable or contradictory, rows are kept: a mistake in a setting must
-never shorten history. Rollups are never refreshed here: over a range whose raw data is gone, a
-refresh would erase the history of every tenant.
+Rollups take in what came late before any raw data is deleted. If anything is missing, unreadable or
+contradictory, rows are kept: a mistake in a setting must never shorten history.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +29,8 @@ from ddl.time_series import pending
 from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.lock import exclusive_run
-from operations.maintenance import policy_jobs, purge, time_series
+from operations.maintenance import late_data, policy_jobs, purge, time_series
+from operations.maintenance.late_data import Refreshed, RefreshError
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
 
@@ -39,6 +40,9 @@ LOCK_TIMEOUT = "5s"
 
 class MaintenanceError(FleetSchemaError):
     """Maintenance cannot start; the text says why."""
+
+
+BUSY = MaintenanceError("another maintenance run is active on this database: wait for it")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Report:
 
     edition: str
     dry_run: bool
+    refreshed: list[Refreshed] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """Each names what was expected, what was found, and the fix; the rows were kept."""
@@ -73,7 +78,7 @@ def silent(removal: Removal) -> None:
 
 
 def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = silent) -> Report:
-    """Enforce the retention of every hypertable and rollup, then that of single tenants; purge.
+    """Refresh rollups where data came late, enforce retention for all, then for tenants; purge.
 
     Every chunk (without TimescaleDB: every batch) is a transaction of its own, so the next run
     continues where one was interrupted. Where jobs of TimescaleDB enforce the retention that
@@ -88,11 +93,11 @@ def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = s
     Raises:
         MaintenanceError: another run is active, or the database has no such tables yet.
     """
-    busy = MaintenanceError("another maintenance run is active on this database: wait for it")
-    with engine.connect() as connection, exclusive_run(connection, "maintain", busy):
+    with engine.connect() as connection, exclusive_run(connection, "maintain", BUSY):
         with connection.begin():
             run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
             run.inspect()
+        run.take_in_late_data()
         run.retain_for_all()
         run.retain_for_tenants()
         run.purge()
@@ -156,6 +161,22 @@ class _Run:
             f"{what}; its rows are kept until the database agrees with the models: run: alembic "
             "upgrade head, then: alembic check"
         )
+
+    # --- late data ---
+
+    def take_in_late_data(self) -> None:
+        """Refresh what the jobs left; the raw data of a rollup that fails is kept."""
+        with self.connection.begin():
+            rollups = late_data.rollups(self.connection)
+        for rollup in rollups:
+            try:
+                done = late_data.take_in(self.connection, rollup, dry_run=self.report.dry_run)
+            except RefreshError as error:
+                self.unrefreshed.add(rollup.table)
+                self.report.problems.append(f"{error}; run it again")
+            else:
+                if done is not None:
+                    self.report.refreshed.append(done)
 
     # --- for all tenants ---
 
@@ -287,8 +308,14 @@ class _Run:
                     if (removal.relation, removal.tenant_id) == (one.name, tenant_id)
                 )
             else:
+                note = partial(late_data.note_horizon, self.connection, one.table, tenant_id)
                 for number in time_series.empty(
-                    self.connection, one, tenant_id, lock_timeout=LOCK_TIMEOUT, before=before
+                    self.connection,
+                    one,
+                    tenant_id,
+                    lock_timeout=LOCK_TIMEOUT,
+                    before=before,
+                    before_each=note,
                 ):
                     rows, transactions = rows + number, transactions + 1
         finally:

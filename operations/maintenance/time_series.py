@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -158,6 +158,10 @@ def parts(
     ]
 
 
+def silent(_: str) -> None:
+    """Note nothing."""
+
+
 def empty(
     connection: Connection,
     series: TimeSeries,
@@ -165,11 +169,15 @@ def empty(
     *,
     lock_timeout: str,
     before: datetime.datetime | None = None,
+    before_each: Callable[[str], None] = silent,
 ) -> Iterator[int]:
     """Delete what :func:`parts` lists; yields the number of rows after each commit.
 
     The connection is the owner's, outside a transaction. The rows of a chunk are counted before
     they are deleted: the server does not count those of batches that it removes whole.
+
+    Args:
+        before_each: called within each transaction with the moment before which rows go.
     """
     with connection.begin():
         found = parts(connection, series, tenant_id, before)
@@ -177,12 +185,14 @@ def empty(
         if part.chunk is not None:
             with connection.begin():
                 _set_limits(connection, lock_timeout, decompress=True)
+                before_each(part.ends or "")
                 rows = _delete_chunk(connection, series, tenant_id, part)
             yield rows
             continue
         while True:
             with connection.begin():
                 _set_limits(connection, lock_timeout)
+                before_each("infinity" if before is None else str(before))
                 rows = _delete_batch(connection, series, tenant_id, before)
             yield rows
             if rows < BATCH:

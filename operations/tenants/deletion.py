@@ -18,7 +18,7 @@ from database.tenancy import OPERATOR, operator_transaction
 from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name
 from operations.lock import exclusive_run
-from operations.maintenance import time_series
+from operations.maintenance import late_data, time_series
 from operations.maintenance.time_series import TimeSeries
 from operations.tenants.tenant import Tenant, TenantError, find_tenant
 from operations.tenants.tenant_tables import MEMBERS, Group, deletion_order, read_tenant_tables
@@ -209,9 +209,21 @@ class _Deletion:
             self.connection.execute(sa.text(alone), {"tenant": str(self.tenant.tenant_id)})
 
     def _empty_time_series(self, one: TimeSeries) -> None:
-        """As the owner, on the connection of this run, a transaction per chunk."""
+        """As the owner, on the connection of this run, a transaction per chunk.
+
+        Whatever raw data is gone, the rollups keep no row of this tenant, nor store a new one.
+        """
+        tenant_id = self.tenant.tenant_id
+
+        def note(_: str) -> None:
+            late_data.note_horizon(self.connection, one.table, tenant_id, "infinity")
+
         for rows in time_series.empty(
-            self.connection, one, self.tenant.tenant_id, lock_timeout=LOCK_TIMEOUT
+            self.connection,
+            one,
+            tenant_id,
+            lock_timeout=LOCK_TIMEOUT,
+            before_each=note if one.rollup else time_series.silent,
         ):
             if rows:
                 self.rows[one.name] += rows
@@ -246,6 +258,8 @@ class _Deletion:
         # Hypertables have no foreign keys: this deletes what was ingested or refreshed meanwhile.
         for one in listed:
             self._empty_time_series(one)
+        with self.connection.begin():
+            late_data.forget_horizons(self.connection, self.tenant.tenant_id)
         for group in groups:
             self._empty(connection, group)
         self._one_row(connection, "DELETE FROM public.tenants WHERE tenant_id = :tenant")

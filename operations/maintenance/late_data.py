@@ -1,0 +1,339 @@
+"""Late data: ranges whose rollups do not have all raw rows yet, and their refresh.
+
+TimescaleDB notes for each rollup which ranges of its source changed since they were materialized,
+whoever wrote the rows. The jobs of the refresh policies work through those in their windows; what
+is older is refreshed here, chunk by chunk of the source. A run that is interrupted leaves the rest
+noted. What the raw data no longer covers stays (models.system.raw_data_horizons). A range without
+a chunk has no rows to take in.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from database.errors import FleetSchemaError, server_message
+from ddl.edition import COMMUNITY, detect
+from ddl.kinds import kept_history
+from ddl.sql import escaped, ident, literal, qualified
+from models.shared.base import TIMESERIES
+from operations.maintenance.paused_jobs import paused
+
+LOCK_TIMEOUT = "1min"
+"""How long to wait for a refresh of the same rollup by another session."""
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """A continuous aggregate in schema timeseries and what it reads."""
+
+    table: str
+    storage: str
+    """The hypertable of its rows, for statements."""
+    bucket: str
+    """The column of the buckets, for statements."""
+    width: str
+    """Of a bucket, as an interval."""
+    of_tenants: bool
+    source: str
+    """The hypertable or rollup that it reads, without its schema."""
+    source_storage: str
+    id: int
+    source_id: int
+    """Their numbers in TimescaleDB's catalog."""
+    until: datetime.datetime
+    """Younger buckets are left to its policy; now, if it has none."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return qualified(TIMESERIES, self.table)
+
+    @property
+    def sql(self) -> str:
+        """For statements."""
+        return f"{ident(TIMESERIES)}.{ident(self.table)}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A chunk of the source of a rollup; the range as the server writes it."""
+
+    rollup: Rollup
+    begins: str
+    ends: str
+
+
+# The names of what a rollup reads are those of models: a rollup's storage stands for the rollup.
+_ROLLUPS = sa.text("""
+    SELECT a.view_name AS "table",
+           format('%I.%I', a.materialization_hypertable_schema, a.materialization_hypertable_name)
+               AS storage,
+           quote_ident(d.column_name) AS bucket, f.bucket_width AS width,
+           EXISTS (SELECT FROM pg_attribute t
+                    WHERE t.attrelid = format('%I.%I', a.view_schema, a.view_name)::regclass
+                      AND t.attname = 'tenant_id' AND t.atttypid = 'uuid'::regtype) AS of_tenants,
+           coalesce(s.view_name, a.hypertable_name) AS source,
+           format('%I.%I', a.hypertable_schema, a.hypertable_name) AS source_storage,
+           c.mat_hypertable_id AS id, c.raw_hypertable_id AS source_id,
+           now() - coalesce((SELECT min((j.config ->> 'end_offset')::interval)
+                               FROM timescaledb_information.jobs j
+                              WHERE j.proc_name = 'policy_refresh_continuous_aggregate'
+                                AND (j.config ->> 'mat_hypertable_id')::int = c.mat_hypertable_id),
+                            '0') AS until
+      FROM timescaledb_information.continuous_aggregates a
+      JOIN timescaledb_information.dimensions d ON d.dimension_number = 1
+       AND (d.hypertable_schema, d.hypertable_name)
+         = (a.materialization_hypertable_schema, a.materialization_hypertable_name)
+      JOIN _timescaledb_catalog.continuous_agg c
+        ON (c.user_view_schema, c.user_view_name) = (a.view_schema, a.view_name)
+      JOIN _timescaledb_catalog.continuous_aggs_bucket_function f
+        ON f.mat_hypertable_id = c.mat_hypertable_id
+      LEFT JOIN timescaledb_information.continuous_aggregates s
+        ON (s.materialization_hypertable_schema, s.materialization_hypertable_name)
+         = (a.hypertable_schema, a.hypertable_name)
+     WHERE a.view_schema = :schema
+     ORDER BY c.mat_hypertable_id
+""")
+
+# What the rollup itself no longer keeps is left alone.
+# What was written since any rollup was last refreshed is noted per hypertable, before that per
+# rollup; the ranges are those on which a refresh was interrupted.
+_STEPS = sa.text("""
+    WITH late AS (
+        SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
+          FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+         WHERE materialization_id = :id
+        UNION ALL
+        SELECT lowest_modified_value, greatest_modified_value
+          FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+         WHERE hypertable_id = :source_id
+        UNION ALL
+        SELECT lowest_modified_value, greatest_modified_value
+          FROM _timescaledb_catalog.continuous_aggs_materialization_ranges
+         WHERE materialization_id = :id)
+    SELECT range_start::text AS begins, range_end::text AS ends
+      FROM timescaledb_information.chunks
+     WHERE format('%I.%I', hypertable_schema, hypertable_name) = :source
+       AND range_start < least(:until, coalesce(CAST(:before AS timestamptz), 'infinity'))
+       AND range_end > coalesce(CAST(:after AS timestamptz), '-infinity')
+       AND (:all OR EXISTS (
+           SELECT FROM late
+            WHERE lowest < _timescaledb_functions.to_unix_microseconds(
+                               range_end + CAST(:width AS interval))
+              AND greatest >= _timescaledb_functions.to_unix_microseconds(
+                                  range_start - CAST(:width AS interval))
+              AND lowest <= _timescaledb_functions.to_unix_microseconds(
+                                :until - CAST(:width AS interval))))
+       AND range_end > coalesce((
+           SELECT now() - (j.config ->> 'drop_after')::interval FROM timescaledb_information.jobs j
+            WHERE j.proc_name = 'policy_retention'
+              AND quote_ident(j.hypertable_schema) || '.' || quote_ident(j.hypertable_name)
+                = :storage), '-infinity')
+     ORDER BY chunks.range_start
+""")
+
+
+def rollups(connection: Connection) -> list[Rollup]:
+    """The rollups that store rows, each after what it reads; none but on the Community edition."""
+    if detect(connection) != COMMUNITY:
+        return []
+    return [
+        Rollup(**row) for row in connection.execute(_ROLLUPS, {"schema": TIMESERIES}).mappings()
+    ]
+
+
+def steps(
+    connection: Connection,
+    rollup: Rollup,
+    after: datetime.datetime | None = None,
+    before: datetime.datetime | None = None,
+    *,
+    every: bool = False,
+) -> list[Step]:
+    """The chunks with rows that the rollup has not taken in yet, oldest first.
+
+    Args:
+        after: only chunks with a part in the range from here to ``before``.
+        every: all chunks of the range, whether rows in them changed or not.
+    """
+    values = {
+        "id": rollup.id,
+        "source_id": rollup.source_id,
+        "source": rollup.source_storage,
+        "storage": rollup.storage,
+        "width": rollup.width,
+        "until": rollup.until,
+        "after": after,
+        "before": before,
+        "all": every,
+    }
+    found = connection.execute(_STEPS, values)
+    return [Step(rollup, row.begins, row.ends) for row in found]
+
+
+def refresh(connection: Connection, step: Step, *, every: bool = False) -> None:
+    """Materialize what changed in a chunk, and in the buckets that reach beyond it.
+
+    The connection is the owner's, outside a transaction: TimescaleDB commits in between.
+    """
+    rollup = step.rollup
+    width = f"{literal(rollup.width)}::interval"
+    begins = f"{literal(step.begins)}::timestamptz - 2 * {width}"
+    ends = f"least({literal(step.ends)}::timestamptz + {width}, {literal(str(rollup.until))})"
+    force = ", force => true" if every else ""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.autocommit = True
+    try:
+        with driver.cursor() as cursor:
+            # Of the buckets in the columnstore all may have to be rewritten.
+            for name, value in (
+                ("lock_timeout", LOCK_TIMEOUT),
+                ("statement_timeout", "0"),
+                ("timescaledb.max_tuples_decompressed_per_dml_transaction", "0"),
+            ):
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+            row = cursor.execute(f"SELECT ({begins})::text, ({ends})::text").fetchone()
+            cursor.execute(
+                f"CALL refresh_continuous_aggregate({literal(rollup.sql)},"
+                f" {literal(row[0])}::timestamptz, {literal(row[1])}::timestamptz{force})"
+            )
+    finally:
+        driver.autocommit = False
+
+
+class RefreshError(FleetSchemaError):
+    """A rollup could not be refreshed; the text says which and why, and what was done before."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What was refreshed or, in a dry run, would be: chunks of the source, from when to when."""
+
+    rollup: str
+    source: str
+    chunks: int
+    begins: str
+    ends: str
+
+
+def silent(_: Step) -> None:
+    """Report no progress."""
+
+
+def take_in(
+    connection: Connection,
+    rollup: Rollup,
+    after: datetime.datetime | None = None,
+    before: datetime.datetime | None = None,
+    *,
+    dry_run: bool = False,
+    on_step: Callable[[Step], None] = silent,
+) -> Refreshed | None:
+    """Refresh a rollup wherever its source changed; None if that is nowhere.
+
+    Jobs of the rollup and its source wait meanwhile.
+
+    Args:
+        connection: of the owner, outside a transaction.
+        after: as for :func:`steps`; likewise ``before``.
+        on_step: called after each chunk.
+
+    Raises:
+        RefreshError: the server rejected a refresh; what remains is noted for the next run.
+    """
+    with connection.begin():
+        found = steps(connection, rollup, after, before)
+        if not dry_run:
+            note_dropped(connection, rollup)
+    if not found:
+        return None
+    if not dry_run:
+        with paused(connection, (rollup.sql, rollup.storage, rollup.source_storage)) as jobs:
+            for number, step in enumerate(found):
+                try:
+                    refresh(connection, step)
+                except psycopg.Error as error:
+                    raise RefreshError(
+                        f"{rollup.name} could not be refreshed from {step.begins} on, after "
+                        f"{number} of {len(found)} chunks: {server_message(error)}"
+                    ) from error
+                on_step(step)
+                jobs.renew()
+    return Refreshed(
+        rollup.name,
+        qualified(TIMESERIES, rollup.source),
+        len(found),
+        found[0].begins,
+        found[-1].ends,
+    )
+
+
+# --- what the raw data no longer covers -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a rollup holds in a range."""
+
+    rows: int
+    stay: int
+    """Those that a refresh leaves as they are, since the raw data no longer covers them."""
+
+
+def extent(connection: Connection, rollup: Rollup, begins: str, ends: str) -> Extent:
+    """Count the rows of a rollup in a range as :class:`Step` has it."""
+    condition = connection.scalar(_KEPT_IF, {"storage": rollup.storage}) or "false"
+    bucket = escaped(rollup.bucket)
+    row = connection.execute(
+        sa.text(
+            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {escaped(condition)}) AS stay"
+            f" FROM {escaped(rollup.storage)} AS old"
+            f" WHERE {bucket} >= CAST(CAST(:begins AS text) AS timestamptz)"
+            f" AND {bucket} < CAST(CAST(:ends AS text) AS timestamptz)"
+        ),
+        {"begins": begins, "ends": ends},
+    ).one()
+    return Extent(row.rows, row.stay)
+
+
+_KEPT_IF = sa.text(f"""
+    SELECT substring(pg_get_triggerdef(oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ')
+      FROM pg_trigger
+     WHERE tgrelid = CAST(:storage AS regclass) AND tgname = '{kept_history.DELETED}'
+""")
+
+
+def note_dropped(connection: Connection, rollup: Rollup) -> None:
+    """Let the rollup note which chunks of its source were dropped, as before each refresh."""
+    connection.execute(sa.text(f"DELETE FROM {escaped(rollup.storage)} WHERE false"))
+
+
+def note_horizon(
+    connection: Connection, relation: str, tenant_id: uuid.UUID, complete_from: str
+) -> None:
+    """Note that rows of a tenant were deleted up to a moment; it is never moved back."""
+    connection.execute(
+        sa.text("""
+            INSERT INTO public.raw_data_horizons AS h (relation, of_tenant, complete_from)
+            VALUES (:relation, :tenant, CAST(CAST(:moment AS text) AS timestamptz))
+            ON CONFLICT (relation, of_tenant) DO UPDATE SET complete_from = excluded.complete_from
+             WHERE h.complete_from < excluded.complete_from
+        """),
+        {"relation": relation, "tenant": tenant_id, "moment": complete_from},
+    )
+
+
+def forget_horizons(connection: Connection, tenant_id: uuid.UUID) -> None:
+    """Delete what was noted about a tenant that is deleted."""
+    connection.execute(
+        sa.text("DELETE FROM public.raw_data_horizons WHERE of_tenant = :tenant"),
+        {"tenant": tenant_id},
+    )

@@ -1,0 +1,106 @@
+"""A rollup that keeps its history: the triggers are declared, compared and reverted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import TIMESTAMP, Column, Double, Engine, MetaData, Table, Uuid
+
+from ddl import Function, Hypertable, KeptHistory, Rollup, found_by
+from ddl.kinds.kept_history import DELETED, INSERTED, NOTED
+from tests.support.catalog_states import catalog_states
+from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run
+from tests.support.time_series import execute
+
+HISTORY = KeptHistory(
+    "keep_rows", "is_covered", "readings", "30 days", "1 hour", ("t", 'The "d" :x'), tenant="t"
+)
+
+
+def readings(history: KeptHistory | None = HISTORY) -> MetaData:
+    def declare(metadata: MetaData) -> None:
+        Table(
+            "readings",
+            metadata,
+            Column("t", Uuid, primary_key=True),
+            Column('The "d" :x', Double, primary_key=True),
+            Column("ts", TIMESTAMP(timezone=True), primary_key=True),
+            Hypertable("ts", chunk_interval="1 day"),
+        )
+        Function(
+            "is_covered",
+            "source text, retention interval, tenant uuid, bucket timestamptz",
+            returns="boolean",
+            body="RETURN bucket > '2026-02-01Z'",
+            comment="x",
+            metadata=metadata,
+        )
+        Function(
+            "keep_rows",
+            returns="trigger",
+            language="plpgsql",
+            body="begin if tg_op = 'INSERT' then return new; end if; return null; end",
+            settings={"search_path": "pg_catalog"},
+            comment="x",
+            metadata=metadata,
+        )
+        Rollup(
+            "hourly",
+            'SELECT t, "The ""d"" :x", time_bucket(\'1 hour\', ts) AS bucket, count(*) AS n'
+            " FROM readings GROUP BY 1, 2, 3",
+            history=history,
+            metadata=metadata,
+        )
+
+    return metadata_of(declare)
+
+
+CHANGES = {
+    "retention": dataclasses.replace(HISTORY, retention="40 days"),
+    "no retention": dataclasses.replace(HISTORY, retention=None),
+    "no tenant": dataclasses.replace(HISTORY, tenant=None),
+    "keys": dataclasses.replace(HISTORY, keys=("t",)),
+    "width": dataclasses.replace(HISTORY, width="01:00:00"),
+    "none": None,
+}
+
+
+@pytest.mark.timescaledb
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_made_and_reverted(change: str, community: Engine) -> None:
+    with community.begin() as connection:
+        apply(connection, readings())
+    before = catalog_states(community)
+    with community.connect() as connection:
+        script = migration(connection, readings(CHANGES[change]))
+    expected = {"width": 0}.get(change, 1)
+    assert len(found_by(script)) == expected
+    run(community, rendered(script.upgrade_ops))
+    with community.connect() as connection:
+        assert found_by(migration(connection, readings(CHANGES[change]))) == []
+    run(community, rendered(script.downgrade_ops))
+    assert catalog_states(community) == before
+
+
+@pytest.mark.timescaledb
+@pytest.mark.parametrize("name", [NOTED, DELETED, INSERTED])
+def test_a_trigger_that_is_missing_is_found(name: str, community: Engine) -> None:
+    with community.begin() as connection:
+        apply(connection, readings())
+        stored = connection.scalar(
+            sa.text(
+                "SELECT format('%I.%I', materialization_hypertable_schema,"
+                " materialization_hypertable_name) FROM timescaledb_information.continuous_aggregates"
+            )
+        )
+    execute(community, f"DROP TRIGGER {name} ON {stored}")
+    with community.connect() as connection:
+        script = migration(connection, readings())
+    assert [(one.kind, one.name, one.found) for one in found_by(script)] == [
+        ("kept history", "public.hourly", None)
+    ]
+    run(community, rendered(script.upgrade_ops))
+    with community.connect() as connection:
+        assert found_by(migration(connection, readings())) == []

@@ -1,0 +1,222 @@
+"""Late data reaches the rollups, and what rollups have outlives the raw data."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from operations.maintenance import late_data
+from operations.maintenance.run import maintain
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.late_data import (
+    TAGS,
+    add_tags,
+    buckets,
+    differences,
+    horizon,
+    run_jobs,
+    run_refresh_jobs,
+)
+from tests.support.servers import DatabaseServer
+from tests.support.time_series import (
+    ACME,
+    GLOBEX,
+    HOOLI,
+    RAW,
+    add_rows,
+    alone,
+    compress,
+    execute,
+    make_tenants,
+    migrate,
+    scalar,
+    set_policy,
+    stop_jobs,
+)
+
+pytestmark = pytest.mark.timescaledb
+
+
+@pytest.fixture
+def engine(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
+    """Community: three tenants, no rows."""
+    url = make_database(timescaledb_server)
+    migrate(url)
+    with engine_of(url) as engine:
+        stop_jobs(engine)
+        make_tenants(engine)
+        yield engine
+
+
+def add_late(engine: Engine, tenant: uuid.UUID, age: str) -> None:
+    """A message in the hour of those that `add_rows` adds, of one of their devices."""
+    execute(
+        engine,
+        f"INSERT INTO {RAW} (tenant_id, ts, device_id, msg_type, metrics) SELECT '{tenant}',"
+        f" date_trunc('day', now() - interval '{age}'), 'device-1', 'late', '{{\"t\": 7}}'",
+    )
+
+
+def test_messages_of_any_age_reach_the_rollups(engine: Engine) -> None:
+    """Compressed or not; what is in the window of the jobs without waiting for maintenance."""
+    for age in ("1 day", "5 days", "25 days", "100 days"):
+        add_rows(engine, ACME, age)
+    run_refresh_jobs(engine)
+    assert maintain(engine).problems == []
+    compress(engine)
+    for tenant in (ACME, GLOBEX):
+        for age in ("1 day", "4 days", "5 days", "6 days", "20 days", "25 days", "100 days"):
+            add_late(engine, tenant, age)
+    assert differences(engine, "telemetry_hourly", "bucket < now() - interval '2 hours'") != []
+    run_refresh_jobs(engine)
+    assert differences(engine, "telemetry_hourly", "bucket > now() - interval '29 days'") == []
+    report = maintain(engine)
+    assert report.problems == []
+    assert [one.rollup for one in report.refreshed] == [f"{RAW}_daily", f"{RAW}_hourly"]
+    assert differences(engine, "telemetry_hourly") == []
+    assert differences(engine, "telemetry_daily") == []
+    assert maintain(engine).refreshed == []
+
+
+def test_an_import_is_there_after_the_first_refresh(engine: Engine) -> None:
+    """What a rollup computed as long as nothing was stored is not lost when the first is."""
+    for tenant in (ACME, GLOBEX):
+        add_tags(engine, tenant, "20 days")
+    execute(
+        engine,
+        "INSERT INTO timeseries.quarantine_events (tenant_id, ts, id, reason, topic)"
+        f" SELECT '{ACME}', now() - n * interval '77 minutes', gen_random_uuid(), 'bad', ''"
+        "   FROM generate_series(0, 130) n",
+    )
+    names = ("tag_values_hourly", "quarantine_counters_minute")
+    before = [buckets(engine, name) for name in names]
+    assert [len(one) for one in before] == [2 * 20 * 24 + 2, 131]
+    for _ in range(2):
+        run_refresh_jobs(engine)
+        assert [buckets(engine, name) for name in names] == before
+
+
+def test_a_bucket_whose_raw_rows_a_policy_deleted_stays(engine: Engine) -> None:
+    """Also when another tenant's late row is in the same hour, and the policy is gone by then."""
+    for tenant in (ACME, GLOBEX):
+        add_rows(engine, tenant, "20 days")
+        add_rows(engine, tenant, "40 days")
+    maintain(engine)
+    set_policy(engine, ACME, "telemetry", 10)
+    kept = {name: buckets(engine, name, f"tenant_id = '{ACME}'") for name in
+            ("telemetry_hourly", "telemetry_daily")}  # fmt: skip
+    assert maintain(engine).problems == []
+    assert scalar(engine, f"SELECT count(*) FROM {RAW} WHERE tenant_id = '{ACME}'") == 0
+    moment = horizon(engine, "telemetry", ACME)
+    assert moment is not None
+    execute(engine, "SET LOCAL ROLE fleet_operator", "DELETE FROM data_retention_policies")
+    for tenant in (GLOBEX, HOOLI, ACME):
+        add_late(engine, tenant, "20 days")
+        add_late(engine, tenant, "40 days")
+    run_refresh_jobs(engine)
+    assert maintain(engine).problems == []
+    for name, rows in kept.items():
+        assert buckets(engine, name, f"tenant_id = '{ACME}'") == rows
+        assert differences(engine, name, f"tenant_id <> '{ACME}'") == []
+    assert horizon(engine, "telemetry", ACME) == moment
+
+
+def test_dropped_chunks_take_no_bucket_along(engine: Engine) -> None:
+    """By the retention policy or by hand, whoever refreshes afterwards and over which range."""
+    add_tags(engine, ACME, "45 days", until="20 days")
+    alone(engine, "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly', NULL, NULL)")
+    before = buckets(engine, "tag_values_hourly")
+    run_jobs(engine, "policy_retention")
+    alone(engine, f"SELECT drop_chunks('{TAGS}', older_than => interval '25 days')")
+    # Late rows make chunks anew.
+    for days in ("45 days", "27 days"):
+        add_tags(engine, GLOBEX, days, until=f"{days} -2 hours")
+        add_tags(engine, ACME, days, until=f"{days} -2 hours")
+    run_refresh_jobs(engine)
+    maintain(engine)
+    alone(
+        engine,
+        "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly', NULL, NULL, true)",
+    )
+    assert buckets(engine, "tag_values_hourly", f"tenant_id = '{ACME}'") == before
+    assert len(buckets(engine, "tag_values_hourly", f"tenant_id = '{GLOBEX}'")) == 6
+
+
+def test_history_without_raw_data_can_be_added(engine: Engine) -> None:
+    """An import older than its retention is rolled up before a job drops it."""
+    add_tags(engine, ACME, "50 days", until="40 days")
+    run_refresh_jobs(engine)
+    maintain(engine)
+    run_jobs(engine, "policy_retention")
+    assert scalar(engine, f"SELECT count(*) FROM {TAGS}") == 0
+    assert len(buckets(engine, "tag_values_hourly")) == 241
+
+
+def test_corrected_rows_change_what_is_covered(engine: Engine) -> None:
+    """The other side: a bucket follows its raw data as long as that is complete."""
+    add_tags(engine, ACME, "20 days")
+    maintain(engine)
+    execute(
+        engine,
+        f"DELETE FROM {TAGS} WHERE ts < now() - interval '15 days'",
+        f"UPDATE {TAGS} SET v_num = 1 WHERE ts < now() - interval '10 days'",
+    )
+    run_refresh_jobs(engine)
+    # The jobs of TimescaleDB 2.28 leave a bucket that begins with the last row that changed.
+    maintain(engine)
+    assert differences(engine, "tag_values_hourly") == []
+
+
+def test_a_rollup_keeps_to_its_own_policy(engine: Engine) -> None:
+    """Late rows do not bring back what was deleted from the rollup."""
+    for tenant in (ACME, GLOBEX):
+        add_rows(engine, tenant, "40 days")
+    maintain(engine)
+    set_policy(engine, ACME, "telemetry_hourly", 30)
+    assert [one.rows for one in maintain(engine).removals] == [2]
+    for tenant in (ACME, GLOBEX):
+        add_late(engine, tenant, "40 days")
+    assert maintain(engine).removals == []
+    assert buckets(engine, "telemetry_hourly", f"tenant_id = '{ACME}'") == []
+    assert differences(engine, "telemetry_hourly", f"tenant_id <> '{ACME}'") == []
+    assert differences(engine, "telemetry_daily") == []
+
+
+def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunk by chunk; jobs that waited have their former start again."""
+
+    class KilledError(Exception):
+        pass
+
+    for age in ("100 days", "101 days", "102 days"):
+        add_rows(engine, ACME, age)
+    stats = "FROM timescaledb_information.job_stats WHERE next_start"
+    starts = f"SELECT array_agg(next_start ORDER BY job_id) {stats} IS NOT NULL"
+    before = scalar(engine, starts)
+    refresh = late_data.refresh
+    done = []
+
+    def die(*arguments: object, **keywords: object) -> None:
+        if len(done) == 2:
+            # Retention, columnstore and refresh of telemetry and its rollup wait for an hour.
+            assert scalar(engine, f"SELECT count(*) {stats} < now() + interval '61 min'") == 5
+            raise KilledError
+        refresh(*arguments, **keywords)  # type: ignore[arg-type]
+        done.append(arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(late_data, "refresh", die)
+        with pytest.raises(KilledError):
+            maintain(engine)
+    assert scalar(engine, starts) == before
+    report = maintain(engine)
+    assert [(one.rollup, one.chunks) for one in report.refreshed] == [
+        (f"{RAW}_daily", 1),
+        (f"{RAW}_hourly", 3),
+    ]
+    assert differences(engine, "telemetry_daily") == []
+    assert differences(engine, "telemetry_hourly") == []

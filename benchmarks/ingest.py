@@ -6,6 +6,7 @@ import datetime
 import json
 import random
 from collections.abc import Iterator
+from unittest import mock
 
 import psycopg
 
@@ -13,6 +14,7 @@ from benchmarks import fleet
 from benchmarks.measure import Ratio, milliseconds, paired
 from benchmarks.place import Place
 from database.ingest import Message, ingest
+from database.ingest.devices import Devices
 
 BATCH = 20_000
 COLUMNS = "tenant_id, device_id, ts, msg_type, seq, site_id, metrics"
@@ -85,7 +87,34 @@ def _ingested(
         0.9,
         detail=f"{BATCH:,} messages: {milliseconds(pairs)}",
     )
+    yield from _what_devices_cost(place, tenants, devices, rounds)
     yield from _servers_part(place, connection, batches, rounds)
+
+
+def _nothing(*_: object) -> tuple[str]:
+    return ("SELECT 1",)
+
+
+def _what_devices_cost(place: Place, tenants: int, devices: int, rounds: int) -> Iterator[Ratio]:
+    """With and without writing down state, sensors and newest values of the devices."""
+    batches = [_messages(500 + number, tenants, devices) for number in range(2 * rounds + 2)]
+
+    def whole(number: int) -> None:
+        ingest(place.engine, batches[2 * number])
+
+    def without(number: int) -> None:
+        with mock.patch.multiple(Devices, take=_nothing, statement=_nothing):
+            ingest(place.engine, batches[2 * number + 1])
+
+    pairs = paired(whole, without, rounds)
+    yield Ratio(
+        "ingest",
+        "ingest() : without the state of devices",
+        [one / other for one, other in pairs],
+        1.1,
+        at_least=False,
+        detail=f"{tenants * devices:,} devices of 4 metrics: {milliseconds(pairs)}",
+    )
 
 
 def _servers_part(

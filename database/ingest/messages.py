@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns, escaped
 from database.ingest.refusal import MalformedError
 from database.ingest.values import expected, is_text, moment, uuid_text
@@ -84,6 +85,7 @@ class Batch:
         self.repeated: list[tuple[Message, bytes]] = []
         """Further messages with the key of one before them; COPY would reject the batch."""
         self.rejected: list[Rejected] = []
+        self.devices = Devices(now)
         self._tenants: set[str] = set()
         self._sources: dict[Any, Source] = {}
         self._groups = _grouped(self.messages)
@@ -128,27 +130,27 @@ class Batch:
         accepted, lines = self.accepted, self.lines
         keys: set[str] = set()
         sent, size = 0, 0
-        for message in self._by_source():
-            try:
-                key, line = encode(message)
-            except MalformedError as error:
-                self.rejected.append(Rejected(message, error.reason, error.detail))
-                continue
-            if key in keys:
-                self.repeated.append((message, line))
-                continue
-            keys.add(key)
-            accepted.append(message)
-            lines.append(line)
-            size += len(line)
-            if size > _COPIED_AT_ONCE:
-                yield b"".join(lines[sent:])
-                sent, size = len(lines), 0
-        yield b"".join(lines[sent:])
-
-    def _by_source(self) -> Iterator[Message]:
         for pair in sorted(self._groups, key=lambda pair: self._sources[pair].columns):
-            yield from self._groups[pair]
+            first = len(accepted)
+            for message in self._groups[pair]:
+                try:
+                    key, line = encode(message)
+                except MalformedError as error:
+                    self.rejected.append(Rejected(message, error.reason, error.detail))
+                    continue
+                if key in keys:
+                    self.repeated.append((message, line))
+                    continue
+                keys.add(key)
+                accepted.append(message)
+                lines.append(line)
+                size += len(line)
+                if size > _COPIED_AT_ONCE:
+                    yield b"".join(lines[sent:])
+                    sent, size = len(lines), 0
+            if len(accepted) > first:
+                self.devices.take(accepted[first:])
+        yield b"".join(lines[sent:])
 
     def take_repeated(self) -> range:
         """Accept what was left out as repeated, too; returns its numbers."""

@@ -108,6 +108,7 @@ def plan(messages: list[Message], now: datetime) -> Plan:
         # Which rows of a merge were new only the table knows, and this role may not read it: a
         # tenant all of whose rows were duplicates is named, too.
         yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
+        yield Step(*batch.devices.statement({id(one.message) for one in batch.rejected}))
     duplicates = len(messages) - stored - len(batch.rejected)
     if batch.rejected:
         yield Step(quarantine.statement(), quarantine.parameters(batch))

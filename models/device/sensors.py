@@ -14,6 +14,7 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
+    access,
     not_empty,
     one_of,
     tenant_reference,
@@ -46,7 +47,9 @@ class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
         server_default="required",
         comment="Origin: required or optional in the template, or discovered in telemetry.",
     )
-    last_value: Mapped[decimal.Decimal | None] = mapped_column(comment="In unit_id.")
+    last_value: Mapped[decimal.Decimal | None] = mapped_column(
+        comment="In unit_id. For sensors without telemetry; device_metrics has what devices sent."
+    )
     last_value_text: Mapped[str | None] = mapped_column(comment="The value if it is not a number.")
     last_seen_at: Mapped[datetime.datetime | None]
 
@@ -72,5 +75,9 @@ class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("precision_digits BETWEEN 0 AND 15", name="precision_digits"),
         one_of("status", ("active", "inactive", "error")),
         one_of("source", ("required", "optional", "unmodeled")),
+        *access(
+            "fleet_ingest",
+            "insert (tenant_id, device_id, metric_key, display_name, source)",
+        ),
         {"comment": "Sensors of devices, with their latest value."},
     )

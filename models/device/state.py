@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Function, Trigger
+from ddl import Function, Trigger, View
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -16,6 +16,7 @@ from models.shared.base import (
     Base,
     TenantScoped,
     Timestamped,
+    access,
     json_object,
     one_of,
     tenant_reference,
@@ -57,6 +58,10 @@ Function(
     metadata=Base.metadata,
 )
 
+_KEPT = ("status", "desired_state", "desired_version", "reported_state", "reported_version")
+_INGESTED = "status, last_telemetry_at, last_seen_at, state, state_times"
+"""What the ingest writes, and has to read since it merges."""
+
 
 class DeviceState(TenantScoped, Timestamped, Base):
     """Current status and shadow of a device."""
@@ -69,15 +74,22 @@ class DeviceState(TenantScoped, Timestamped, Base):
         comment="stale: no message for longer than usual, but not yet offline.",
     )
     last_heartbeat_at: Mapped[datetime.datetime | None]
-    last_telemetry_at: Mapped[datetime.datetime | None]
+    last_telemetry_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="Time of the newest telemetry, according to the device."
+    )
     last_seen_at: Mapped[datetime.datetime | None] = mapped_column(
-        comment="Time of the last message of any kind."
+        comment="Time of the last message of any kind, never ahead of the server's clock."
     )
     last_state_change_at: Mapped[datetime.datetime] = mapped_column(
         server_default=NOW, comment="When status last changed."
     )
     state: Mapped[dict[str, Any]] = mapped_column(
-        server_default=EMPTY_OBJECT, comment="Latest value of each metric."
+        server_default=EMPTY_OBJECT,
+        comment="Latest value of each metric; the ingest writes it with each batch.",
+    )
+    state_times: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT,
+        comment="When each value in state was measured, in seconds since 1970.",
     )
     desired_state: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="Settings that the device should apply."
@@ -104,19 +116,121 @@ class DeviceState(TenantScoped, Timestamped, Base):
         ),
         one_of("status", ("online", "stale", "offline")),
         json_object("state"),
+        json_object("state_times"),
         json_object("desired_state"),
         json_object("reported_state"),
         CheckConstraint("desired_version >= 0 AND reported_version >= 0", name="versions"),
+        # The ingest changes neither status nor shadow of most rows.
         Trigger(
             "device_state_is_kept",
             timing="before",
             events="update",
+            when=" OR ".join(f"old.{one} IS DISTINCT FROM new.{one}" for one in _KEPT),
             function="keep_device_state()",
         ),
         *change_notifications("device_state", "status, desired_version, reported_version"),
-        {"comment": "Current status and shadow of devices, one row each."},
+        *access(
+            "fleet_ingest",
+            f"select (tenant_id, device_id, {_INGESTED}),"
+            f" insert (tenant_id, device_id, {_INGESTED}), update ({_INGESTED})",
+        ),
+        # Each batch updates the rows of its devices. A page with space takes the new version of a
+        # row without a new entry in each index.
+        {
+            "comment": "Current status and shadow of devices, one row each.",
+            # Each batch updates the rows of its devices. A page with space takes the new version of
+            # a row without a new entry in each index.
+            "postgresql_with": {"fillfactor": "50"},
+        },
     )
 
+
+# In the order of the key, and one batch of a tenant at a time, so that batches wait for each other
+# instead of deadlocking. A device with more than some 2,000 metrics gets no new ones: one that
+# invents names would grow its row without end. The plans are kept for the session, which is why
+# this is PL/pgSQL: planning would take as long as the work (measured).
+_SIZE = "pg_column_size(s.state_times || '{}')"  # as it is without compression
+_KNOWN_OR_OLD = f"""array(
+               select t.metric from jsonb_each(n.times) as t (metric, at)
+                where case when s.state_times ? t.metric then s.state_times -> t.metric >= t.at
+                           else {_SIZE} > 65536 end)"""
+_ALL_NEWER = f"""n.oldest > coalesce(s.last_telemetry_at, '-infinity')
+                        and {_SIZE} < 65536"""
+
+Function(
+    "record_devices",
+    "tenants uuid[], devices text[], statuses text[], seen timestamptz[], newest timestamptz[],"
+    " oldest timestamptz[], states jsonb[], times jsonb[]",
+    returns="void",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body=f"""
+        declare
+          updated bigint;
+        begin
+          perform pg_advisory_xact_lock(hashtextextended('devices of ' || t.id, 0))
+             from (select distinct n.id from unnest(tenants) as n (id) order by 1) as t;
+          insert into public.device_sensors
+                 (tenant_id, device_id, metric_key, display_name, source)
+          select n.tenant_id, n.device_id, m.metric, m.metric, 'unmodeled'
+            from (select n.tenant_id, n.device_id, n.state, s.state as known
+                    from unnest(tenants, devices, states) as n (tenant_id, device_id, state)
+                    left join public.device_state s using (tenant_id, device_id)
+                   where not coalesce(s.state ?& array(select jsonb_object_keys(n.state)), false)
+                     and coalesce({_SIZE} < 65536, true)
+                  offset 0) n,
+                 lateral jsonb_object_keys(n.state) as m (metric)
+           where m.metric <> '' and not coalesce(n.known ? m.metric, false)
+           order by 1, 2, 3
+          on conflict do nothing;
+          update public.device_state s
+             set status = case when n.status <> 'stale'
+                                and n.seen > coalesce(s.last_seen_at, '-infinity')
+                               then n.status else s.status end,
+                 last_seen_at = greatest(s.last_seen_at, n.seen),
+                 last_telemetry_at = greatest(s.last_telemetry_at, n.newest),
+                 state = s.state || case
+                   when {_ALL_NEWER} then n.state else n.state - {_KNOWN_OR_OLD} end,
+                 state_times = s.state_times || case
+                   when {_ALL_NEWER} then n.times else n.times - {_KNOWN_OR_OLD} end
+            from unnest(tenants, devices, statuses, seen, newest, oldest, states, times)
+                 as n (tenant_id, device_id, status, seen, newest, oldest, state, times)
+           where s.tenant_id = n.tenant_id and s.device_id = n.device_id
+             and (n.seen > coalesce(s.last_seen_at, '-infinity')
+                  or n.newest > coalesce(s.last_telemetry_at, '-infinity')
+                  or n.times - {_KNOWN_OR_OLD} <> '{{}}');
+          get diagnostics updated = row_count;
+          if updated < cardinality(devices) then
+            insert into public.device_state
+                   (tenant_id, device_id, status, last_seen_at, last_telemetry_at, state,
+                    state_times)
+            select n.tenant_id, n.device_id, n.status, n.seen, n.newest, n.state, n.times
+              from unnest(tenants, devices, statuses, seen, newest, states, times)
+                   as n (tenant_id, device_id, status, seen, newest, state, times)
+             order by 1, 2
+            on conflict do nothing;
+          end if;
+        end
+    """,
+    grants={"fleet_ingest": "execute"},
+    comment="Takes in what a batch says of its devices, an element of each array per device: "
+    "status (stale: nothing is said of it), when it was seen, time of its newest telemetry and of "
+    "the oldest value in states, newest value of each metric and its time in seconds since 1970. "
+    "What is older than what is known changes nothing; new metrics become sensors.",
+    metadata=Base.metadata,
+)
+
+View(
+    "device_metrics",
+    """
+    SELECT s.tenant_id, s.device_id, m.key AS metric, m.value,
+           to_timestamp((s.state_times ->> m.key)::double precision) AS ts
+      FROM device_state s, LATERAL jsonb_each(s.state) m
+    """,
+    grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "select"),
+    comment="The newest value of each metric of each device, and when it was measured.",
+    metadata=Base.metadata,
+)
 
 Function(
     "set_desired_state",

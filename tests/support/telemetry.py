@@ -76,4 +76,7 @@ def quarantine(engine: Engine) -> list[Any]:
 
 def empty(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("TRUNCATE timeseries.telemetry, timeseries.quarantine_events")
+        connection.exec_driver_sql(
+            "TRUNCATE timeseries.telemetry, timeseries.quarantine_events, device_state,"
+            " device_sensors CASCADE"
+        )

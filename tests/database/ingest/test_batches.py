@@ -72,8 +72,10 @@ def test_twice_in_a_batch_is_stored_once_without_a_second_try(
 def test_the_second_of_two_is_stored_where_the_first_is_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("database.ingest.metrics._json", lambda value: value)
-    sent = [message(1, metrics="no json"), message(1, metrics="{}"), message(2, metrics="{}")]
+    monkeypatch.setattr("database.ingest.metrics._json", lambda value: value["as"])
+    sent = [
+        message(number, metrics={"as": text}) for number, text in ((1, "?"), (1, "{}"), (2, "{}"))
+    ]
     assert ingest(engine, [*sent, sent[0]]) == Ingested(2, 0, 2)
 
 

@@ -1,0 +1,198 @@
+"""What the ingest writes of devices, in the transaction of the batch."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from database.ingest import Message, devices, ingest
+from database.tenancy import tenant_transaction
+from tests.support.telemetry import HOUR, NOW, ONE, TWO, empty, message, rows
+
+SECOND = datetime.timedelta(seconds=1)
+
+
+def newest(engine: Engine, tenant: Any = ONE) -> dict[tuple[str, str], tuple[Any, Any]]:
+    with tenant_transaction(engine, tenant) as connection:
+        found = connection.exec_driver_sql("SELECT * FROM device_metrics").all()
+    return {(row.device_id, row.metric): (row.value, row.ts) for row in found}
+
+
+def states(engine: Engine) -> dict[str, Any]:
+    query = "SELECT * FROM device_state ORDER BY tenant_id, device_id"
+    return {row.device_id: row for row in rows(engine, query)}
+
+
+def test_a_batch_says_which_devices_are_online_and_what_they_measure(shared: Engine) -> None:
+    odd = {"t": 1.5, 'ü"\\': "a\nb\\", "off": None, "pos": {"lat": 1}, "on": True, "n": 10**30}
+    ahead, old = NOW + HOUR, NOW - HOUR
+    sent = [message(1, ts=NOW, metrics=odd), message(2, ts=old), message(3, ts=ahead)]
+    ingest(shared, [*sent, message(4, tenant_id=TWO), message(5, metrics="?")], now=NOW)
+    found = states(shared)
+    assert {name: row.status for name, row in found.items()} == {
+        "d1": "online",
+        "d2": "stale",
+        "d3": "online",
+        "d4": "online",
+    }
+    assert [found[d].last_seen_at for d in ("d1", "d2", "d3")] == [NOW, old, NOW]
+    assert [found[d].last_telemetry_at for d in ("d1", "d2", "d3")] == [NOW, old, ahead]
+    assert newest(shared) == {
+        **{("d1", name): (value, NOW) for name, value in odd.items()},
+        ("d2", "t"): (2.5, old),
+        ("d3", "t"): (3.5, ahead),
+    }
+    assert list(newest(shared, TWO)) == [("d4", "t")]
+    with tenant_transaction(shared, ONE) as connection:
+        sensors = connection.exec_driver_sql(
+            "SELECT metric_key, source FROM device_sensors WHERE device_id = 'd1'"
+        ).all()
+    assert {tuple(row) for row in sensors} == {(name, "unmodeled") for name in odd}
+
+
+def test_late_batches_move_no_value_back_and_bring_what_is_new(shared: Engine) -> None:
+    ingest(shared, [message(1, ts=NOW, metrics={"lat": 1, "t": 1})], now=NOW)
+    late = [
+        message(1, ts=NOW - 5 * SECOND, metrics={"fuel": 5, "t": 5}),
+        message(1, ts=NOW - 9 * SECOND, metrics={"fuel": 9, "load": 9}),
+    ]
+    for one in late:
+        ingest(shared, [one], now=NOW)
+    assert newest(shared) == {
+        ("d1", "lat"): (1, NOW),
+        ("d1", "t"): (1, NOW),
+        ("d1", "fuel"): (5, NOW - 5 * SECOND),
+        ("d1", "load"): (9, NOW - 9 * SECOND),
+    }
+    between = NOW - 2 * SECOND
+    ingest(shared, [message(1, ts=between, metrics={"fuel": 2, "t": 2})], now=NOW)
+    assert newest(shared)["d1", "fuel"] == (2, between)
+    assert newest(shared)["d1", "t"] == (1, NOW)
+    assert states(shared)["d1"].last_seen_at == NOW
+
+
+def test_redelivery_changes_nothing_of_devices(shared: Engine) -> None:
+    sent = [message(n, ts=NOW - n * HOUR / 7) for n in range(12)]
+    ingest(shared, sent, now=NOW)
+    before = rows(shared, "SELECT xmin, * FROM device_state ORDER BY device_id")
+    ingest(shared, [*sent, message(99, device_id="d9", ts=NOW - 50 * HOUR)], now=NOW)
+    after = rows(shared, "SELECT xmin, * FROM device_state ORDER BY device_id")
+    assert after == before
+
+
+def test_a_rejected_message_says_nothing_of_its_device(
+    shared: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = datetime.timezone(datetime.timedelta(microseconds=5))
+    bad = [message(1, ts=NOW.astimezone(zone)), message(2, metrics=[]), message(3, ts="?")]
+    ingest(shared, [*bad, message(4)], now=NOW)
+    assert list(states(shared)) == ["d4"]
+
+
+def test_an_operator_keeps_what_a_tenant_says_of_a_sensor(shared: Engine) -> None:
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO device_sensors (tenant_id, device_id, metric_key, display_name)"
+            " VALUES (current_tenant(), 'd1', 't', 'Temperature')"
+        )
+    ingest(shared, [message(1, metrics={"t": 1, "x" * 300: 1, "": 1})])
+    found = rows(shared, "SELECT display_name, source FROM device_sensors")
+    assert [tuple(row) for row in found] == [("Temperature", "required")]
+    assert {metric for _, metric in newest(shared)} == {"t", ""}
+
+
+def test_a_device_that_invents_names_stays_small(shared: Engine) -> None:
+    for number in range(6):
+        names = [f"invented-name-{number}-{n}" for n in range(1000)]
+        ingest(shared, [message(1, ts=NOW + number * SECOND, metrics=dict.fromkeys(names, 0))])
+    (count,) = rows(shared, "SELECT count(*) FROM device_sensors")[0]
+    assert 1000 <= count < 6000
+    assert len(newest(shared)) == count
+    ingest(shared, [message(1, ts=NOW + 9 * SECOND, metrics={"invented-name-0-1": 7, "new": 1})])
+    assert newest(shared)["d1", "invented-name-0-1"] == (7, NOW + 9 * SECOND)
+    assert ("d1", "new") not in newest(shared)
+
+
+def test_batches_of_the_same_devices_at_once(engine: Engine) -> None:
+    gate = threading.Barrier(4)
+
+    def deliver(number: int) -> None:
+        gate.wait()
+        for turn in range(8):
+            sent = [
+                message(
+                    device, ts=NOW + (turn * 4 + number) * SECOND, metrics={"n": turn * 4 + number}
+                )
+                for device in range(10)
+            ]
+            ingest(engine, sent if number % 2 else sent[::-1])
+
+    with ThreadPoolExecutor(4) as pool, pytest.MonkeyPatch.context() as patched:
+        patched.setattr("database.ingest.delivery.ATTEMPTS", 1)
+        list(pool.map(deliver, range(4)))
+    assert newest(engine) == {(f"d{n}", "n"): (31, NOW + 31 * SECOND) for n in range(10)}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.integers(0, 1),
+                st.integers(0, 5),
+                st.sets(st.sampled_from("abc")),
+                st.booleans(),
+            ),
+            max_size=5,
+        ),
+        max_size=5,
+    )
+)
+def test_the_newest_of_each_metric_is_known_in_any_order(shared: Engine, batches: Any) -> None:
+    empty(shared)
+    expected: dict[tuple[str, str], tuple[int, Any]] = {}
+    stored = set()
+    numbers = itertools.count()
+    for batch in batches:
+        sent = []
+        for device, second, names, as_text in batch:
+            if (device, second) in stored:
+                continue
+            stored.add((device, second))
+            ts, number = NOW - 30 * HOUR + second * SECOND, next(numbers)
+            metrics = dict.fromkeys(names, number)
+            sent.append(
+                Message(
+                    str(ONE).upper() if as_text else ONE,
+                    f"d{device}",
+                    ts.isoformat() if as_text else ts,
+                    metrics,
+                )
+            )
+            for name in names:
+                known = expected.get((f"d{device}", name))
+                if known is None or known[1] < ts:
+                    expected[f"d{device}", name] = number, ts
+        ingest(shared, sent, now=NOW)
+    assert newest(shared) == expected
+
+
+def test_the_parameters_are_those_of_the_function(shared: Engine) -> None:
+    (declared,) = rows(
+        shared,
+        "SELECT pg_get_function_arguments(oid) FROM pg_proc WHERE proname = 'record_devices'",
+    )[0]
+    named = {"timestamptz": "timestamp with time zone"}
+    assert declared == ", ".join(
+        f"{name} {named.get(kind, kind)}[]" for name, kind in devices._ARRAYS.items()
+    )

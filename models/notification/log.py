@@ -16,6 +16,7 @@ class NotificationLog(TenantTimeSeries, Base):
     """An attempt to deliver a notification, written in the transaction that ends it."""
 
     __tablename__ = "notification_log"
+    __ingested__ = False
     __app_privileges__ = "select"
 
     ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it was sent.")

@@ -70,7 +70,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     return [
         *views,
         HiddenFrom("fleet_app"),
-        Grant("insert", to="fleet_ingest"),
+        *([Grant("insert", to="fleet_ingest")] if cls.__ingested__ else []),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
     ]

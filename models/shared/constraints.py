@@ -70,5 +70,19 @@ def json_value(column: str) -> CheckConstraint:
     return _check(f"jsonb_typeof({sql.ident(column)}) <> 'null'", f"{column}_value")
 
 
+def not_ahead(column: str) -> CheckConstraint:
+    """A CHECK that rejects moments more than a day ahead, whoever writes.
+
+    A clock further ahead is wrong, and each such day would cost a chunk of its own. What passes
+    once passes for ever, so a dump can be restored; that is why there is no such CHECK of rows
+    older than the retention. Rows from before the CHECK stay.
+    """
+    return CheckConstraint(
+        f"{sql.ident(column)} <= now() + interval '1 day'",
+        name=f"{column}_not_ahead",
+        postgresql_not_valid=True,
+    )
+
+
 def _check(condition: str, name: str) -> CheckConstraint:
     return CheckConstraint(sql.escaped(condition), name=name)

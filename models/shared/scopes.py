@@ -49,6 +49,7 @@ class TenantTimeSeries:
         __app_privileges__: privileges of fleet_app on the view.
         __guarded_columns__: columns that fleet_app can read but not write.
         __metrics__: what has a column of its own, beside the column ``metrics``.
+        __ingested__: whether fleet_ingest may insert; False for what devices do not send.
         __time_column__: the second column, after tenant_id. Both must come before every column that
             may be dropped one day: otherwise TimescaleDB checks the wrong column.
     """
@@ -57,6 +58,7 @@ class TenantTimeSeries:
     __app_privileges__: ClassVar[str] = "select, insert"
     __guarded_columns__: ClassVar[Sequence[str]] = ()
     __metrics__: ClassVar[Sequence[Metric]] = ()
+    __ingested__: ClassVar[bool] = True
     __time_column__: ClassVar[str] = "ts"
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(sort_order=-20)

@@ -30,6 +30,7 @@ class AuditEvent(TenantTimeSeries, Base):
     """
 
     __tablename__ = "audit_events"
+    __ingested__ = False
     __guarded_columns__ = ("recorded_at",)
 
     ts: Mapped[datetime.datetime] = mapped_column(sort_order=-19, comment="When it happened.")

@@ -17,6 +17,7 @@ from models.shared.base import (
     BigInt,
     TenantTimeSeries,
     json_object,
+    not_ahead,
     not_empty,
     one_of,
 )
@@ -41,6 +42,7 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "device_id", "ts", "seq"),
+        not_ahead("ts"),
         not_empty("device_id"),
         one_of("event", ("connected", "disconnected", "connection_lost")),
         json_object("details"),

@@ -19,6 +19,7 @@ from models.shared.base import (
     BigInt,
     TenantTimeSeries,
     json_object,
+    not_ahead,
     not_empty,
 )
 from models.shared.functions import PLPGSQL_SETTINGS
@@ -101,6 +102,7 @@ class Telemetry(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "device_id", "ts", "msg_type", "seq"),
+        not_ahead("ts"),
         not_empty("device_id"),
         not_empty("msg_type"),
         json_object("metrics"),

@@ -143,12 +143,19 @@ def test_hashes_of_credentials_are_not_readable() -> None:
     )
 
 
-def test_ingest_appends_to_hypertables_and_reads_three_tables() -> None:
+def test_ingest_appends_to_series_and_keeps_the_state_of_devices() -> None:
     readable = {table.key for table in TABLES if held(table.key, "fleet_ingest", "select")}
-    assert readable == {"tenants", "device_registry", "device_api_tokens"}
+    assert readable == {"tenants", "device_registry", "device_api_tokens", "device_state"}
+    forgeable = {"audit_events", "notification_log"}
+    series = {table.key for table in HYPERTABLES if table.name not in forgeable}
+    allowed = {
+        "insert": series | {"device_state", "device_sensors"},
+        "update": {"device_state"},
+        "delete": set(),
+    }
     for table in TABLES:
-        for privilege in ("insert", "update", "delete"):
-            expected = privilege == "insert" and table in HYPERTABLES
+        for privilege, tables in allowed.items():
+            expected = table.key in tables
             assert bool(held(table.key, "fleet_ingest", privilege)) is expected, table.key
 
 

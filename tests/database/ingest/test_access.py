@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy import Engine, NullPool
 
 from database.engine import make_engine
 from database.ingest import Ingested, ingest
-from database.tenancy import TenancyError, tenant_transaction
-from tests.support.telemetry import (
-    ONE,
-    TWO,
-    message,
-)
+from database.tenancy import TenancyError, take_role, tenant_transaction
+from tests.support.alembic_project import config_for
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.telemetry import NOW, ONE, TWO, message, populate, rows
 
 
 def test_a_login_of_fleet_ingest_is_enough_and_reads_nothing(
@@ -57,3 +59,41 @@ def test_role_and_settings_end_with_the_batch(migrated_database: str, engine: En
         ).one()
     assert tuple(row) == (True, None)
     single.dispose()
+
+
+@pytest.mark.timescaledb
+def test_no_door_lets_a_moment_far_ahead_in(
+    timescaledb_server: DatabaseServer, make_database: Any
+) -> None:
+    """Where fleet_ingest or a tenant writes with SQL of its own, an old chunk or none."""
+    with engine_of(make_database(timescaledb_server)) as engine:
+        command.upgrade(config_for(engine), "head")
+        populate(engine)
+        assert ingest(engine, [message(1)]).stored == 1
+        for table, columns, values in (
+            ("telemetry", "ts, device_id", "%s, 'd1'"),
+            ("tag_values", "ts, tag_id, connection_id", "%s, 1, gen_random_uuid()"),
+            ("device_health_telemetry", "ts, device_id", "%s, 'd1'"),
+            ("device_connection_events", "ts, device_id, event", "%s, 'd1', 'connected'"),
+            ("health_checks", "checked_at, endpoint_id, ok", "%s, gen_random_uuid(), true"),
+        ):
+            for role, schema in (("fleet_ingest", "timeseries"), ("fleet_app", "public")):
+                insert = (
+                    f"INSERT INTO {schema}.{table} (tenant_id, {columns}) VALUES (%s, {values})"
+                )
+                for days, fits in ((0.9, True), (1.1, False), (9000, False)):
+                    ts = NOW + datetime.timedelta(days=days, seconds=len(role))
+                    with engine.connect() as connection, connection.begin():
+                        take_role(connection, role, ONE if role == "fleet_app" else None)
+                        if fits:
+                            connection.exec_driver_sql(insert, (ONE, ts))
+                        else:
+                            with pytest.raises(sa.exc.IntegrityError, match="not_ahead"):
+                                connection.exec_driver_sql(insert, (ONE, ts))
+                            connection.rollback()
+
+
+@pytest.mark.parametrize("table", ["audit_events", "notification_log"])
+def test_who_delivers_messages_cannot_forge_a_log(engine: Engine, table: str) -> None:
+    query = "SELECT has_table_privilege('fleet_ingest', 'timeseries.{}', 'insert')"
+    assert rows(engine, query.format(table))[0][0] is False

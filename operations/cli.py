@@ -18,6 +18,7 @@ from operations.commands import (
     maintain,
     refresh,
     revision,
+    samples,
     server,
     tenant,
 )
@@ -32,6 +33,7 @@ app.add_typer(server.app)
 app.add_typer(login.app, name="login")
 app.add_typer(admin.app, name="admin")
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(samples.app, name="samples")
 app.add_typer(revision.app, name="revision")
 app.add_typer(maintain.app)
 app.add_typer(refresh.app)

@@ -20,7 +20,8 @@ from operations.text import count
 app = typer.Typer()
 
 
-def _moment(text: str) -> datetime.datetime:
+def moment(text: str) -> datetime.datetime:
+    """A time of the command line; in UTC unless it says."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError as error:
@@ -41,11 +42,11 @@ def refresh(
     ] = None,
     begins: Annotated[
         datetime.datetime | None,
-        typer.Option("--from", parser=_moment, metavar="TIME", help="In UTC unless it says."),
+        typer.Option("--from", parser=moment, metavar="TIME", help="In UTC unless it says."),
     ] = None,
     ends: Annotated[
         datetime.datetime | None,
-        typer.Option("--to", parser=_moment, metavar="TIME", help="Not included."),
+        typer.Option("--to", parser=moment, metavar="TIME", help="Not included."),
     ] = None,
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
 ) -> None:

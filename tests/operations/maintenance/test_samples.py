@@ -1,0 +1,107 @@
+"""The command `operations samples delete`."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner
+
+from database.ingest import ingest
+from operations.cli import app
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.late_data import add_tags, buckets, differences, run_refresh_jobs
+from tests.support.servers import DatabaseServer
+from tests.support.telemetry import NOW, message, populate
+from tests.support.time_series import (
+    ACME,
+    GLOBEX,
+    alone,
+    make_tenants,
+    migrate,
+    scalar,
+    stop_jobs,
+)
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["samples", "delete", *arguments, "--reason", "was wrong"])
+    return result.exit_code, " ".join(str(result.exception or result.output).split())
+
+
+def day(ago: int) -> str:
+    return f"{NOW - datetime.timedelta(days=ago):%Y-%m-%d}"
+
+
+def slug(engine: Engine) -> str:
+    return str(scalar(engine, f"SELECT slug FROM tenants WHERE tenant_id = '{ACME}'"))
+
+
+@pytest.mark.timescaledb
+@pytest.mark.parametrize("compressed", [False, True])
+def test_samples_and_their_part_in_rollups_go(
+    timescaledb_server: DatabaseServer,
+    make_database: MakeDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    compressed: bool,
+) -> None:
+    url = make_database(timescaledb_server)
+    migrate(url)
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
+    with engine_of(url) as engine:
+        stop_jobs(engine)
+        make_tenants(engine)
+        for tenant in (ACME, GLOBEX):
+            for tag in (1, 2):
+                add_tags(engine, tenant, "14 days", tag=tag)
+        run_refresh_jobs(engine)
+        alone(
+            engine,
+            "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly',"
+            " NULL, date_trunc('hour', now()))",
+        )
+        if compressed:
+            alone(engine, "SELECT compress_chunk(c) FROM show_chunks('timeseries.tag_values') c")
+        others = f"NOT (tenant_id = '{ACME}' AND tag_id = 1)"
+        kept = buckets(engine, "tag_values_hourly", others)
+        arguments = (slug(engine), "tag_values", "1", "--from", day(9), "--to", f"{day(7)}T06:10")
+        # Two days and the samples of 0:00 to 6:00.
+        code, output = invoke(*arguments, "--dry-run")
+        assert (code, output[:13]) == (0, "109 samples: ")
+        assert invoke(*arguments)[0] == 1
+        assert buckets(engine, "tag_values_hourly", others) == kept
+        code, output = invoke(*arguments, "--yes", "--actor", "ann")
+        assert code == 0, output
+        assert "Refreshed timeseries.tag_values_hourly" in output
+        assert output.endswith("Deleted 109 samples")
+        assert differences(engine, "tag_values_hourly", "bucket < now() - interval '1 day'") == []
+        assert buckets(engine, "tag_values_hourly", others) == kept
+        gone = f"NOT ({others}) AND bucket >= '{day(9)}' AND bucket < '{day(7)}'"
+        assert buckets(engine, "tag_values_hourly", gone) == []
+        audit = alone(
+            engine,
+            "SELECT user_id, reason, tenant_filter FROM operator_audit_log"
+            " WHERE action = 'samples.delete'",
+        )
+        assert [tuple(row) for row in audit] == [("ann", "was wrong", ACME)]
+        assert invoke(*arguments, "--yes")[1].startswith("0 samples")
+
+
+def test_mistakes_and_a_device_without_rollups(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", migrated_database)
+    with engine_of(migrated_database) as engine:
+        populate(engine)
+        ingest(engine, [message(1), message(2), message(11, seq=1)])
+        times = ("--from", day(1), "--to", day(-1), "--yes")
+        assert invoke("tenant-0", "telemetry", "d1", *times)[1].endswith("Deleted 2 samples")
+        left = alone(engine, "SELECT device_id FROM timeseries.telemetry")
+        assert [row[0] for row in left] == ["d2"]
+        assert "expected one of device_" in invoke("tenant-0", "x", "d1", *times)[1]
+        assert "no tenant has the slug" in invoke("nobody", "telemetry", "d1", *times)[1]
+        assert "invalid input syntax" in invoke("tenant-0", "tag_values", "d1", *times)[1]
+        late = ("--from", day(0), "--to", day(1))
+        assert invoke("tenant-0", "telemetry", "d1", *late)[0] == 2

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test evolution lint format bench
+.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test evolution late lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ destroy: $(INSTALLED) ## Remove the embedded server and its data, after asking
 demo: $(INSTALLED) ## Two tenants with devices and a week of telemetry, and what each of them sees
 	@$(BIN)/python -m operations demo
 
-maintain: $(INSTALLED) ## Delete rows older than their retention, and purge
+maintain: $(INSTALLED) ## Take in late data, delete rows older than their retention, and purge
 	@$(BIN)/python -m operations maintain
 
 check: $(INSTALLED) ## Compare the models with the database
@@ -58,6 +58,9 @@ test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_
 
 evolution: $(INSTALLED) ## Draw sequences of model changes over tables with rows: make evolution [sequences=300]
 	@EVOLUTION_SEQUENCES=$(or $(sequences),300) $(BIN)/python -m pytest tests/ddl/test_evolution.py
+
+late: $(INSTALLED) ## Draw sequences of late data, jobs, retention: make late [sequences=200]
+	@LATE_DATA_SEQUENCES=$(or $(sequences),200) $(BIN)/python -m pytest tests/operations/maintenance/test_late_data_sequences.py
 
 lint: $(INSTALLED) ## Check style, types, the revisions and, with actionlint, the workflows
 	@$(BIN)/ruff check .

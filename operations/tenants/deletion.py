@@ -79,8 +79,8 @@ def delete_tenant(
 
     The tenant is marked as deleted first, so that its members cannot sign in any more. Then its
     rows are deleted, each table in a transaction of its own, by plain equality on tenant_id;
-    those of hypertables and rollups as the owner, a chunk at a time. No rollup is refreshed:
-    where raw data is gone, a refresh would erase the history of every tenant. The members and the
+    those of hypertables and rollups as the owner, a chunk at a time. No rollup is refreshed;
+    what rollups have of other tenants stays in later refreshes. The members and the
     tenant itself go last and together, since a run that continues needs them. Accounts belong to
     no tenant and stay.
 

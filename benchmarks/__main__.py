@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import growth, ingest, place, queries, report, storage
+from benchmarks import growth, ingest, place, queries, questions, report, storage
 from benchmarks.fleet import Readings
 from benchmarks.measure import Ratio
 from database.errors import FleetSchemaError
@@ -30,7 +30,9 @@ def main(
     devices: int = typer.Option(5, min=3, help="Devices of each tenant."),
     days: int = typer.Option(30, min=10, help="Days of readings, one every 5 minutes."),
     rounds: int = typer.Option(9, min=3),
-    only: str = typer.Option("", help="Comma-separated: ingest, queries, storage, growth."),
+    only: str = typer.Option(
+        "", help="Comma-separated: ingest, queries, questions, storage, growth."
+    ),
     to: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = RESULTS,
 ) -> None:
     """Measure ratios side by side, by default on at least 5 million rows."""
@@ -56,6 +58,7 @@ def _measure(
     parts: dict[str, Callable[[place.Place], Iterator[Ratio]]] = {
         "ingest": lambda at: ingest.run(at, tenants=tenants, devices=devices, rounds=rounds),
         "queries": lambda at: queries.run(at, readings, rounds=rounds),
+        "questions": lambda at: questions.run(at, rounds=rounds),
         "storage": lambda at: storage.run(at, tenants=few, devices=devices),
     }
     known = {*parts, "growth"}
@@ -79,7 +82,10 @@ def _measure(
     report.print_table(console, ratios)
     (to / "table.md").write_text(report.markdown(ratios), encoding="utf-8")
     report.plot(ratios, title, to / "ratios.svg")
-    console.print(f"Wrote {to / 'table.md'} and {to / 'ratios.svg'}", highlight=False)
+    if asked := [ratio for ratio in ratios if ratio.group == "questions"]:
+        shown = f"{described}; {questions.TRUCKS} trucks, {questions.DAYS} days, 2 tenants"
+        report.plot_questions(asked, shown, to / "questions.svg")
+    console.print(f"Wrote {to / 'table.md'} and the plots beside it", highlight=False)
 
 
 def _said(found: Iterator[Ratio]) -> list[Ratio]:

@@ -71,3 +71,35 @@ def plot(ratios: Sequence[Ratio], server: str, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def plot_questions(ratios: Sequence[Ratio], server: str, path: Path) -> None:
+    """Ingest, size and questions as bars of the peer's cost; shorter is better."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "fleetschema"
+    costs = [1 / r.value if r.at_least else r.value for r in ratios]
+    figure, axes = plt.subplots(figsize=(10, 0.36 * len(ratios) + 1.6))
+    colours = {True: "tab:green", False: "tab:red", None: "tab:gray"}
+    axes.barh(
+        [ratio.name for ratio in ratios], costs, color=[colours[ratio.met] for ratio in ratios]
+    )
+    for number, ratio in enumerate(ratios):
+        text = f" {costs[number]:.2f}   {ratio.detail}"
+        axes.text(costs[number], number, text, va="center", fontsize=8)
+    for line, style in ((1, "-"), (1.25, "--"), (2, ":")):
+        axes.axvline(line, color="black", linewidth=0.8, linestyle=style)
+    axes.set_xlim(0, max([2.0, *costs]) * 1.5)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(
+        "a tenant's cost : the peer's; 1 is the same, 1.25 the target of the mean, 2 of each",
+        fontsize=8,
+    )
+    axes.set_title(f"Telemetry against typed tables: {server}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

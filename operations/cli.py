@@ -16,6 +16,7 @@ from operations.commands import (
     docs,
     login,
     maintain,
+    metrics,
     refresh,
     revision,
     samples,
@@ -37,6 +38,7 @@ app.add_typer(samples.app, name="samples")
 app.add_typer(revision.app, name="revision")
 app.add_typer(maintain.app)
 app.add_typer(refresh.app)
+app.add_typer(metrics.app, name="metrics")
 app.add_typer(convert.app)
 app.add_typer(demo.app)
 app.add_typer(docs.app)

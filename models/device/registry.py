@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger
+from models.device.attributes import ATTRIBUTES
 from models.device.sites import BOTH_COORDINATES, COORDINATES
 from models.shared.base import (
     EMPTY_OBJECT,
@@ -71,6 +72,7 @@ class Device(TenantScoped, Timestamped, Base):
     __tablename__ = "device_registry"
     __hidden_columns__ = ("provision_token_hash",)
     __guarded_columns__ = ("sensor_limit",)
+    __attributes__ = ATTRIBUTES
 
     device_id: Mapped[str] = mapped_column(
         Text, primary_key=True, comment="Name by which the device identifies itself."

@@ -127,6 +127,8 @@ class Base(DeclarativeBase):
             arguments = cls.__dict__.get("__table_args__")
             require_key(cls.__tablename__, arguments, cls.__time_column__)
             add_columns(cls, cls.__metrics__)
+        if issubclass(cls, TenantScoped):
+            add_columns(cls, cls.__attributes__)
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
         if not isinstance(table, Table):

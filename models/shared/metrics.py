@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import BigInteger, Boolean, Double, Integer, Text
 from sqlalchemy.exc import ArgumentError
@@ -29,7 +29,9 @@ TYPES: dict[str, Any] = {
 
 NUMBERS = ("double precision", "bigint", "integer")
 
-_LONGEST = 63
+NAME = r"[a-z_][a-z0-9_]{0,62}"
+"""A name that is a column's as it stands."""
+
 _AT_ONCE = 50  # pairs: PostgreSQL takes 100 arguments
 
 
@@ -56,10 +58,10 @@ class Metric:
 
     def __post_init__(self) -> None:
         """Reject what would only fail in a revision."""
-        if not re.fullmatch(r"[a-z_][a-z0-9_]*", self.name) or len(self.name) > _LONGEST:
+        if not re.fullmatch(NAME, self.name):
             raise ArgumentError(
                 f'metric "{self.name}": expected the name of a column (small letters, digits and '
-                f"_, at most {_LONGEST}); a metric of another name stays in the JSON"
+                "_, at most 63); a metric of another name stays in the JSON"
             )
         if self.type not in TYPES:
             raise ArgumentError(
@@ -78,19 +80,27 @@ class Metric:
         return mapped_column(TYPES[self.type](), nullable=True, sort_order=1, comment=comment)
 
 
-def add_columns(cls: type, metrics: Sequence[Metric]) -> None:
-    """Give the class, which is not mapped yet, a column for each metric.
+class _Column(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def column(self) -> MappedColumn[Any]: ...
+
+
+def add_columns(cls: type, declared: Sequence[_Column]) -> None:
+    """Give the class, which is not mapped yet, a column for each metric or attribute.
 
     Raises:
         sqlalchemy.exc.ArgumentError: there is such a column already; the message names it.
     """
-    for metric in metrics:
-        if hasattr(cls, metric.name):
+    for one in declared:
+        if hasattr(cls, one.name):
+            kind = type(one).__name__.lower()
             raise ArgumentError(
-                f"metric {metric.name}: {cls.__name__} has an attribute {metric.name} already; "
-                "declare a metric once, and none by the name of another column"
+                f"{kind} {one.name}: {cls.__name__} has an attribute {one.name} already; "
+                f"declare each {kind} once, and none by the name of another column"
             )
-        setattr(cls, metric.name, metric.column())
+        setattr(cls, one.name, one.column())
 
 
 # --- in SQL -----------------------------------------------------------------------------------

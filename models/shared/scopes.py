@@ -15,6 +15,7 @@ from typing import ClassVar
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.shared.attributes import Attribute
 from models.shared.metrics import Metric
 
 
@@ -25,11 +26,13 @@ class TenantScoped:
         __app_privileges__: privileges of fleet_app on the rows of its tenant; "" for none.
         __hidden_columns__: credentials, which fleet_app and fleet_operator_read cannot select.
         __guarded_columns__: columns that fleet_app can read but not write.
+        __attributes__: what has a generated column of its own, out of the column ``metadata``.
     """
 
     __scope__ = "tenant"
     __app_privileges__: ClassVar[str] = "select, insert, update, delete"
     __hidden_columns__: ClassVar[Sequence[str]] = ()
+    __attributes__: ClassVar[Sequence[Attribute]] = ()
     __guarded_columns__: ClassVar[Sequence[str]] = ()
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(

@@ -35,7 +35,7 @@ def test_a_metric_is_declared_once() -> None:
     class Series:
         pass
 
-    with pytest.raises(ArgumentError, match=r"metric fuel: .* declare a metric once"):
+    with pytest.raises(ArgumentError, match=r"metric fuel: .* declare each metric once"):
         add_columns(Series, [Metric("fuel", "text"), Metric("fuel", "bigint")])
 
 

@@ -1,0 +1,130 @@
+"""Values of old rows go into the columns of declared metrics, and back, on every edition."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy import Engine
+
+from ddl.edition import COMMUNITY, detect
+from tests.support.alembic_project import config_for, environment
+from tests.support.databases import MakeDatabase
+from tests.support.declared_metrics import NAMES, SENT, declare, migrate
+from tests.support.engines import engine_of
+from tests.support.telemetry import ONE, populate, rows
+
+NONE = "METRICS = ()\n"
+ALL = "SELECT ts, all_metrics(t) FROM timeseries.telemetry t ORDER BY device_id, ts"
+IN_JSON = "SELECT count(*) FROM timeseries.telemetry WHERE metrics ? 'speed'"
+INVALID = """
+    SELECT count(*) FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+"""
+
+
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("timescaledb", marks=pytest.mark.timescaledb),
+        pytest.param("apache", marks=pytest.mark.timescaledb),
+    ]
+)
+def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
+    """Messages of ten days as they were sent before a metric was declared."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    with engine_of(make_database(server)) as engine:
+        command.upgrade(config_for(engine), "head")
+        populate(engine)
+        with engine.begin() as connection:
+            for number, (kind, metrics) in enumerate(SENT):
+                connection.execute(
+                    sa.text(
+                        "INSERT INTO timeseries.telemetry (tenant_id, ts, device_id, msg_type,"
+                        " metrics) SELECT :tenant, now() - (n * 2 || ' days')::interval, :device,"
+                        " :kind, CAST(:metrics AS jsonb) FROM generate_series(1, 5) n"
+                    ),
+                    {
+                        "tenant": ONE,
+                        "device": f"d{number}",
+                        "kind": kind,
+                        "metrics": json.dumps(metrics),
+                    },
+                )
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if detect(connection) == COMMUNITY:
+                run = connection.exec_driver_sql
+                run("CALL refresh_continuous_aggregate('timeseries.telemetry_hourly', NULL, NULL)")
+                run("CALL refresh_continuous_aggregate('timeseries.telemetry_daily', NULL, NULL)")
+                run(
+                    "SELECT compress_chunk(c) FROM show_chunks('timeseries.telemetry',"
+                    " older_than => interval '3 days') c"
+                )
+        yield engine
+
+
+def run(engine: Engine, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "operations", "metrics", *arguments],
+        cwd=project,
+        env=environment(engine.url.render_as_string(hide_password=False)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def compressed(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        if detect(connection) != COMMUNITY:
+            return []
+    return rows(
+        engine,
+        "SELECT chunk_name, is_compressed FROM timescaledb_information.chunks"
+        " WHERE hypertable_name = 'telemetry' ORDER BY 1",
+    )
+
+
+@pytest.mark.slow
+def test_old_rows_are_filled_and_emptied(engine: Engine, tmp_path: Path) -> None:
+    project, url = tmp_path / "project", engine.url.render_as_string(hide_password=False)
+    declare(project, url)
+    migrate(project, url, "upgrade", "head")
+    before, chunks = rows(engine, ALL), compressed(engine)
+    invalid = rows(engine, INVALID) if chunks else []
+
+    done = run(engine, project, "fill")
+    assert done.returncode == 0, done.stderr
+    assert "30 rows have values in columns" in done.stdout, "six of the messages, five times"
+    assert rows(engine, ALL) == before
+    assert compressed(engine) == chunks
+    assert not chunks or rows(engine, INVALID) == invalid, "a refresh would compute them again"
+    assert "0 rows" in run(engine, project, "fill").stdout, "again"
+
+    refused = run(engine, project, "empty", "speed")
+    assert "the models still have the column speed" in refused.stderr
+    (project / "models" / "telemetry" / "metrics.py").write_text(NONE)
+    assert "has no column spead" in run(engine, project, "empty", "spead").stderr
+    assert "declares no metric" in run(engine, project, "fill").stderr
+    emptied = run(engine, project, "empty", "speed", "load", "odometer", "moving", "order")
+    assert emptied.returncode == 0, emptied.stderr
+    assert rows(engine, ALL) == before
+    assert compressed(engine) == chunks
+    declare(project, url, NONE)
+    path = max(project.glob("alembic/versions/*_metrics.py"))
+    text = path.read_text(encoding="utf-8")
+    assert text.count("drops the column, no rows") == len(NAMES)
+    path.write_text(
+        re.sub(r"(# accept drop-column .*:)\n", r"\1 its values are in the JSON\n", text)
+    )
+    migrate(project, url, "upgrade", "head")
+    migrate(project, url, "check")
+    assert rows(engine, ALL.replace("all_metrics(t)", "metrics")) == before

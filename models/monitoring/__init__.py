@@ -7,6 +7,15 @@ from models.monitoring import (
     endpoints,
     incidents,
     projects,
+    questions,
 )
 
-__all__ = ["check_history", "check_results", "dependencies", "endpoints", "incidents", "projects"]
+__all__ = [
+    "check_history",
+    "check_results",
+    "dependencies",
+    "endpoints",
+    "incidents",
+    "projects",
+    "questions",
+]

@@ -8,6 +8,7 @@ from models.telemetry import (
     metric_columns,
     metrics,
     quarantine,
+    questions,
     tag_values,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "metric_columns",
     "metrics",
     "quarantine",
+    "questions",
     "tag_values",
 ]

@@ -53,8 +53,8 @@ from tests.support.time_series import (
     stop_jobs,
 )
 
-SEQUENCES = int(os.environ.get("LATE_DATA_SEQUENCES", "6"))
-STEPS = int(os.environ.get("LATE_DATA_STEPS", "12"))
+SEQUENCES = int(os.environ.get("LATE_DATA_SEQUENCES", "5"))
+STEPS = int(os.environ.get("LATE_DATA_STEPS", "20"))
 
 RAW, ROLLUP = "timeseries.tag_values", "timeseries.tag_values_hourly"
 COLUMNS = "(tenant_id, ts, tag_id, connection_id, v_num)"

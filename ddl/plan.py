@@ -120,7 +120,15 @@ class Plan:
         if relation is None and isinstance(operation, Operation):
             relation = operation.relation
         entry = Entry(phase, operation, removes, makes, relation, beside)
-        entry.is_root = any(kind in self._relations for kind, _ in (*makes, *removes))
+        # A table that is altered is there already: the rest need not wait for it, nor stay with it.
+        altered = isinstance(operation, Operation) and None not in (
+            operation.before,
+            operation.after,
+        )
+        entry.is_root = any(
+            kind in self._relations and not (altered and kind == "table")
+            for kind, _ in (*makes, *removes)
+        )
         self._entries.append(entry)
         return entry
 

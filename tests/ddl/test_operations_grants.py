@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, text
 
 from ddl import Function, Grant, View, schema_grant
 from tests.ddl.case import Case, nothing
+from tests.support.generated_revisions import Declare
 
 
 def declare(metadata: MetaData, *grants: Grant, view: str = "", function: str = "") -> None:
@@ -129,3 +131,19 @@ def test_roles_with_grants_in_a_schema_may_use_it(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(text("SET ROLE r_app"))
         assert connection.execute(text("SELECT a FROM side.items")).all() == []
+
+
+@pytest.mark.parametrize("at_first", [{}, {"fillfactor": 50}])
+def test_a_new_column_comes_before_its_grant(engine: Engine, at_first: dict[str, int]) -> None:
+    """Also where the table itself is altered, which is no creation that the rest belongs to."""
+
+    def declared(options: dict[str, int], *columns: str) -> Declare:
+        def declare(metadata: MetaData) -> None:
+            grant = Grant(f"select ({', '.join(columns)})", to="r_app")
+            found = [Column(name, Integer) for name in columns]
+            Table("items", metadata, *found, grant, postgresql_with=options)
+
+        return declare
+
+    then = {} if at_first else {"fillfactor": 50}
+    Case(declared(at_first, "a", "b"), declared(then, "b", "c")).walk(engine)

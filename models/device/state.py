@@ -134,8 +134,6 @@ class DeviceState(TenantScoped, Timestamped, Base):
             f"select (tenant_id, device_id, {_INGESTED}),"
             f" insert (tenant_id, device_id, {_INGESTED}), update ({_INGESTED})",
         ),
-        # Each batch updates the rows of its devices. A page with space takes the new version of a
-        # row without a new entry in each index.
         {
             "comment": "Current status and shadow of devices, one row each.",
             # Each batch updates the rows of its devices. A page with space takes the new version of

@@ -93,11 +93,11 @@ def test_columns_are_those_of_the_models() -> None:
         table = Base.metadata.tables[f"timeseries.{name}"]
         dialect = sa.create_engine("postgresql+psycopg://").dialect
         declared = {
-            column.name: column.type.compile(dialect).lower().split()[0]
+            column.name: column.type.compile(dialect).lower()
             for column in table.columns
             if column.name != "ingested_at"
         }
-        shortened = {"timestamptz": "timestamp"}
+        shortened = {"timestamptz": "timestamp with time zone"}
         assert declared == {name: shortened.get(kind, kind) for name, kind in columns.items()}
 
 

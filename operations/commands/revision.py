@@ -55,10 +55,12 @@ def rebase(
     before = int(first.numbers[0]) - 1
     write(
         "Read them again: they now follow changes that they did not know.\n"
-        "A database that has them by their old numbers needs the others once:\n"
-        f"  alembic stamp --purge {f'{before:04d}' if before else 'base'}"
-        f" && alembic upgrade {int(first.numbers[1]) - 1:04d} && alembic stamp {last.numbers[1]}"
-        " && alembic check\n"
+        "A database that has them by their old numbers goes back behind them (rows of your new "
+        "tables are lost), and up in the order in which all others will:\n"
+        f"  alembic stamp --purge {last.numbers[1]}"
+        f" && alembic downgrade {int(first.numbers[1]) - 1:04d}"
+        f" && alembic stamp --purge {f'{before:04d}' if before else 'base'}"
+        " && alembic upgrade head && alembic check\n"
         "A database that has the other branch's: alembic upgrade head"
     )
 

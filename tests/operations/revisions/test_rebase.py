@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from alembic.script import ScriptDirectory
 
 from database.migration.revisions import RevisionError, Revisions
 from operations.revisions.rebase import RebaseError, rebase
+from tests.support.alembic_project import alembic, copy_project, environment
+from tests.support.engines import engine_of
 
 FILE = '''"""{words}
 
@@ -179,3 +182,51 @@ def test_ones_own_released_revision_is_not_renumbered(versions: Path) -> None:
 def test_a_branch_that_is_not_there(versions: Path) -> None:
     with pytest.raises(RebaseError, match="found none of elsewhere"):
         rebase(versions, "elsewhere")
+
+
+def test_the_commands_for_a_database_give_what_all_others_get(
+    tmp_path: Path, migrated_database: str
+) -> None:
+    """One's own revision, applied alone, is applied again after the other one."""
+    project = copy_project(tmp_path / "project")
+    versions = project / "alembic" / "versions"
+    git(project, "init", "-q")
+    commit(project, "project")
+    last = max(int(path.name[:4]) for path in versions.glob("*.py"))
+    for branch, up, down in (
+        ("theirs", "CREATE SCHEMA aside", "DROP SCHEMA aside"),
+        (
+            "mine",
+            "CREATE SCHEMA apart; CREATE TABLE apart.found AS SELECT to_regnamespace('aside')",
+            "DROP SCHEMA apart CASCADE",
+        ),
+    ):
+        git(project, "checkout", "-q", "-b", branch, "main")
+        write(versions, last + 1, branch)
+        (path,) = versions.glob(f"*_{branch}.py")
+        text = path.read_text().replace(f"SELECT '{branch}'", up)
+        path.write_text(f'{text}\n\ndef downgrade() -> None:\n    op.execute("{down}")\n')
+        commit(project, branch)
+    result = alembic("upgrade", "head", url=migrated_database, cwd=project)
+    assert result.returncode == 0, result.stdout + result.stderr
+    git(project, "merge", "-q", "theirs", code=1)
+
+    def run(*command: str) -> str:
+        result = subprocess.run(
+            command,
+            cwd=project,
+            env=environment(migrated_database, COLUMNS="500"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    printed = run(sys.executable, "-m", "operations", "revision", "rebase")
+    (line,) = (one for one in printed.splitlines() if "stamp --purge" in one)
+    # What these revisions create no model declares.
+    run("bash", "-c", line.removesuffix(" && alembic check"))
+    with engine_of(migrated_database) as engine, engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT * FROM apart.found").scalar_one()
+    assert found == "aside"

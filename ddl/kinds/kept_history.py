@@ -9,6 +9,7 @@ itself no longer keeps any; only there are rows deleted.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -126,7 +127,10 @@ def _values(state: KeptHistoryState) -> dict[str, str]:
     row = f"{tenant}, %1$s.{sql.ident(state.bucket)}"
     covered = f"{function}({source}, {retention}::interval, {row})"
     kept = f"{function}({own}, NULL::interval, {row})"
-    texts = (state.covered, state.source, state.name, state.bucket, state.tenant or "", state.keys)
+    texts = (
+        *(state.covered, state.source, state.name, state.bucket, state.tenant or "", state.keys),
+        _setting(state),
+    )
     return {
         "function": f"public.{sql.ident(state.function)}",
         "arguments": ", ".join(
@@ -136,9 +140,21 @@ def _values(state: KeptHistoryState) -> dict[str, str]:
                 *map(sql.literal, texts),
             )
         ),
-        "old": sql.literal(f"NOT {covered} AND {kept}".replace("%1$s", "old")),
-        "new": sql.literal(f"NOT {covered} OR NOT {kept}".replace("%1$s", "new")),
+        "old": sql.literal(_condition(state, f"NOT {covered} AND {kept}", "old")),
+        "new": sql.literal(_condition(state, f"(NOT {covered} OR NOT {kept})", "new")),
     }
+
+
+def _setting(state: KeptHistoryState) -> str:
+    """Of the transaction: what the trigger of a statement finds, for the rows of this rollup."""
+    return f"fleetschema.history_{hashlib.sha256(repr(state.key).encode()).hexdigest()[:16]}"
+
+
+def _condition(state: KeptHistoryState, condition: str, row: str) -> str:
+    """The cheap question first: most rows of a refresh are younger than any that was deleted."""
+    before = f"nullif(current_setting('{_setting(state)}', true), '')::timestamptz"
+    young = f"%1$s.{sql.ident(state.bucket)} < coalesce({before}, 'infinity')"
+    return f"{young} AND {condition}".replace("%1$s", row)
 
 
 _STORAGE = """
@@ -156,7 +172,8 @@ END
 _CREATE = f"""
     arguments := array_to_string(ARRAY(
         SELECT quote_literal(one) FROM unnest(ARRAY[{{arguments}}]) AS one), ', ');
-    EXECUTE format('CREATE TRIGGER {NOTED} BEFORE DELETE ON %s FOR EACH STATEMENT'
+    EXECUTE format('CREATE TRIGGER {NOTED} BEFORE INSERT OR UPDATE OR DELETE ON %s'
+                   ' FOR EACH STATEMENT'
                    ' EXECUTE FUNCTION {{function}}(%s)', stored, arguments);
     EXECUTE format('CREATE TRIGGER {DELETED} BEFORE UPDATE OR DELETE ON %s FOR EACH ROW WHEN (%s)'
                    ' EXECUTE FUNCTION {{function}}(%s)', stored, {{old}}, arguments);

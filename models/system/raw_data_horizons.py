@@ -75,7 +75,8 @@ Function(
 
 # Before a statement that deletes, as each refresh does, chunks that are missing are noted: where a
 # rollup has whole buckets and its source no chunk. Dropping goes by age, so the latest gap counts.
-# What the retention says by itself is not noted.
+# What the retention says by itself is not noted. About rows that are younger than every horizon,
+# which is left in a setting, nothing more is asked.
 #
 # A refresh deletes the rows of a range before it inserts new ones, so a row that is there was kept.
 # Its keys are compared with =, so that an index serves, but those that are NULL.
@@ -108,6 +109,7 @@ Function(
                      range_start as ends
                 from (select * from chunk
                        union all select '9999-01-01', '9999-01-01') as one
+               where tg_op = 'DELETE'
                order by range_start desc
             loop
               exit when gap.ends <= now() - retention;
@@ -126,6 +128,9 @@ Function(
                 exit;
               end if;
             end loop;
+            perform set_config(tg_argv[8], coalesce(greatest(now() - retention, (
+              select max(h.complete_from) from public.raw_data_horizons h
+               where h.relation in (source, rollup))), '-infinity')::text, true);
             return null;
           elsif tg_op <> 'INSERT' then
             return null;

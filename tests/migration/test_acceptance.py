@@ -11,7 +11,7 @@ from alembic.operations import ops
 
 from database.migration.acceptance import acceptances
 from ddl.effects import effects
-from tests.support.alembic_project import alembic, copy_project, failure
+from tests.support.alembic_project import ROOT, alembic, copy_project, failure
 from tests.support.engines import engine_of
 
 EXTRA = (
@@ -24,6 +24,9 @@ ACCEPTANCES = (
     "# accept drop-column public.account_tiers.slogan:",
     "# accept drop-table public.leaflets:",
 )
+
+
+HEAD = (ROOT / "alembic/versions/HEAD").read_text()[:4]
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def test_it_is_refused_until_the_revision_accepts_it(project: tuple[str, Path]) 
     url, folder = project
     path, _ = generated(url, folder)
     head = path.name[:4]
-    for arguments in (("upgrade", "head"), ("upgrade", f"0031:{head}", "--sql")):
+    for arguments in (("upgrade", "head"), ("upgrade", f"{HEAD}:{head}", "--sql")):
         message = failure(alembic(*arguments, url=url, cwd=folder))
         assert message.startswith(f"{path.name}:"), message
         assert any(acceptance in message for acceptance in ACCEPTANCES), message
@@ -124,13 +127,13 @@ def test_it_is_refused_before_the_first_statement_of_all_that_would_run(
     )
     message = failure(alembic("upgrade", "head", url=url, cwd=folder))
     assert message.strip() == losses.format(number, number + 1)
-    assert stands_at(url) == "0031"
-    script = alembic("upgrade", "0031:head", "--sql", url=url, cwd=folder)
+    assert stands_at(url) == HEAD
+    script = alembic("upgrade", f"{HEAD}:head", "--sql", url=url, cwd=folder)
     assert f"{path.name}:{number}: drop-column" in failure(script)
     assert "CREATE" not in script.stdout
     # Going no further than the first is no loss.
     assert alembic("upgrade", "+1", url=url, cwd=folder).returncode == 0
-    assert stands_at(url) == "0032"
+    assert stands_at(url) == f"{int(HEAD) + 1:04d}"
 
 
 def test_what_depends_on_the_database_is_refused_when_it_comes_to_it(
@@ -147,7 +150,7 @@ def test_what_depends_on_the_database_is_refused_when_it_comes_to_it(
     message = failure(alembic("upgrade", "head", url=url, cwd=folder))
     assert message.startswith(f"{path.name}:")
     assert ": drop-table: destructive: drops the table, 1,204 rows (public.leaflets)" in message
-    assert stands_at(url) == "0031"
+    assert stands_at(url) == HEAD
 
 
 @pytest.mark.parametrize("name", ["note", "a:b", "a: b", "line\nbreak", "100%"])
@@ -189,9 +192,11 @@ def test_a_released_revision_is_not_asked_again(project: tuple[str, Path]) -> No
     """It cannot be edited any more, and `make release` has linted it."""
     url, folder = project
     path, _ = generated(url, folder)
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    with (path.parent / "CHECKSUMS").open("a") as file:
-        file.write(f"{checksum}  {path.name[:4]}\n")
+    lines = [
+        f"{hashlib.sha256(one.read_bytes()).hexdigest()}  {one.name[:4]}\n"
+        for one in sorted(path.parent.glob("*.py"))
+    ]
+    (path.parent / "CHECKSUMS").write_text("".join(lines))
     result = alembic("upgrade", "head", url=url, cwd=folder)
     assert result.returncode == 0, result.stderr
 

@@ -11,16 +11,16 @@ from sqlalchemy import Connection
 # One query per catalog; every object that a person could have created outside the server's and the
 # extensions' own schemas. The runner's two tables are left out where the caller says so.
 _QUERIES = {
-    "schema": "SELECT nspname, nspacl::text FROM pg_namespace n WHERE {schema}",
+    "schema": "SELECT nspname, {acl:nspacl} FROM pg_namespace n WHERE {schema}",
     "relation": """
         SELECT c.oid::regclass::text, c.relkind, c.relpersistence, c.relrowsecurity,
-               c.relforcerowsecurity, c.reloptions::text, c.relacl::text, c.relreplident
+               c.relforcerowsecurity, c.reloptions::text, {acl:c.relacl}, c.relreplident
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE {schema} AND c.relkind NOT IN ('i', 'I', 't')""",
     "column": """
         SELECT c.oid::regclass || '.' || a.attname, format_type(a.atttypid, a.atttypmod),
                a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attgenerated, a.attidentity,
-               a.attcollation::regcollation::text, a.attacl::text, a.attstorage, a.attstattarget
+               a.attcollation::regcollation::text, {acl:a.attacl}, a.attstorage, a.attstattarget
           FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           JOIN pg_namespace n ON n.oid = c.relnamespace
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -55,7 +55,7 @@ _QUERIES = {
           FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
           JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {schema}""",
     "function": """
-        SELECT c.oid::regprocedure::text, pg_get_functiondef(c.oid), c.proacl::text
+        SELECT c.oid::regprocedure::text, pg_get_functiondef(c.oid), {acl:c.proacl}
           FROM pg_proc c JOIN pg_namespace n ON n.oid = c.pronamespace
          WHERE {schema} AND c.prokind IN ('f', 'p')""",
     "view": """
@@ -63,7 +63,7 @@ _QUERIES = {
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE {schema} AND c.relkind IN ('v', 'm')""",
     "type": """
-        SELECT c.oid::regtype::text, c.typtype, c.typacl::text
+        SELECT c.oid::regtype::text, c.typtype, {acl:c.typacl}
           FROM pg_type c JOIN pg_namespace n ON n.oid = c.typnamespace
          WHERE {schema} AND c.typtype IN ('e', 'd', 'r')""",
     "sequence": """
@@ -79,7 +79,7 @@ _QUERIES = {
                 UNION ALL SELECT p.oid, p.pronamespace, 'pg_proc'::regclass FROM pg_proc p) c
             ON c.oid = d.objoid AND c.class = d.classoid
           JOIN pg_namespace n ON n.oid = c.namespace WHERE {schema}""",
-    "default privileges": "SELECT defaclrole::regrole::text, defaclobjtype, defaclacl::text"
+    "default privileges": "SELECT defaclrole::regrole::text, defaclobjtype, {acl:defaclacl}"
     " FROM pg_default_acl",
     "extension": "SELECT extname, extversion FROM pg_extension",
     "event trigger": "SELECT evtname, evtevent FROM pg_event_trigger"
@@ -108,13 +108,20 @@ def snapshot(connection: Connection, *, runner_tables: bool = False) -> dict[str
         owner = "c.oid" if " c " in query else "n.oid"
         condition = _OURS + _NO_EXTENSION.replace("{oid}", owner)
         rows = connection.exec_driver_sql(
-            query.replace("{schema}", condition), execution_options={"no_parameters": True}
+            _with_sorted_acl(query).replace("{schema}", condition),
+            execution_options={"no_parameters": True},
         )
         listed = sorted((tuple(map(_unnumbered, row)) for row in rows), key=repr)
         if not runner_tables:
             listed = [row for row in listed if not any(t in str(row[0]) for t in RUNNER_TABLES)]
         found[name] = listed
     return found
+
+
+def _with_sorted_acl(query: str) -> str:
+    """What is revoked and granted again comes last, and means the same."""
+    acl = r"coalesce((SELECT array_agg(i ORDER BY i::text) FROM unnest(\1) i), \1)::text"
+    return re.sub(r"\{acl:([\w.]+)\}", acl, query)
 
 
 def _unnumbered(value: Any) -> Any:

@@ -43,7 +43,7 @@ from tests.support.evolving_models import (
 from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
-SEQUENCES = int(os.environ.get("EVOLUTION_SEQUENCES", "6"))
+SEQUENCES = int(os.environ.get("EVOLUTION_SEQUENCES", "4"))
 STEPS = int(os.environ.get("EVOLUTION_STEPS", "5"))
 
 SERIES: dict[str, list[Any]] = {

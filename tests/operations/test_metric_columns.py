@@ -1,4 +1,4 @@
-"""Values of old rows go into the columns of declared metrics, and back, on every edition."""
+"""Values of old rows go into the columns of declared metrics, and back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ INVALID = """
     params=[
         "embedded",
         pytest.param("timescaledb", marks=pytest.mark.timescaledb),
-        pytest.param("apache", marks=pytest.mark.timescaledb),
     ]
 )
 def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:

@@ -44,11 +44,11 @@ def acme(engine: Engine) -> uuid.UUID:
         if name in ("timescaledb", "apache")
         else name
         for name in SERVERS
-        if name != "embedded-16"
+        if name not in ("embedded-16", "machine")
     ],
 )
 def asked(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """One database for the module: no test changes anything."""
+    """One database for the module: no test changes anything. TimescaleDB runs on PostgreSQL 15."""
     server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
     request.getfixturevalue("editions").add(describe_server(server))
     name = f"questions_{uuid.uuid4().hex[:12]}"

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from sqlalchemy import Engine
 
 from database import privileges
 from database.embedded import TemporaryServer
+from models.shared.roles import ROLE_NAMES
 from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of, execute
 from tests.support.servers import (
@@ -84,6 +86,17 @@ def lone_server() -> Iterator[DatabaseServer]:
     """A cluster of its own, for tests about roles, which a cluster shares."""
     with TemporaryServer(embedded_programs(18)) as server:
         yield server
+
+
+@pytest.fixture
+def bare_cluster(lone_server: DatabaseServer) -> DatabaseServer:
+    """That cluster without what earlier tests left: no role of ours, no database `owned`."""
+    with engine_of(lone_server.url("postgres")) as engine, engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(sa.text("DROP DATABASE IF EXISTS owned WITH (FORCE)"))
+        for role in ("owner", *ROLE_NAMES):
+            connection.execute(sa.text(f"DROP ROLE IF EXISTS {role}"))
+    return lone_server
 
 
 @pytest.fixture(

@@ -141,9 +141,9 @@ def test_an_unmigrated_database_is_refused_and_left_alone(
             assert not present or connection.scalar(query) == 0
 
 
-def test_a_cluster_without_the_roles_is_refused(lone_server: DatabaseServer):
+def test_a_cluster_without_the_roles_is_refused(bare_cluster: DatabaseServer):
     with (
-        engine_of(lone_server.url("postgres")) as engine,
+        engine_of(bare_cluster.url("postgres")) as engine,
         pytest.raises(ReferenceDataError, match=r"no role fleet_app.*run: alembic upgrade head"),
     ):
         reference.apply(engine)

@@ -5,6 +5,8 @@ Neither dumps nor copies of a template database carry them, so no revision could
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -14,6 +16,18 @@ from models.shared.roles import ROLE_NAMES
 
 SETTINGS = {"timezone": "UTC"}
 """Settings of every session in the database."""
+
+# TimescaleDB (2.12 to 2.29.2, issue 10503) loses rows in parallel: where a scan of a hypertable
+# waits for a value such as (SELECT current_tenant()), its workers believe that every chunk is
+# excluded, and the leader believes them. Workers that share each chunk instead are not affected,
+# provided that a plan has no chunk for one process alone, whose rows would count several times.
+TIMESCALEDB_SETTINGS = {
+    "timescaledb.enable_parallel_chunk_append": "off",
+    "enable_parallel_append": "off",
+}
+"""The same, in a database with TimescaleDB."""
+
+_HAS_TIMESCALEDB = "EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
 
 TEMPORARY = ("fleet_ingest",)
 """Roles that may make temporary tables (staging); with them a role could shadow a table."""
@@ -31,11 +45,8 @@ def application() -> str:
         f"GRANT TEMPORARY ON DATABASE %I TO {', '.join(TEMPORARY)}",
     ]
     lines = [f"EXECUTE format('{change}', current_database());" for change in changes]
-    for name, value in SETTINGS.items():
-        lines.append(
-            f"EXECUTE format('ALTER DATABASE %I SET {name} TO %L', current_database(),"
-            f" {literal(value)});"
-        )
+    lines += [_set(name, value) for name, value in SETTINGS.items()]
+    lines += _with_timescaledb(_set(name, value) for name, value in TIMESCALEDB_SETTINGS.items())
     return _block(lines)
 
 
@@ -48,9 +59,31 @@ def removal() -> str:
     lines.append(
         "EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO PUBLIC', current_database());"
     )
-    for name in SETTINGS:
-        lines.append(f"EXECUTE format('ALTER DATABASE %I RESET {name}', current_database());")
+    lines += map(_reset, SETTINGS)
+    lines += _with_timescaledb(map(_reset, TIMESCALEDB_SETTINGS))
     return _block(lines)
+
+
+def settings(connection: Connection) -> dict[str, str]:
+    """What :func:`application` sets in this database."""
+    if connection.scalar(sa.text(f"SELECT {_HAS_TIMESCALEDB}")):
+        return SETTINGS | TIMESCALEDB_SETTINGS
+    return SETTINGS
+
+
+def _set(name: str, value: str) -> str:
+    return (
+        f"EXECUTE format('ALTER DATABASE %I SET {name} TO %L', current_database(),"
+        f" {literal(value)});"
+    )
+
+
+def _reset(name: str) -> str:
+    return f"EXECUTE format('ALTER DATABASE %I RESET {name}', current_database());"
+
+
+def _with_timescaledb(lines: Iterable[str]) -> list[str]:
+    return [f"IF {_HAS_TIMESCALEDB} THEN", *lines, "END IF;"]
 
 
 def _block(lines: list[str]) -> str:
@@ -88,7 +121,7 @@ def problems(connection: Connection) -> list[str]:
         )
     held = dict(setting.split("=", 1) for setting in state.settings or ())
     held = {name.lower(): value for name, value in held.items()}
-    for name, value in SETTINGS.items():
+    for name, value in settings(connection).items():
         if held.get(name.lower()) != value:
             found.append(f"{name} expected {value}, found {held.get(name.lower(), 'no setting')}")
     return [f"database {state.name}: {text}" for text in found]

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database.privileges import SETTINGS, TEMPORARY
+from database import privileges
+from database.privileges import TEMPORARY
 from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
 from ddl.differences import Difference
 from ddl.sql import ident, literal, role
@@ -180,9 +181,9 @@ def _database(connection: Connection) -> Iterator[Difference]:
     for who, privilege in sorted(found - expected):
         mend = f"REVOKE {privilege} {on} FROM {role(who)}"
         yield Difference("grant", f"database {name}", who, None, privilege, mend)
-    settings = dict(one.split("=", 1) for one in rows[0].settings or ())
-    settings = {key.lower(): value for key, value in settings.items()}
-    for key, value in SETTINGS.items():
-        if settings.get(key.lower()) != value:
+    held = dict(one.split("=", 1) for one in rows[0].settings or ())
+    held = {key.lower(): value for key, value in held.items()}
+    for key, value in privileges.settings(connection).items():
+        if held.get(key.lower()) != value:
             mend = f"ALTER DATABASE {ident(name)} SET {key} TO {literal(value)}"
-            yield Difference("database", name, key, value, settings.get(key.lower()), mend)
+            yield Difference("database", name, key, value, held.get(key.lower()), mend)

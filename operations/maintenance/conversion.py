@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 import ddl
 import models
+from database import privileges
 from database.console import Progress
 from database.errors import FleetSchemaError, server_message
 from database.migration import history, preparation
@@ -83,6 +84,8 @@ def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None
             done: list[str] = []
             if any(kind != pending_operations.FILL for kind, _ in pending):
                 done, edition = _replay_once(connection, revisions, edition, progress)
+                with connection.begin():
+                    privileges.apply(connection)
             filled = _fill(connection, progress)
             with connection.begin():
                 left = len(pending_operations.entries(connection))

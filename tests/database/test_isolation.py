@@ -110,6 +110,33 @@ def test_every_relation_shows_own_rows_and_no_other(as_one: Ask) -> None:
     assert len(seen) - len(hidden) > 50, "this test would pass without looking"
 
 
+def test_parallel_workers_see_as_much_as_one_process(engine: Engine) -> None:
+    """Workers of TimescaleDB lost rows by chance; with a leader that only waits, all of them."""
+    seen = []
+    for workers in (0, 2):
+        with tenant_transaction(engine, ONE) as connection:
+            for name, value in (_PARALLEL | {"max_parallel_workers_per_gather": workers}).items():
+                connection.exec_driver_sql(f"SET LOCAL {name} = {value}")
+            ask = asking(connection)
+            query = "SELECT t.slug, count(*) FROM tenants t JOIN {} r USING (tenant_id) GROUP BY 1"
+            seen.append({reach.name: ask(query.format(reach.name)) for reach in reaches()})
+            plan = connection.exec_driver_sql(f"EXPLAIN {query.format('telemetry')}").scalars()
+            assert ("Workers Planned" in "".join(plan)) == bool(workers)
+            connection.rollback()
+    assert seen[0] == seen[1]
+
+
+_PARALLEL = {
+    "parallel_leader_participation": "off",
+    "parallel_setup_cost": 0,
+    "parallel_tuple_cost": 0,
+    "min_parallel_table_scan_size": 0,
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+}
+
+
 def test_no_context_shows_nothing(engine: Engine) -> None:
     """Neither none, nor the empty text that a finished transaction leaves, nor another setting."""
     with engine.connect() as connection:

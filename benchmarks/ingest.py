@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from unittest import mock
 
 import psycopg
+import sqlalchemy as sa
+from sqlalchemy import Engine
 
 from benchmarks import fleet
 from benchmarks.measure import Ratio, milliseconds, paired
@@ -64,9 +66,11 @@ def _ingested(
     place: Place, connection: psycopg.Connection, tenants: int, devices: int, rounds: int
 ) -> Iterator[Ratio]:
     batches = [_messages(number, tenants, devices) for number in range(rounds + 1)]
+    # Both sides keep their connection, as services do; that of the other side is open, too.
+    engine = sa.create_engine(place.engine.url, pool_size=1)
 
     def by_batches(number: int) -> None:
-        stored = ingest(place.engine, batches[number]).stored
+        stored = ingest(engine, batches[number]).stored
         assert stored == BATCH, stored
 
     def by_rows(number: int) -> None:
@@ -87,7 +91,8 @@ def _ingested(
         0.9,
         detail=f"{BATCH:,} messages: {milliseconds(pairs)}",
     )
-    yield from _what_devices_cost(place, tenants, devices, rounds)
+    yield from _what_devices_cost(engine, tenants, devices, rounds)
+    engine.dispose()
     yield from _servers_part(place, connection, batches, rounds)
 
 
@@ -95,16 +100,16 @@ def _nothing(*_: object) -> tuple[str]:
     return ("SELECT 1",)
 
 
-def _what_devices_cost(place: Place, tenants: int, devices: int, rounds: int) -> Iterator[Ratio]:
+def _what_devices_cost(engine: Engine, tenants: int, devices: int, rounds: int) -> Iterator[Ratio]:
     """With and without writing down state, sensors and newest values of the devices."""
     batches = [_messages(500 + number, tenants, devices) for number in range(2 * rounds + 2)]
 
     def whole(number: int) -> None:
-        ingest(place.engine, batches[2 * number])
+        ingest(engine, batches[2 * number])
 
     def without(number: int) -> None:
         with mock.patch.multiple(Devices, take=_nothing, statement=_nothing):
-            ingest(place.engine, batches[2 * number + 1])
+            ingest(engine, batches[2 * number + 1])
 
     pairs = paired(whole, without, rounds)
     yield Ratio(

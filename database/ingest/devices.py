@@ -38,17 +38,20 @@ class Devices:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._messages: dict[tuple[str, str], list[Message]] = {}
-        self._rows: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._rows: dict[tuple[str, str], tuple[str | None, ...]] = {}
 
-    def take(self, messages: list[Message]) -> None:
-        """Take in accepted messages of one device, in any order."""
+    def take(self, messages: list[Message], times: list[datetime]) -> None:
+        """Take in accepted messages of one device, in any order, and their times."""
         tenant, device = uuid_text(messages[0].tenant_id), messages[0].device_id
         assert tenant is not None
         assert isinstance(device, str)
         key = tenant, device
-        # One device may be named in two ways, by a UUID and by its text.
-        known = self._messages[key] = self._messages.get(key, []) + messages
-        self._rows[key] = self._row(tenant, device, known)
+        if key in self._messages:
+            # One device may be named in two ways, by a UUID and by its text.
+            messages = self._messages[key] + messages
+            times = _times(messages)
+        self._messages[key] = messages
+        self._rows[key] = self._row(tenant, device, messages, times)
 
     def statement(self, rejected: set[int]) -> tuple[str, dict[str, str]]:
         """The call and its arrays, an element a device.
@@ -61,52 +64,60 @@ class Devices:
             if not rejected or rejected.isdisjoint(map(id, messages)):
                 rows.append(self._rows[key])
             elif kept := [one for one in messages if id(one) not in rejected]:
-                rows.append(self._row(*key, kept))
+                rows.append(self._row(*key, kept, _times(kept)))
         return _STATEMENT, dict(zip(_ARRAYS, map(_array, zip(*rows, strict=True)), strict=True))
 
-    def _row(self, tenant: str, device: str, messages: list[Message]) -> tuple[str, ...]:
-        values, times, newest = _newest(messages)
+    def _row(
+        self, tenant: str, device: str, messages: list[Message], times: list[datetime]
+    ) -> tuple[str | None, ...]:
+        newest = max(times)
+        values, found = _newest(messages, times, newest)
         if len(max(values, key=len, default="")) > LONGEST_METRIC // 4:
-            names = [name for name in values if len(name.encode()) <= LONGEST_METRIC]
-            values = {name: values[name] for name in names}
-            times = {name: times[name] for name in names}
-        written = newest.isoformat()
+            values = {k: one for k, one in values.items() if len(k.encode()) <= LONGEST_METRIC}
+        oldest = seconds = None
+        if found and values:
+            oldest = min(found[name] for name in values).isoformat()
+            seconds = json_text({name: found[name].timestamp() for name in values})
         return (
             tenant,
             device,
             "online" if newest >= self._now - ONLINE_FOR else "stale",
-            written if newest <= self._now else self._now.isoformat(),
-            written,
-            min(times.values(), default=newest).isoformat(),
+            None if newest <= self._now else self._now.isoformat(),
+            newest.isoformat(),
+            oldest,
             json_text(values),
-            json_text({name: ts.timestamp() for name, ts in times.items()}),
+            seconds,
         )
 
 
+def _times(messages: list[Message]) -> list[Any]:
+    return [moment(one.ts) for one in messages]
+
+
 def _newest(
-    messages: list[Message],
-) -> tuple[dict[str, Any], dict[str, datetime], datetime]:
-    """The newest values, their times, and the time of the newest message.
+    messages: list[Message], times: list[datetime], newest: datetime
+) -> tuple[dict[str, Any], dict[str, datetime]]:
+    """The newest value of each metric, and its time; no times: all are the newest.
 
     Of one moment, the message with the highest ``seq`` counts.
     """
-    times: list[Any] = [one.ts for one in messages]
-    if any(ts.__class__ is not datetime for ts in times):
-        times = [moment(ts) for ts in times]
-    newest = max(times)
     values: Any = messages[times.index(newest)].metrics
-    names = values.keys()
-    if times.count(newest) == 1 and all(one.metrics.keys() == names for one in messages):  # type: ignore[attr-defined]
-        return values, dict.fromkeys(names, newest), newest
+    objects: list[Any] = [one.metrics for one in messages]
+    names: set[str] = set().union(*objects)
+    if len(names) == len(values) and times.count(newest) == 1:
+        return values, {}
     values, found = {}, {}
     for number in sorted(range(len(times)), key=lambda one: (times[one], messages[one].seq)):
         metrics: Any = messages[number].metrics
         values.update(metrics)
         found.update(dict.fromkeys(metrics, times[number]))
-    return values, found, newest
+    return values, {} if set(found.values()) <= {newest} else found
 
 
-def _array(values: Iterable[str]) -> str:
+def _array(values: Iterable[str | None]) -> str:
     """The values as text of an array of PostgreSQL; the driver would take several times as long."""
-    text = '","'.join(one.replace("\\", r"\\").replace('"', r"\"") for one in values)
-    return f'{{"{text}"}}'
+    return "{" + ",".join(["NULL" if one is None else _quoted(one) for one in values]) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'

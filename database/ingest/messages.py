@@ -25,7 +25,7 @@ MAX_MSG_TYPE = 100
 
 _COPIED_AT_ONCE = 65_536
 _PAIR = attrgetter("tenant_id", "device_id")
-_SEQUENCE = range(-(2**63), 2**63)
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -126,30 +126,21 @@ class Batch:
         The server works on one piece while the next is made, which is why this is lazy. Rows of
         one device come together, which makes the server's work on the index a quarter less.
         """
-        encode = self._encoder()
-        accepted, lines = self.accepted, self.lines
-        keys: set[str] = set()
+        encode, lines = self._encoder(), self.lines
         sent, size = 0, 0
         for pair in sorted(self._groups, key=lambda pair: self._sources[pair].columns):
-            first = len(accepted)
-            for message in self._groups[pair]:
-                try:
-                    key, line = encode(message)
-                except MalformedError as error:
-                    self.rejected.append(Rejected(message, error.reason, error.detail))
-                    continue
-                if key in keys:
-                    self.repeated.append((message, line))
-                    continue
-                keys.add(key)
-                accepted.append(message)
-                lines.append(line)
-                size += len(line)
-                if size > _COPIED_AT_ONCE:
-                    yield b"".join(lines[sent:])
-                    sent, size = len(lines), 0
-            if len(accepted) > first:
-                self.devices.take(accepted[first:])
+            source = self._sources[pair]
+            if source.rejection is not None:
+                self._reject(self._groups[pair])
+                continue
+            first = len(lines)
+            times: list[datetime] = []
+            size += encode(source, self._groups[pair], times)
+            if times:
+                self.devices.take(self.accepted[first:], times)
+            if size > _COPIED_AT_ONCE:
+                yield b"".join(lines[sent:])
+                sent, size = len(lines), 0
         yield b"".join(lines[sent:])
 
     def take_repeated(self) -> range:
@@ -182,46 +173,68 @@ class Batch:
         columns = f"{tenant_id}\t{escaped(str(device))}"
         return Source(columns, site, None)
 
-    def _encoder(self) -> Callable[[Message], tuple[str, bytes]]:
-        sources = self._sources
+    def _reject(self, messages: list[Message]) -> None:
+        """Reject messages of an unknown device; each is told what itself has named."""
+        for message in messages:
+            source = self._source(message.tenant_id, message.device_id, {})
+            assert source.rejection is not None
+            self.rejected.append(Rejected(message, *source.rejection))
+
+    def _encoder(self) -> Callable[[Source, list[Message], list[datetime]], int]:
+        """A function that encodes messages of one device, notes their times, and returns bytes.
+
+        It is one long loop, since calls are what takes time in Python.
+        """
         oldest, newest = self.now - MAX_AGE, self.now + MAX_AHEAD
         types: dict[object, str] = {}
         sites: dict[object, str] = {}
-        columns = MetricColumns(METRICS)
+        divided = MetricColumns(METRICS).divided
+        accepted, lines = self.accepted, self.lines
 
-        def encode(message: Message) -> tuple[str, bytes]:
-            try:
-                source = sources[message.tenant_id, message.device_id]
-            except TypeError:
-                source = self._source(message.tenant_id, message.device_id, {})
-            if source.rejection is not None:
-                raise MalformedError(*source.rejection)
-            ts = message.ts
-            if ts.__class__ is not datetime or ts.tzinfo is not UTC:
-                ts = moment(ts)
-            if ts is None:
-                raise MalformedError("bad_ts", expected("a time with a zone", message.ts))
-            if ts > newest:
-                raise MalformedError("future_ts", expected(f"at most {newest}", ts))
-            if ts < oldest:
-                raise MalformedError("expired_ts", expected(f"at least {oldest}", ts))
-            seq = message.seq
-            if seq.__class__ is not int or seq not in _SEQUENCE:
-                raise MalformedError("bad_seq", expected("an integer of 64 bits", seq))
-            try:
-                kind = types[message.msg_type]
-            except (KeyError, TypeError):
-                kind = types[message.msg_type] = _msg_type(message.msg_type)
-            if message.site_id is None:
-                site = source.site or r"\N"
-            else:
+        def encode(source: Source, messages: list[Message], times: list[datetime]) -> int:
+            columns, own_site = source.columns, source.site or r"\N"
+            keys: set[str] = set()
+            size = 0
+            for message in messages:
                 try:
-                    site = sites[message.site_id]
-                except (KeyError, TypeError):
-                    site = sites[message.site_id] = _site(message.site_id)
-            key = f"{source.columns}\t{ts.isoformat()}\t{kind}\t{seq}\t"
-            metrics = columns.divided(message.msg_type, message.metrics)
-            return key, f"{key}{site}\t{metrics}\n".encode()
+                    ts = message.ts
+                    if ts.__class__ is not datetime or ts.tzinfo is not UTC:
+                        ts = moment(ts)
+                        if ts is None:
+                            raise MalformedError(
+                                "bad_ts", expected("a time with a zone", message.ts)
+                            )
+                    if not oldest <= ts <= newest:
+                        raise _misplaced(ts, oldest, newest)
+                    seq = message.seq
+                    if seq.__class__ is not int or not _LOWEST <= seq <= _HIGHEST:
+                        raise MalformedError("bad_seq", expected("an integer of 64 bits", seq))
+                    try:
+                        kind = types[message.msg_type]
+                    except (KeyError, TypeError):
+                        kind = types[message.msg_type] = _msg_type(message.msg_type)
+                    if message.site_id is None:
+                        site = own_site
+                    else:
+                        try:
+                            site = sites[message.site_id]
+                        except (KeyError, TypeError):
+                            site = sites[message.site_id] = _site(message.site_id)
+                    metrics = divided(message.msg_type, message.metrics)
+                except MalformedError as error:
+                    self.rejected.append(Rejected(message, error.reason, error.detail))
+                    continue
+                key = f"{ts.isoformat()}\t{kind}\t{seq}"
+                line = f"{columns}\t{key}\t{site}\t{metrics}\n".encode()
+                if key in keys:
+                    self.repeated.append((message, line))
+                    continue
+                keys.add(key)
+                accepted.append(message)
+                lines.append(line)
+                times.append(ts)
+                size += len(line)
+            return size
 
         return encode
 
@@ -245,6 +258,12 @@ def _is_hashable(value: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _misplaced(ts: datetime, oldest: datetime, newest: datetime) -> MalformedError:
+    if ts > newest:
+        return MalformedError("future_ts", expected(f"at most {newest}", ts))
+    return MalformedError("expired_ts", expected(f"at least {oldest}", ts))
 
 
 def _msg_type(value: object) -> str:

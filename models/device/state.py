@@ -89,7 +89,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
     )
     state_times: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,
-        comment="When each value in state was measured, in seconds since 1970.",
+        comment="When values in state were measured, in seconds since 1970; what is not here was "
+        "measured at last_telemetry_at.",
     )
     desired_state: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="Settings that the device should apply."
@@ -144,16 +145,22 @@ class DeviceState(TenantScoped, Timestamped, Base):
 
 
 # In the order of the key, and one batch of a tenant at a time, so that batches wait for each other
-# instead of deadlocking. A device with more than some 2,000 metrics gets no new ones: one that
-# invents names would grow its row without end. The plans are kept for the session, which is why
-# this is PL/pgSQL: planning would take as long as the work (measured).
-_SIZE = "pg_column_size(s.state_times || '{}')"  # as it is without compression
-_KNOWN_OR_OLD = f"""array(
-               select t.metric from jsonb_each(n.times) as t (metric, at)
-                where case when s.state_times ? t.metric then s.state_times -> t.metric >= t.at
-                           else {_SIZE} > 65536 end)"""
-_ALL_NEWER = f"""n.oldest > coalesce(s.last_telemetry_at, '-infinity')
-                        and {_SIZE} < 65536"""
+# instead of deadlocking. The plans are kept for the session, which is why this is PL/pgSQL:
+# planning would take as long as the work (measured).
+#
+# Most devices of a batch have the metrics they had before, all of them newer; for them the first
+# statement is everything, without a look at each metric. The rest of the batch takes the long way:
+# late values, new metrics, devices without a row. A device with more than some 2,000 metrics gets
+# no new ones: one that invents names would grow its row without end.
+_TIMES = """coalesce((select jsonb_object_agg(k, extract(epoch from {at}))
+                       from jsonb_object_keys({of}.state) k), '{{}}')
+                     || coalesce({times}, '{{}}')"""
+_KNOWN_TIMES = _TIMES.format(of="s", at="s.last_telemetry_at", times="s.state_times")
+_NEW_TIMES = _TIMES.format(of="n", at="n.newest", times="n.times")
+_SEEN = "coalesce(n.seen, n.newest)"
+_STATUS = f"""case when n.status <> 'stale'
+                                and {_SEEN} > coalesce(s.last_seen_at, '-infinity')
+                               then n.status else s.status end"""
 
 Function(
     "record_devices",
@@ -164,57 +171,84 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=f"""
         declare
-          updated bigint;
+          taken bigint[];
         begin
           perform pg_advisory_xact_lock(hashtextextended('devices of ' || t.id, 0))
              from (select distinct n.id from unnest(tenants) as n (id) order by 1) as t;
-          insert into public.device_sensors
-                 (tenant_id, device_id, metric_key, display_name, source)
-          select n.tenant_id, n.device_id, m.metric, m.metric, 'unmodeled'
-            from (select n.tenant_id, n.device_id, n.state, s.state as known
-                    from unnest(tenants, devices, states) as n (tenant_id, device_id, state)
-                    left join public.device_state s using (tenant_id, device_id)
-                   where not coalesce(s.state ?& array(select jsonb_object_keys(n.state)), false)
-                     and coalesce({_SIZE} < 65536, true)
-                  offset 0) n,
-                 lateral jsonb_object_keys(n.state) as m (metric)
-           where m.metric <> '' and not coalesce(n.known ? m.metric, false)
-           order by 1, 2, 3
-          on conflict do nothing;
-          update public.device_state s
-             set status = case when n.status <> 'stale'
-                                and n.seen > coalesce(s.last_seen_at, '-infinity')
-                               then n.status else s.status end,
-                 last_seen_at = greatest(s.last_seen_at, n.seen),
-                 last_telemetry_at = greatest(s.last_telemetry_at, n.newest),
-                 state = s.state || case
-                   when {_ALL_NEWER} then n.state else n.state - {_KNOWN_OR_OLD} end,
-                 state_times = s.state_times || case
-                   when {_ALL_NEWER} then n.times else n.times - {_KNOWN_OR_OLD} end
-            from unnest(tenants, devices, statuses, seen, newest, oldest, states, times)
-                 as n (tenant_id, device_id, status, seen, newest, oldest, state, times)
-           where s.tenant_id = n.tenant_id and s.device_id = n.device_id
-             and (n.seen > coalesce(s.last_seen_at, '-infinity')
-                  or n.newest > coalesce(s.last_telemetry_at, '-infinity')
-                  or n.times - {_KNOWN_OR_OLD} <> '{{}}');
-          get diagnostics updated = row_count;
-          if updated < cardinality(devices) then
-            insert into public.device_state
-                   (tenant_id, device_id, status, last_seen_at, last_telemetry_at, state,
-                    state_times)
-            select n.tenant_id, n.device_id, n.status, n.seen, n.newest, n.state, n.times
-              from unnest(tenants, devices, statuses, seen, newest, states, times)
-                   as n (tenant_id, device_id, status, seen, newest, state, times)
-             order by 1, 2
-            on conflict do nothing;
+          with newer as (
+            update public.device_state s
+               set status = {_STATUS},
+                   last_seen_at = greatest(s.last_seen_at, coalesce(n.seen, n.newest)),
+                   last_telemetry_at = n.newest,
+                   state = s.state || n.state,
+                   state_times = case
+                     when s.state || n.state = n.state then coalesce(n.times, '{{}}')
+                     else ({_KNOWN_TIMES}) - array(select jsonb_object_keys(n.state))
+                          || coalesce(n.times, '{{}}') end
+              from unnest(tenants, devices, statuses, seen, newest, oldest, states, times)
+                   with ordinality
+                   as n (tenant_id, device_id, status, seen, newest, oldest, state, times, number)
+             where s.tenant_id = n.tenant_id and s.device_id = n.device_id
+               and coalesce(n.oldest, n.newest) > coalesce(s.last_telemetry_at, '-infinity')
+               and n.state || s.state = s.state
+            returning n.number)
+          select array_agg(number) into taken from newer;
+          if cardinality(taken) = cardinality(devices) then
+            return;
           end if;
+          with n as materialized (
+            select n.tenant_id, n.device_id, n.status, n.seen, n.newest, n.state,
+                   {_NEW_TIMES} as times,
+                   s.state as known, {_KNOWN_TIMES} as known_times
+              from unnest(tenants, devices, statuses, seen, newest, states, times) with ordinality
+                   as n (tenant_id, device_id, status, seen, newest, state, times, number)
+              left join public.device_state s using (tenant_id, device_id)
+             where n.number <> all (coalesce(taken, '{{}}'))
+          ), fresh as (
+            select n.tenant_id, n.device_id, n.status, n.seen, n.newest, n.known_times,
+                   n.state - old.metrics as state, n.times - old.metrics as times
+              from n,
+                   lateral (select array(
+                     select t.metric from jsonb_each(n.times) as t (metric, at)
+                      where case when n.known_times ? t.metric
+                                 then n.known_times -> t.metric >= t.at
+                                 else pg_column_size(n.known_times) > 65536 end)) as old (metrics)
+             where n.known is not null
+          ), sensors as (
+            insert into public.device_sensors
+                   (tenant_id, device_id, metric_key, display_name, source)
+            select n.tenant_id, n.device_id, m.metric, m.metric, 'unmodeled'
+              from n, lateral jsonb_object_keys(n.state) as m (metric)
+             where m.metric <> '' and not coalesce(n.known ? m.metric, false)
+               and pg_column_size(n.known_times) < 65536
+             order by 1, 2, 3
+            on conflict do nothing
+          ), known as (
+            update public.device_state s
+               set status = {_STATUS},
+                   last_seen_at = greatest(s.last_seen_at, coalesce(n.seen, n.newest)),
+                   last_telemetry_at = greatest(s.last_telemetry_at, n.newest),
+                   state = s.state || n.state, state_times = n.known_times || n.times
+              from fresh n
+             where s.tenant_id = n.tenant_id and s.device_id = n.device_id
+               and (coalesce(n.seen, n.newest) > coalesce(s.last_seen_at, '-infinity')
+                    or n.newest > coalesce(s.last_telemetry_at, '-infinity')
+                    or n.times <> '{{}}'))
+          insert into public.device_state
+                 (tenant_id, device_id, status, last_seen_at, last_telemetry_at, state, state_times)
+          select n.tenant_id, n.device_id, n.status, coalesce(n.seen, n.newest), n.newest, n.state,
+                 n.times
+            from n where n.known is null
+           order by 1, 2
+          on conflict do nothing;
         end
     """,
     grants={"fleet_ingest": "execute"},
     comment="Takes in what a batch says of its devices, an element of each array per device: "
-    "status (stale: nothing is said of it), when it was seen, time of its newest telemetry and of "
-    "the oldest value in states, newest value of each metric and its time in seconds since 1970. "
-    "What is older than what is known changes nothing; new metrics become sensors.",
+    "status (stale: nothing is said of it), when it was seen (NULL: newest), time of its newest "
+    "telemetry and of the oldest value in states (NULL: newest), newest value of each metric and "
+    "its time in seconds since 1970 (what is not there: newest). What is older than what is known "
+    "changes nothing; new metrics become sensors.",
     metadata=Base.metadata,
 )
 
@@ -222,7 +256,8 @@ View(
     "device_metrics",
     """
     SELECT s.tenant_id, s.device_id, m.key AS metric, m.value,
-           to_timestamp((s.state_times ->> m.key)::double precision) AS ts
+           coalesce(to_timestamp((s.state_times ->> m.key)::double precision),
+                    s.last_telemetry_at) AS ts
       FROM device_state s, LATERAL jsonb_each(s.state) m
     """,
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "select"),

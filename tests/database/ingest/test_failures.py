@@ -35,14 +35,14 @@ def test_a_killed_connection_leaves_nothing(
     sent.append(message(501, device_id="nobody"))
     encoder = Batch._encoder
 
-    def deadly(batch: Batch) -> Callable[[Message], Any]:
+    def deadly(batch: Batch) -> Callable[..., Any]:
         encode, seen = encoder(batch), []
 
-        def wrapped(one: Message) -> Any:
-            seen.append(one)
-            if len(seen) == after + 1:
+        def wrapped(source: Any, messages: list[Message], *rest: Any) -> Any:
+            if len(seen) <= after < len(seen) + len(messages):
                 kill_others(engine)
-            return encode(one)
+            seen.extend(messages)
+            return encode(source, messages, *rest)
 
         return wrapped
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.errors import FleetSchemaError, is_forbidden, is_undefined, server_message
 from database.ingest.messages import Message
+from database.ingest.records import Record
 from database.ingest.steps import Ingested, Plan, Step, plan
 from database.tenancy import take_role
 
@@ -28,19 +29,22 @@ class IngestError(FleetSchemaError):
     """A batch was not stored, not even in part; says why. Deliver it again."""
 
 
-def ingest(engine: Engine, messages: Iterable[Message], *, now: datetime | None = None) -> Ingested:
-    """Store a batch of messages in one transaction.
+def ingest(
+    engine: Engine, records: Iterable[Message | Record], *, now: datetime | None = None
+) -> Ingested:
+    """Store a batch of messages and records of other series in one transaction.
 
     Args:
-        messages: of any tenants, in any order.
+        records: of any tenants and series, in any order.
         now: what times are judged by; the clock of this machine unless given.
 
     Raises:
         IngestError: nothing was stored. (If the connection broke during COMMIT that is not known;
             delivering again settles that too.)
         TenancyError: the login may not act as ``fleet_ingest``.
+        TypeError: something is no record; nothing was stored.
     """
-    batch, moment = list(messages), now or datetime.now(UTC)
+    batch, moment = list(records), now or datetime.now(UTC)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _once(engine, plan(batch, moment))
@@ -53,10 +57,10 @@ def ingest(engine: Engine, messages: Iterable[Message], *, now: datetime | None 
 
 
 async def async_ingest(
-    engine: AsyncEngine, messages: Iterable[Message], *, now: datetime | None = None
+    engine: AsyncEngine, records: Iterable[Message | Record], *, now: datetime | None = None
 ) -> Ingested:
     """The same as `ingest`, for asyncio."""
-    batch, moment = list(messages), now or datetime.now(UTC)
+    batch, moment = list(records), now or datetime.now(UTC)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await _async_once(engine, plan(batch, moment))
@@ -129,11 +133,11 @@ async def _async_take(cursor: psycopg.AsyncCursor[Any], step: Step) -> Any:
     return cursor.rowcount
 
 
-def _failed(batch: list[Message], error: Exception) -> IngestError:
+def _failed(batch: Sized, error: Exception) -> IngestError:
     # A missing table, column or right means that the database is behind this code.
     behind = is_undefined(error) or is_forbidden(error)
     fix = "; run `alembic upgrade head`, then" if behind else ";"
     return IngestError(
-        f"nothing of a batch of {len(batch):,} messages was stored: "
+        f"nothing of a batch of {len(batch):,} records was stored: "
         f"{server_message(error, brief=True)}{fix} deliver it again"
     )

@@ -11,21 +11,31 @@ from typing import Any, NamedTuple
 from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns, escaped
 from database.ingest.refusal import MalformedError
+from database.ingest.series import TELEMETRY
 from database.ingest.values import expected, is_text, moment, uuid_text
 from models.telemetry.metrics import METRICS
 
 MAX_AHEAD = timedelta(days=1)
 """A clock further ahead than this is wrong; each such day would cost a chunk of its own."""
 
-MAX_AGE = timedelta(days=400)
-"""The raw retention of telemetry: what is older would be dropped at once."""
-
 MAX_DEVICE_ID = 255
 MAX_MSG_TYPE = 100
 
-_COPIED_AT_ONCE = 65_536
+COPIED_AT_ONCE = 65_536
+"""Bytes that go to the server together."""
+
 _PAIR = attrgetter("tenant_id", "device_id")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+_KNOWN = """
+    SELECT t.tenant_id::text, d.device_id, d.site_id::text
+      FROM public.tenants t
+      LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
+                   FROM unnest(%(owners)s::text[]::uuid[], %(devices)s::text[])
+                        AS asked (tenant_id, device_id)
+                   JOIN public.device_registry r USING (tenant_id, device_id)) d
+           ON d.tenant_id = t.tenant_id
+     WHERE t.tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND t.status <> 'deleted'
+"""
 
 
 @dataclass(slots=True)
@@ -55,9 +65,9 @@ class Message:
 
 
 class Rejected(NamedTuple):
-    """One message that goes into quarantine."""
+    """One message, or record of another series, that goes into quarantine."""
 
-    message: Message
+    message: Any
     reason: str
     detail: str
 
@@ -75,8 +85,10 @@ class Source(NamedTuple):
 class Batch:
     """Messages delivered together: first their devices are looked up, then each is encoded."""
 
+    series = TELEMETRY
+
     def __init__(self, messages: Iterable[Message], now: datetime) -> None:
-        self.messages = list(messages)
+        self.records = list(messages)
         self.now = now
         self.accepted: list[Message] = []
         self.lines: list[bytes] = []
@@ -88,19 +100,22 @@ class Batch:
         self.devices = Devices(now)
         self._tenants: set[str] = set()
         self._sources: dict[Any, Source] = {}
-        self._groups = _grouped(self.messages)
+        self._groups = _grouped(self.records)
 
-    def questions(self) -> dict[str, list[str]]:
-        """Parameters of the look-up: all tenants named, and the pairs of tenant and device."""
-        tenants, owners, devices = set(), [], []
+    def tenants(self) -> set[str]:
+        """All tenants named, known or not."""
+        named = (uuid_text(tenant) for tenant, _ in self._groups)
+        return {tenant for tenant in named if tenant is not None}
+
+    def questions(self) -> Iterator[tuple[str, dict[str, list[str]]]]:
+        """The look-up of all tenants named, and of the pairs of tenant and device."""
+        owners, devices = [], []
         for tenant, device in self._groups:
-            if (tenant_id := uuid_text(tenant)) is None:
-                continue
-            tenants.add(tenant_id)
-            if is_text(device, MAX_DEVICE_ID):
+            tenant_id = uuid_text(tenant)
+            if tenant_id is not None and is_text(device, MAX_DEVICE_ID):
                 owners.append(tenant_id)
                 devices.append(device)
-        return {"tenants": list(tenants), "owners": owners, "devices": devices}
+        yield _KNOWN, {"tenants": list(self.tenants()), "owners": owners, "devices": devices}
 
     def answers(self, rows: Sequence[tuple[str, str | None, str | None]]) -> None:
         """Take in the look-up: each known tenant with its known devices (or None) and sites."""
@@ -138,7 +153,7 @@ class Batch:
             size += encode(source, self._groups[pair], times)
             if times:
                 self.devices.take(self.accepted[first:], times)
-            if size > _COPIED_AT_ONCE:
+            if size > COPIED_AT_ONCE:
                 yield b"".join(lines[sent:])
                 sent, size = len(lines), 0
         yield b"".join(lines[sent:])
@@ -185,7 +200,7 @@ class Batch:
 
         It is one long loop, since calls are what takes time in Python.
         """
-        oldest, newest = self.now - MAX_AGE, self.now + MAX_AHEAD
+        oldest, newest = self.now - self.series.max_age, self.now + MAX_AHEAD
         types: dict[object, str] = {}
         sites: dict[object, str] = {}
         divided = MetricColumns(METRICS).divided

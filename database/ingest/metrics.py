@@ -23,7 +23,7 @@ class MetricColumns:
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._empty = [r"\N"] * len(metrics)
-        listed = [(one, number, one.name, _WRITERS[one.type]) for number, one in enumerate(metrics)]
+        listed = [(one, number, one.name, WRITERS[one.type]) for number, one in enumerate(metrics)]
         self._of_all = [row[1:] for row in listed if row[0].message_type is None]
         self._of_type = {
             metric.message_type: [
@@ -110,10 +110,11 @@ def _text(value: object) -> str | None:
     return escaped(str(value)) if is_text(value, MAX_METRICS) else None
 
 
-_WRITERS: dict[str, Callable[[object], str | None]] = {
+WRITERS: dict[str, Callable[[object], str | None]] = {
     "double precision": _double,
     "bigint": _integer(64),
     "integer": _integer(32),
     "boolean": _boolean,
     "text": _text,
 }
+"""By type of the column."""

@@ -5,44 +5,38 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+from sqlalchemy import Table
+
+from database.ingest.batch import RecordBatch
 from database.ingest.messages import MAX_AHEAD, Batch, Message, Rejected
+from database.ingest.records import Record
+from database.ingest.series import column_types, retention
 from database.ingest.values import in_utc, is_text, json_text
 from models.shared.base import PLATFORM_TENANT_ID
+from models.telemetry.quarantine import QuarantineEvent
 
 MAX_PAYLOAD = 1_048_576
 """Bytes of a payload that are kept; of more, the beginning, and a checksum in the detail."""
 
-KEPT = datetime.timedelta(days=30)
-"""The retention of quarantine_events: an older key would be dropped with its row."""
+_TABLE: Table = QuarantineEvent.__table__  # type: ignore[assignment]
+KEPT = retention(_TABLE)
+"""An older key would be dropped with its row."""
 
 MAX_DEPTH = 100
 """Nesting that both Python and PostgreSQL read whatever their limits; deeper is kept as bytes."""
 
-COLUMNS = {
-    "tenant_id": "uuid",
-    "ts": "timestamptz",
-    "id": "uuid",
-    "reason": "text",
-    "detail": "text",
-    "topic": "text",
-    "claimed_tenant": "text",
-    "device_id": "text",
-    "site_id": "text",
-    "msg_type": "text",
-    "event_ts": "timestamptz",
-    "payload": "jsonb",
-    "payload_raw": "bytea",
-    "envelope_version": "text",
-}
+COLUMNS = column_types(
+    _TABLE, [column.name for column in _TABLE.columns if column.name != "ingested_at"]
+)
 """What is written, in this order; ingested_at is the server's clock."""
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "fleetschema.quarantine_events")
 _LONGEST = 1000
 _LONGEST_TOPIC = 65_535  # of MQTT
-_FIELDS = ("tenant_id", "device_id", "ts", "msg_type", "seq", "site_id", "metrics")
 
 
 def statement() -> str:
@@ -54,18 +48,19 @@ def statement() -> str:
     )
 
 
-def parameters(batch: Batch) -> dict[str, list[str | None]]:
-    """The rejected messages of the batch, column by column."""
-    rows = [_row(rejected, batch) for rejected in batch.rejected]
+def parameters(batches: Iterable[Batch | RecordBatch]) -> dict[str, list[str | None]]:
+    """What was rejected of the batches, column by column."""
+    rows = [_row(rejected, batch) for batch in batches for rejected in batch.rejected]
     return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
-def _row(rejected: Rejected, batch: Batch) -> dict[str, str | None]:
-    message, detail = rejected.message, rejected.detail
-    event = in_utc(message.ts)
-    payload, raw = _payload(message)
+def _row(rejected: Rejected, batch: Batch | RecordBatch) -> dict[str, str | None]:
+    message, detail, series = rejected.message, rejected.detail, batch.series
+    event = in_utc(getattr(message, series.time))
+    fields = _fields(message, series.sent)
+    payload, raw = _as_json(fields) if message.payload is None else _payload(message.payload)
     topic = _named(message.topic, _LONGEST_TOPIC) or ""
-    content = hashlib.sha256(f"{_written(_fields(message))}\n{topic}\n{payload}\n".encode())
+    content = hashlib.sha256(f"{_written(fields)}\n{topic}\n{payload}\n".encode())
     content.update(raw or b"")
     if raw is not None and len(raw) > MAX_PAYLOAD:
         checksum = hashlib.sha256(raw).hexdigest()
@@ -77,10 +72,10 @@ def _row(rejected: Rejected, batch: Batch) -> dict[str, str | None]:
         "reason": rejected.reason,
         "detail": detail,
         "topic": topic,
-        "claimed_tenant": _named(message.tenant_id),
-        "device_id": _named(message.device_id),
-        "site_id": _named(message.site_id),
-        "msg_type": _named(message.msg_type),
+        "claimed_tenant": _named(getattr(message, "tenant_id", None)),
+        "device_id": _named(getattr(message, "device_id", None)),
+        "site_id": _named(getattr(message, "site_id", None)),
+        "msg_type": _named(getattr(message, "msg_type", series.name)),
         "event_ts": None if event is None else event.isoformat(),
         "payload": payload,
         "payload_raw": None if raw is None else f"\\x{raw[:MAX_PAYLOAD].hex()}",
@@ -89,7 +84,7 @@ def _row(rejected: Rejected, batch: Batch) -> dict[str, str | None]:
 
 
 def _arrival(
-    message: Message, event: datetime.datetime | None, now: datetime.datetime
+    message: Message | Record, event: datetime.datetime | None, now: datetime.datetime
 ) -> datetime.datetime:
     """When it arrived, in a way that the next delivery of it repeats.
 
@@ -105,11 +100,8 @@ def _arrival(
     return today.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _payload(message: Message) -> tuple[str | None, bytes | None]:
-    """What was received, or else the fields: as JSON if jsonb can hold it, or as bytes."""
-    received = message.payload
-    if received is None:
-        return _as_json(_fields(message))
+def _payload(received: object) -> tuple[str | None, bytes | None]:
+    """What was received: as JSON if jsonb can hold it, or as bytes."""
     if isinstance(received, str):
         received = received.encode("utf-8", "surrogatepass")
     if not isinstance(received, bytes | bytearray | memoryview):
@@ -123,8 +115,8 @@ def _payload(message: Message) -> tuple[str | None, bytes | None]:
     return (None, raw) if text is None else (text, None)
 
 
-def _fields(message: Message) -> dict[str, Any]:
-    fields = {name: getattr(message, name) for name in _FIELDS}
+def _fields(message: Message | Record, names: Iterable[str]) -> dict[str, Any]:
+    fields = {name: getattr(message, name) for name in names}
     plain = UUID | datetime.datetime
     return {name: str(v) if isinstance(v, plain) else v for name, v in fields.items()}
 

@@ -19,6 +19,7 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
+    access,
     json_object,
     not_empty,
     one_of,
@@ -116,5 +117,6 @@ class Connection(TenantScoped, Identified, Timestamped, Base):
         *change_notifications(
             "connections", "name, type, enabled, config_data, secret_ref, deleted_at"
         ),
+        *access("fleet_ingest", "select (tenant_id, id)"),
         {"comment": "Industrial data sources."},
     )

@@ -25,6 +25,7 @@ from models.shared.base import (
     Base,
     TenantScoped,
     Timestamped,
+    access,
     json_object,
     not_empty,
     one_of,
@@ -137,5 +138,6 @@ class TagMetadata(TenantScoped, Timestamped, Base):
         *change_notifications(
             "tags", "connection_id, tag_path, is_subscribed, poll_group_id, status"
         ),
+        *access("fleet_ingest", "select (tenant_id, tag_id, connection_id, status)"),
         {"comment": "Tags of industrial data sources."},
     )

@@ -20,6 +20,7 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
+    access,
     json_object,
     not_empty,
     one_of,
@@ -93,6 +94,7 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
         *change_notifications(
             "endpoints", "url, service_type, interval_seconds, timeout_seconds, enabled"
         ),
+        *access("fleet_ingest", "select (tenant_id, id)"),
         {"comment": "Services that are checked at intervals."},
     )
 

@@ -22,6 +22,8 @@ from models.shared.base import (
     one_of,
 )
 
+EVENTS = ("connected", "disconnected", "connection_lost")
+
 
 class DeviceConnectionEvent(TenantTimeSeries, Base):
     """A connection that was made or lost, as the broker reports it."""
@@ -44,7 +46,7 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
         PrimaryKeyConstraint("tenant_id", "device_id", "ts", "seq"),
         not_ahead("ts"),
         not_empty("device_id"),
-        one_of("event", ("connected", "disconnected", "connection_lost")),
+        one_of("event", EVENTS),
         json_object("details"),
         Hypertable("ts", chunk_interval="7 days"),
         # A device has a handful of events a week: a batch per device would be almost empty.

@@ -145,7 +145,10 @@ def test_hashes_of_credentials_are_not_readable() -> None:
 
 def test_ingest_appends_to_series_and_keeps_the_state_of_devices() -> None:
     readable = {table.key for table in TABLES if held(table.key, "fleet_ingest", "select")}
-    assert readable == {"tenants", "device_registry", "device_api_tokens", "device_state"}
+    referred_to = {"device_registry", "tag_metadata", "connections", "endpoints"}
+    assert readable == {"tenants", "device_api_tokens", "device_state", *referred_to}
+    assert held("endpoints", "fleet_ingest", "select") == {"tenant_id", "id"}
+    assert held("connections", "fleet_ingest", "select") == {"tenant_id", "id"}
     forgeable = {"audit_events", "notification_log"}
     series = {table.key for table in HYPERTABLES if table.name not in forgeable}
     allowed = {

@@ -17,6 +17,9 @@ ONE, TWO, GONE = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 
 SITE = uuid.UUID(int=11)
 
+ENDPOINT, OTHERS_ENDPOINT = uuid.UUID(int=21), uuid.UUID(int=22)
+
+CONNECTION, FORMER, OTHERS_CONNECTION = (uuid.UUID(int=number) for number in (31, 32, 33))
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -25,7 +28,10 @@ HOUR = datetime.timedelta(hours=1)
 
 
 def populate(engine: Engine) -> None:
-    """Two tenants with the devices d0 to d9, one tenant that is being deleted."""
+    """Two tenants with the devices d0 to d9, one tenant that is being deleted.
+
+    The first has the tags 7, 8 and the deleted 9, the second the tag 17; each has an endpoint.
+    """
     with engine.begin() as connection:
         run = connection.exec_driver_sql
         run("SET LOCAL ROLE fleet_operator")
@@ -47,6 +53,33 @@ def populate(engine: Engine) -> None:
             "UPDATE device_registry SET site_id = %s WHERE tenant_id = %s AND device_id = 'd1'",
             (SITE, ONE),
         )
+        for tenant, endpoint in ((ONE, ENDPOINT), (TWO, OTHERS_ENDPOINT)):
+            run("INSERT INTO projects (tenant_id, id, name) VALUES (%s, %s, 'p')", (tenant, tenant))
+            run(
+                "INSERT INTO endpoints (tenant_id, id, project_id, name, url)"
+                " VALUES (%s, %s, %s, 'e', 'https://e')",
+                (tenant, endpoint, tenant),
+            )
+        for tenant, connection in ((ONE, CONNECTION), (ONE, FORMER), (TWO, OTHERS_CONNECTION)):
+            run(
+                "INSERT INTO connections (tenant_id, id, name, type) VALUES (%s, %s, %s, 's7')",
+                (tenant, connection, str(connection)),
+            )
+        run(
+            "INSERT INTO poll_groups (group_id, name, poll_rate_ms) VALUES (5, 'p', 1000)"
+            " ON CONFLICT DO NOTHING"
+        )
+        for tenant, connection, tag, status in (
+            (ONE, CONNECTION, 7, "active"),
+            (ONE, CONNECTION, 8, "pending_delete"),
+            (ONE, CONNECTION, 9, "deleted"),
+            (TWO, OTHERS_CONNECTION, 17, "active"),
+        ):
+            run(
+                "INSERT INTO tag_metadata (tenant_id, connection_id, tag_id, driver_type, tag_path,"
+                " status, deleted_at) VALUES (%s, %s, %s, 's7', %s, %s, %s)",
+                (tenant, connection, tag, str(tag), status, NOW if status == "deleted" else None),
+            )
         run(
             "UPDATE tenants SET status = 'deleted', deleted_at = now() WHERE tenant_id = %s",
             (GONE,),
@@ -77,6 +110,8 @@ def quarantine(engine: Engine) -> list[Any]:
 def empty(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(
-            "TRUNCATE timeseries.telemetry, timeseries.quarantine_events, device_state,"
-            " device_sensors CASCADE"
+            "TRUNCATE timeseries.telemetry, timeseries.quarantine_events,"
+            " timeseries.device_health_telemetry, timeseries.device_connection_events,"
+            " timeseries.health_checks, timeseries.system_metrics, timeseries.tag_values,"
+            " device_state, device_sensors CASCADE"
         )

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy import Engine, NullPool
 
 from database.engine import make_async_engine
-from database.ingest import Ingested, Message, async_ingest, ingest, steps
+from database.ingest import Ingested, Message, async_ingest, ingest
 from database.ingest import quarantine as quarantine_module
 from database.ingest.messages import Batch
+from database.ingest.series import SERIES, TELEMETRY
 from models.shared.base import Base
 from tests.support.telemetry import (
     HOUR,
@@ -64,7 +65,7 @@ def test_redelivery_changes_nothing(engine: Engine) -> None:
 def test_twice_in_a_batch_is_stored_once_without_a_second_try(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "_STAGE", "SELECT 1 / 0")
+    monkeypatch.setitem(vars(TELEMETRY), "stage", "SELECT 1 / 0")
     sent = [message(number // 2) for number in range(20)]
     assert ingest(engine, sent) == Ingested(10, 10, 0)
 
@@ -86,16 +87,14 @@ def test_the_first_of_two_with_one_key_stays(engine: Engine) -> None:
 
 
 def test_columns_are_those_of_the_models() -> None:
-    for name, columns in (
-        ("telemetry", steps.COLUMNS),
-        ("quarantine_events", quarantine_module.COLUMNS),
-    ):
+    copied = {one.name: one.columns for one in (TELEMETRY, *SERIES.values())}
+    for name, columns in {**copied, "quarantine_events": quarantine_module.COLUMNS}.items():
         table = Base.metadata.tables[f"timeseries.{name}"]
         dialect = sa.create_engine("postgresql+psycopg://").dialect
         declared = {
             column.name: column.type.compile(dialect).lower()
             for column in table.columns
-            if column.name != "ingested_at"
+            if column.name != "ingested_at" and not column.computed
         }
         shortened = {"timestamptz": "timestamp with time zone"}
         assert declared == {name: shortened.get(kind, kind) for name, kind in columns.items()}

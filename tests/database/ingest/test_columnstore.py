@@ -11,6 +11,8 @@ from alembic import command
 from sqlalchemy import Engine
 
 from database.ingest import Ingested, ingest
+from database.ingest.series import SERIES
+from tests.database.ingest.test_series import EVERY, at
 from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
@@ -33,7 +35,7 @@ def community(timescaledb_server: DatabaseServer, make_database: Any) -> Iterato
         yield engine
 
 
-def compress(engine: Engine) -> int:
+def compress(engine: Engine, table: str = "telemetry") -> int:
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0"
@@ -41,7 +43,7 @@ def compress(engine: Engine) -> int:
         return len(
             connection.exec_driver_sql(
                 "SELECT compress_chunk(c, if_not_compressed => true)"
-                " FROM show_chunks('timeseries.telemetry') c"
+                f" FROM show_chunks('timeseries.{table}') c"
             ).all()
         )
 
@@ -58,6 +60,22 @@ def test_late_and_repeated_points_in_compressed_chunks(community: Engine) -> Non
     more = [*sent[:500], *(message(n, ts=old - n * HOUR / 100) for n in range(1, 501))]
     assert ingest(community, more) == Ingested(500, 500, 0), "both"
     assert count(community) == 2500
+
+
+@pytest.mark.timescaledb
+def test_records_of_all_series_in_compressed_chunks(community: Engine) -> None:
+    old = NOW - 20 * 24 * HOUR
+    for one in EVERY:
+        table = SERIES[type(one)].name
+        sent = [at(one, old + n * datetime.timedelta(seconds=1)) for n in range(400)]
+        assert ingest(community, sent[::2]) == Ingested(200, 0, 0)
+        assert compress(community, table) > 0
+        assert ingest(community, sent[1::2]) == Ingested(200, 0, 0), "late"
+        assert ingest(community, sent) == Ingested(0, 400, 0), "repeated"
+        compress(community, table)
+        later = [at(one, NOW - n * HOUR) for n in range(5)]
+        assert ingest(community, [*sent[:9], *later]) == Ingested(5, 9, 0), "both"
+        assert count(community, table) == 405
 
 
 @pytest.mark.timescaledb

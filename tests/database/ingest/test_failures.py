@@ -61,7 +61,7 @@ def test_a_failure_at_the_end_takes_all_of_it_back(
 ) -> None:
     monkeypatch.setattr(quarantine_module, "statement", lambda: "SELECT 1 / %(zero)s")
     monkeypatch.setattr(quarantine_module, "parameters", lambda batch: {"zero": 0})
-    with pytest.raises(IngestError, match="nothing of a batch of 2 messages was stored: division"):
+    with pytest.raises(IngestError, match="nothing of a batch of 2 records was stored: division"):
         ingest(engine, [message(1), message(2, metrics=None)])
     assert count(engine) == 0
 
@@ -75,7 +75,7 @@ def test_a_missing_table_says_what_to_run(engine: Engine) -> None:
 
 def test_an_unreachable_server_raises(engine: Engine) -> None:
     nowhere = make_engine("postgresql://nobody@127.0.0.1:1/none", poolclass=NullPool)
-    with pytest.raises(IngestError, match="nothing of a batch of 1 messages was stored"):
+    with pytest.raises(IngestError, match="nothing of a batch of 1 records was stored"):
         ingest(nowhere, [message(1)])
 
 

@@ -1,0 +1,156 @@
+"""Records of one series that are delivered together, judged, and written down for COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from database.ingest.messages import COPIED_AT_ONCE, MAX_AHEAD, Rejected
+from database.ingest.records import Record
+from database.ingest.refusal import MalformedError
+from database.ingest.series import Reference, Series
+from database.ingest.values import expected, in_utc, moment, uuid_text
+
+KNOWN_TENANTS = """
+    SELECT tenant_id::text FROM public.tenants
+     WHERE tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND status <> 'deleted'
+"""
+
+
+class RecordBatch:
+    """First what the records refer to is looked up, then each is encoded."""
+
+    def __init__(self, series: Series, records: Sequence[Record], now: datetime) -> None:
+        self.series = series
+        self.records = records
+        self.now = now
+        self.accepted: list[Record] = []
+        self.lines: list[bytes] = []
+        self.rejected: list[Rejected] = []
+        self._oldest, self._newest = now - series.max_age, now + MAX_AHEAD
+        self._tenants: set[str] = set()
+        self._known: dict[Reference, dict[tuple[str, str], str | None]] = {}
+        self._repeated: list[tuple[Record, bytes]] = []
+
+    def tenants(self) -> set[str]:
+        """All tenants named, known or not."""
+        if not self.series.tenants:
+            return set()
+        named = (uuid_text(record.tenant_id) for record in self.records)  # type: ignore[attr-defined]
+        return {tenant for tenant in named if tenant is not None}
+
+    def questions(self) -> Iterator[tuple[str, dict[str, list[str]]]]:
+        """Queries and parameters; the answer to each is to be taken in before the next."""
+        if not self.series.tenants:
+            return
+        yield KNOWN_TENANTS, {"tenants": sorted(self.tenants())}
+        for reference in self.series.references:
+            pairs = set()
+            for record in self.records:
+                tenant = self.tenant_of(record)
+                name = reference.name_of(getattr(record, reference.name))
+                if tenant is not None and name is not None:
+                    pairs.add((tenant, name))
+            self._known[reference] = {}
+            if pairs:
+                owners, named = map(list, zip(*sorted(pairs), strict=True))
+                yield reference.look_up, {"owners": owners, "named": named}
+
+    def answers(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Take in the rows of the latest question."""
+        if not self._known:
+            self._tenants = {tenant for (tenant,) in rows}
+            return
+        latest = next(reversed(self._known))
+        self._known[latest] = {(tenant, name): brought for tenant, name, brought in rows}
+
+    def tenant_of(self, record: Any) -> str | None:
+        """The tenant that the record names, if there is one."""
+        tenant_id = uuid_text(record.tenant_id) if self.series.tenants else None
+        return tenant_id if tenant_id in self._tenants else None
+
+    def encoded(self) -> Iterator[bytes]:
+        """The rows of acceptable records, in pieces for COPY; the others become rejected.
+
+        In the order of the key, so that two deliveries of the same rows wait for each other.
+        """
+        found: dict[str, tuple[Record, bytes]] = {}
+        for record in self.records:
+            try:
+                key, line = self._encode(record)
+            except MalformedError as error:
+                self.rejected.append(Rejected(record, error.reason, error.detail))
+                continue
+            if key in found:
+                self._repeated.append((record, line))
+            else:
+                found[key] = record, line
+        for key in sorted(found):
+            record, line = found[key]
+            self.accepted.append(record)
+            self.lines.append(line)
+        sent, size = 0, 0
+        for number, line in enumerate(self.lines, start=1):
+            size += len(line)
+            if size > COPIED_AT_ONCE:
+                yield b"".join(self.lines[sent:number])
+                sent, size = number, 0
+        yield b"".join(self.lines[sent:])
+
+    def take_repeated(self) -> range:
+        """Accept what was left out as repeated, too; returns its numbers."""
+        before = len(self.lines)
+        self.accepted += [record for record, _ in self._repeated]
+        self.lines += [line for _, line in self._repeated]
+        self._repeated = []
+        return range(before, len(self.lines))
+
+    def _encode(self, record: Record) -> tuple[str, bytes]:
+        series, texts = self.series, []
+        if series.tenants:
+            texts += self._references(record)
+        texts.append(self._time(getattr(record, series.time)))
+        for one in series.fields:
+            value = getattr(record, one.name)
+            text = one.write(value)
+            if text is None:
+                raise MalformedError(f"bad_{one.name}", expected(one.wanted, value))
+            texts.append(text)
+        line = "\t".join(texts)
+        parts = line.split("\t")
+        return "\t".join(map(parts.__getitem__, series.key_places)), f"{line}\n".encode()
+
+    def _references(self, record: Any) -> list[str]:
+        """Tenant and what else the record refers to, as COPY takes them."""
+        tenant = uuid_text(record.tenant_id)
+        if tenant is None:
+            raise MalformedError("bad_tenant_id", expected("a UUID", record.tenant_id))
+        if tenant not in self._tenants:
+            raise MalformedError("unknown_tenant", f"there is no tenant {tenant}")
+        texts, brought = [tenant], None
+        for reference, known in self._known.items():
+            value = getattr(record, reference.name)
+            if value is None and brought is not None:
+                texts.append(brought)
+                continue
+            name = reference.name_of(value)
+            if name is None:
+                raise MalformedError(f"bad_{reference.name}", expected(reference.wanted, value))
+            if (tenant, name) not in known:
+                wanted = f"{reference.known} of {tenant}"
+                raise MalformedError(reference.unknown, expected(wanted, value))
+            brought = known[tenant, name]
+            texts.append(reference.written(name))
+        return texts
+
+    def _time(self, value: object) -> str:
+        ts = moment(value)
+        if ts is None:
+            raise MalformedError("bad_ts", expected("a time with a zone", value))
+        if ts > self._newest:
+            raise MalformedError("future_ts", expected(f"at most {self._newest}", ts))
+        if ts < self._oldest:
+            raise MalformedError("expired_ts", expected(f"at least {self._oldest}", ts))
+        # One spelling for each moment, by which repeated keys are found.
+        return (ts if ts.tzinfo is UTC else in_utc(ts) or ts).isoformat()

@@ -1,0 +1,343 @@
+"""The series that can be delivered, each described once: table, columns, key, what it refers to."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+
+from database.ingest.metrics import MAX_METRICS, WRITERS, escaped
+from database.ingest.records import (
+    ConnectionEvent,
+    DeviceHealth,
+    EndpointCheck,
+    Record,
+    ServiceMetric,
+)
+from database.ingest.values import is_text, json_text, uuid_text
+from ddl import Declared, sql
+from ddl.kinds.retention_policy import RetentionPolicyState
+from models.monitoring.check_history import HealthCheck
+from models.shared.base import TIMESERIES, Base
+from models.shared.time_series_checks import days
+from models.system.service_metrics import SystemMetric
+from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent
+from models.telemetry.device_health import DeviceHealthTelemetry
+from models.telemetry.device_messages import Telemetry
+from models.telemetry.metrics import METRICS
+
+MAX_NAME = 255
+"""Characters of text in a key."""
+
+_NULL = r"\N"
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_SHORT = {"timestamp with time zone": "timestamptz"}
+
+Write = Callable[[object], str | None]
+"""The value as COPY takes it, with a tab between columns; None if it is refused."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value of a record, and the columns that it fills."""
+
+    name: str
+    columns: tuple[str, ...]
+    write: Write
+    wanted: str
+    """What is expected of it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a record names, and its tenant must have registered."""
+
+    name: str
+    """Of the record's field, and the column that it fills."""
+    table: str
+    column: str
+    kind: str
+    wanted: str
+    known: str
+    """What is expected of it: in itself, and to be known."""
+    only: str = "true"
+    """Which rows of the table count."""
+    brings: str | None = None
+    """A column of the table; what it holds stands for the next reference, if a record has none."""
+
+    @cached_property
+    def look_up(self) -> str:
+        """The query; its parameters are the pairs of tenant (``owners``) and name (``named``)."""
+        brought = f"r.{self.brings}::text" if self.brings else "NULL"
+        return (
+            f"SELECT r.tenant_id::text, r.{self.column}::text, {brought}\n"
+            f"  FROM unnest(%(owners)s::text[]::uuid[], %(named)s::text[]::{self.kind}[])\n"
+            f"       AS asked (tenant_id, named)\n"
+            f"  JOIN public.{self.table} r\n"
+            f"       ON r.tenant_id = asked.tenant_id AND r.{self.column} = asked.named\n"
+            f" WHERE {self.only}"
+        )
+
+    @property
+    def unknown(self) -> str:
+        """The reason of a record that names what is not registered."""
+        return f"unknown_{self.name.removesuffix('_id')}"
+
+    def written(self, name: str) -> str:
+        """The name as COPY takes it."""
+        return escaped(name) if self.kind == "text" else name
+
+    def name_of(self, value: object) -> str | None:
+        """The value as the look-up names it; None if it cannot be one."""
+        if self.kind == "uuid":
+            return uuid_text(value)
+        if self.kind == "text":
+            return str(value) if is_text(value, MAX_NAME) else None
+        return WRITERS[self.kind](value) if value.__class__ is int else None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One hypertable, and how records get into it."""
+
+    table: Table
+    time: str
+    columns: Mapping[str, str]
+    """What is copied, in this order, with types."""
+    key: tuple[str, ...]
+    """The columns that make a record a repetition of another."""
+    max_age: datetime.timedelta
+    """Its retention: what is older would be dropped at once."""
+    sent: tuple[str, ...]
+    """The fields of a record, which are kept if it is rejected."""
+    tenants: bool = True
+    references: tuple[Reference, ...] = ()
+    fields: tuple[Field, ...] = field(default=(), repr=False)
+    presence: Callable[[Record], str | None] | None = None
+    """What a record says of its device: ``online``, ``offline``, or None, that it was seen."""
+
+    @property
+    def name(self) -> str:
+        """That of its table."""
+        return self.table.name
+
+    @cached_property
+    def key_places(self) -> tuple[int, ...]:
+        """Where in a line the columns of the key are."""
+        return tuple(list(self.columns).index(name) for name in self.key)
+
+    @cached_property
+    def copy(self) -> str:
+        """The fast way in: rows that are all new."""
+        return f"COPY {TIMESERIES}.{sql.ident(self.name)} ({self._names}) FROM STDIN"
+
+    @cached_property
+    def stage(self) -> str:
+        """A temporary table for rows of which some may be there already."""
+        columns = ", ".join(f"{sql.ident(name)} {kind}" for name, kind in self.columns.items())
+        return f"CREATE TEMPORARY TABLE {self._staging} ({columns}) ON COMMIT DROP"
+
+    @cached_property
+    def copy_to_stage(self) -> str:
+        """COPY into it."""
+        return f"COPY pg_temp.{self._staging} ({self._names}) FROM STDIN"
+
+    @cached_property
+    def merge(self) -> str:
+        """From there into the series.
+
+        Without a conflict target, which would need SELECT. In the order of the key, so that two
+        deliveries of the same rows wait for each other instead of deadlocking.
+        """
+        return (
+            f"INSERT INTO {TIMESERIES}.{sql.ident(self.name)} ({self._names})\n"
+            f"SELECT {self._names} FROM pg_temp.{self._staging}\n"
+            f" ORDER BY {', '.join(map(sql.ident, self.key))}\n"
+            "ON CONFLICT DO NOTHING"
+        )
+
+    @cached_property
+    def unstage(self) -> str:
+        """The end of the temporary table."""
+        return f"DROP TABLE pg_temp.{self._staging}"
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(map(sql.ident, self.columns))
+
+    @property
+    def _staging(self) -> str:
+        return sql.ident(f"{self.name}_staging")
+
+
+def retention(table: Table) -> datetime.timedelta:
+    """How long rows of a hypertable are kept, according to its model."""
+    policy = Declared.on(Base.metadata).of(RetentionPolicyState)[(TIMESERIES, table.name)]
+    return datetime.timedelta(days=days(policy.drop_after))
+
+
+def column_types(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Columns with their types, as the server spells them."""
+    types = {name: table.columns[name].type.compile(_DIALECT).lower() for name in names}
+    return {name: _SHORT.get(kind, kind) for name, kind in types.items()}
+
+
+def _series(
+    model: type[Base],
+    record: type[Record],
+    *references: Reference,
+    writes: Mapping[str, tuple[Write, str]] | None = None,
+    spread: Mapping[str, Sequence[str]] | None = None,
+    key: Sequence[str] | None = None,
+    presence: Callable[[Record], str | None] | None = None,
+) -> Series:
+    """A series whose columns, types, key and retention are those of its model.
+
+    Args:
+        writes: fields that are written otherwise than their type says, and what is expected there.
+        spread: fields with several columns.
+        key: the columns of the key; unless given those of the primary key.
+    """
+    table: Table = model.__table__  # type: ignore[assignment]
+    tenants = "tenant_id" in table.columns
+    time = getattr(model, "__time_column__", "ts")
+    first = [*(["tenant_id"] if tenants else []), *(one.name for one in references), time]
+    spread = spread or {}
+    fields = []
+    for name in record.__slots__:
+        if name in first:
+            continue
+        columns = tuple(spread.get(name, (name,)))
+        write, wanted = (writes or {}).get(name) or _by_type(table.columns[columns[0]])
+        fields.append(Field(name, columns, write, wanted))
+    names = [*first, *(column for one in fields for column in one.columns)]
+    return Series(
+        table,
+        time,
+        column_types(table, names),
+        tuple(key or (one.name for one in table.primary_key.columns)),
+        retention(table),
+        record.__slots__,
+        tenants,
+        references,
+        tuple(fields),
+        presence,
+    )
+
+
+def _by_type(column: Column[object]) -> tuple[Write, str]:
+    """How values of a column are written, and what is expected of them."""
+    kind = column_types(column.table, [column.name])[column.name]
+    if kind == "jsonb":
+        return _json_object, "a dict that JSON and jsonb have"
+    if column.primary_key and kind == "text":
+        return _name, f"text of at most {MAX_NAME} characters"
+    write = _double if kind == "double precision" else WRITERS[kind]
+    wanted = {
+        "double precision": "a number",
+        "bigint": "an integer of 64 bits",
+        "integer": "an integer of 32 bits",
+        "boolean": "True or False",
+        "text": f"text of at most {MAX_METRICS:,} characters",
+    }[kind]
+    if column.nullable:
+        return (lambda value: _NULL if value is None else write(value)), wanted
+    return write, wanted
+
+
+def _double(value: object) -> str | None:
+    """Any number that a double holds exactly, also NaN and infinity, which rollups leave out."""
+    return float.__repr__(value) if isinstance(value, float) else WRITERS["double precision"](value)
+
+
+def _not_negative(value: object) -> str | None:
+    if value is None:
+        return _NULL
+    return None if isinstance(value, int | float) and value < 0 else _double(value)
+
+
+def _name(value: object) -> str | None:
+    return "" if value == "" else _full_name(value)
+
+
+def _full_name(value: object) -> str | None:
+    return escaped(str(value)) if is_text(value, MAX_NAME) else None
+
+
+def _event(value: object) -> str | None:
+    return str(value) if isinstance(value, str) and value in EVENTS else None
+
+
+def _json_object(value: object) -> str | None:
+    if value is None:
+        return "{}"
+    return _json(value) if isinstance(value, dict) else None
+
+
+def _json(value: object) -> str | None:
+    """JSON, unless jsonb cannot hold it or it is too long."""
+    try:
+        if isinstance(value, dict):
+            "".join(value)  # JSON would make text of any name.
+        text = json_text(value)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return escaped(text) if len(text) <= MAX_METRICS else None
+
+
+_MESSAGES: Table = Telemetry.__table__  # type: ignore[assignment]
+_DEVICE = Reference(
+    "device_id",
+    "device_registry",
+    "device_id",
+    "text",
+    f"text of 1 to {MAX_NAME} characters",
+    "a registered device",
+)
+_ENDPOINT = Reference("endpoint_id", "endpoints", "id", "uuid", "a UUID", "an endpoint")
+
+_SENT = ("tenant_id", "device_id", "ts", "msg_type", "seq", "site_id", "metrics")
+TELEMETRY = Series(
+    _MESSAGES,
+    "ts",
+    column_types(
+        _MESSAGES,
+        [*_SENT, *(metric.name for metric in METRICS)],
+    ),
+    tuple(one.name for one in _MESSAGES.primary_key.columns),
+    retention(_MESSAGES),
+    _SENT,
+)
+"""Messages, which have an encoder of their own."""
+HEALTH = _series(DeviceHealthTelemetry, DeviceHealth, _DEVICE, presence=lambda _: None)
+CONNECTIONS = _series(
+    DeviceConnectionEvent,
+    ConnectionEvent,
+    _DEVICE,
+    writes={"event": (_event, f"one of {', '.join(EVENTS)}")},
+    presence=lambda one: "online" if one.event == "connected" else "offline",  # type: ignore[attr-defined]
+)
+CHECKS = _series(
+    HealthCheck,
+    EndpointCheck,
+    _ENDPOINT,
+    writes={"response_ms": (_not_negative, "a number that is not negative")},
+)
+SERVICE_METRICS = _series(
+    SystemMetric,
+    ServiceMetric,
+    writes={"metric_name": (_full_name, f"text of 1 to {MAX_NAME} characters")},
+    # In the table a hash of the labels stands for them.
+    key=("metric_name", "service", "labels", "ts"),
+)
+SERIES: dict[type, Series] = {
+    DeviceHealth: HEALTH,
+    ConnectionEvent: CONNECTIONS,
+    EndpointCheck: CHECKS,
+    ServiceMetric: SERVICE_METRICS,
+}
+"""By what is delivered; in the order in which they are stored."""

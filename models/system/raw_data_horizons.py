@@ -53,6 +53,9 @@ class RawDataHorizon(Private, Base):
     )
 
 
+_RETAINED = "'fleetschema.retained_' || source"
+"""The setting that keep_history() leaves: the begin of the oldest chunk that no job drops now."""
+
 Function(
     "raw_data_covers",
     "source text, retention interval, tenant uuid, bucket timestamptz",
@@ -62,7 +65,9 @@ Function(
     # Not stable: a refresh must see what it noted itself, in the same statement.
     body=f"""
         begin
-          return coalesce(bucket >= now() - retention, true) and not exists (
+          return (retention is null or bucket >= coalesce(
+                   nullif(current_setting({_RETAINED}, true), '')::timestamptz,
+                   now() - retention)) and not exists (
             select from public.raw_data_horizons h
              where h.relation = source and h.of_tenant in (tenant, '{EVERY_TENANT}')
                and h.complete_from > bucket);
@@ -73,6 +78,10 @@ Function(
     metadata=Base.metadata,
 )
 
+# A chunk is dropped as a whole once all of it is too old, so raw data covers a bucket that began
+# before the retention as long as its chunk is there; but for the last hour, in which a job may drop
+# it.
+#
 # Before a statement that deletes, as each refresh does, chunks that are missing are noted: where a
 # rollup has whole buckets and its source no chunk. Dropping goes by age, so the latest gap counts.
 # What the retention says by itself is not noted. About rows that are younger than every horizon,
@@ -96,8 +105,17 @@ Function(
           given jsonb;
           gap record;
           kept timestamptz;
+          retained timestamptz;
         begin
           if tg_level = 'STATEMENT' then
+            retained := nullif(current_setting({_RETAINED}, true), '');
+            if retention is not null and (tg_op = 'DELETE' or retained is null) then
+              select least(now() - retention, min(c.range_start)) into retained
+                from timescaledb_information.chunks c
+               where c.hypertable_schema = '{TIMESERIES}' and c.hypertable_name = source
+                 and c.range_end > now() - retention + interval '1 hour';
+              perform set_config({_RETAINED}, coalesce(retained::text, ''), true);
+            end if;
             for gap in
               with chunk as (
                 select c.range_start, c.range_end
@@ -112,7 +130,7 @@ Function(
                where tg_op = 'DELETE'
                order by range_start desc
             loop
-              exit when gap.ends <= now() - retention;
+              exit when gap.ends <= retained;
               execute format('SELECT max(%1$I) FROM %2$I.%3$I WHERE %1$I <= $1 - $2',
                              bucket, tg_table_schema, tg_table_name)
                  into kept using gap.ends, width;
@@ -128,7 +146,7 @@ Function(
                 exit;
               end if;
             end loop;
-            perform set_config(tg_argv[8], coalesce(greatest(now() - retention, (
+            perform set_config(tg_argv[8], coalesce(greatest(retained, (
               select max(h.complete_from) from public.raw_data_horizons h
                where h.relation in (source, rollup))), '-infinity')::text, true);
             return null;

@@ -82,6 +82,19 @@ def test_messages_of_any_age_reach_the_rollups(engine: Engine) -> None:
     assert maintain(engine).refreshed == []
 
 
+def test_the_oldest_rows_that_are_kept_reach_their_rollup(engine: Engine) -> None:
+    """Their day began before the retention, but its chunk is dropped as a whole, later."""
+    for metric in ("t", "u"):
+        execute(
+            engine,
+            f"INSERT INTO {RAW} (tenant_id, ts, device_id, msg_type, metrics) SELECT '{ACME}',"
+            f" now() - interval '400 days' + interval '2 minutes', 'device-1', '{metric}',"
+            " '{\"t\": 7}'",
+        )
+        assert maintain(engine).problems == []
+        assert differences(engine, "telemetry_daily") == []
+
+
 def test_an_import_is_there_after_the_first_refresh(engine: Engine) -> None:
     """What a rollup computed as long as nothing was stored is not lost when the first is."""
     for tenant in (ACME, GLOBEX):

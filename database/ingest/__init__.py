@@ -1,9 +1,10 @@
 """Telemetry in: batches of messages and records of other series, stored as ``fleet_ingest``.
 
-Of each batch every record is either stored, or skipped because it was stored before, or kept in
-``quarantine_events`` with a reason; or, if anything fails on the way, the call raises and nothing
-of the batch is stored. Delivering a batch again is always harmless, so acknowledge what was
-received after the call has returned, and deliver again what was not acknowledged.
+Of each batch every record is stored, or corrects what was stored, or is skipped because it was
+stored before, or is kept in ``quarantine_events`` with a reason; or, if anything fails on the way,
+the call raises and nothing of the batch is stored. Delivering a batch again is always harmless, so
+acknowledge what was received after the call has returned, and deliver again what was not
+acknowledged.
 
 Late, repeated and out-of-order records are welcome, in chunks of any age. Batches of 1,000 to
 20,000 records make the best use of a round trip. Listeners on the channel ``telemetry`` get a
@@ -18,6 +19,7 @@ from database.ingest.records import (
     EndpointCheck,
     Record,
     ServiceMetric,
+    TagSample,
 )
 from database.ingest.steps import Ingested
 
@@ -30,6 +32,7 @@ __all__ = [
     "Message",
     "Record",
     "ServiceMetric",
+    "TagSample",
     "async_ingest",
     "ingest",
 ]

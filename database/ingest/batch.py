@@ -31,7 +31,8 @@ class RecordBatch:
         self._oldest, self._newest = now - series.max_age, now + MAX_AHEAD
         self._tenants: set[str] = set()
         self._known: dict[Reference, dict[tuple[str, str], str | None]] = {}
-        self._repeated: list[tuple[Record, bytes]] = []
+        self._keys: list[str] = []
+        self._repeated: dict[str, list[tuple[Record, bytes]]] = {}
 
     def tenants(self) -> set[str]:
         """All tenants named, known or not."""
@@ -73,7 +74,8 @@ class RecordBatch:
     def encoded(self) -> Iterator[bytes]:
         """The rows of acceptable records, in pieces for COPY; the others become rejected.
 
-        In the order of the key, so that two deliveries of the same rows wait for each other.
+        In the order of the key, so that two deliveries of the same rows wait for each other. Of
+        several with one key the first counts, or the last where that corrects what is before it.
         """
         found: dict[str, tuple[Record, bytes]] = {}
         for record in self.records:
@@ -82,14 +84,15 @@ class RecordBatch:
             except MalformedError as error:
                 self.rejected.append(Rejected(record, error.reason, error.detail))
                 continue
-            if key in found:
-                self._repeated.append((record, line))
+            if key not in found:
+                found[key] = record, line
+            elif self.series.merged_by is None:
+                self._repeated.setdefault(key, []).append((record, line))
             else:
+                self._repeated.setdefault(key, []).insert(0, found[key])
                 found[key] = record, line
         for key in sorted(found):
-            record, line = found[key]
-            self.accepted.append(record)
-            self.lines.append(line)
+            self._accept(key, *found[key])
         sent, size = 0, 0
         for number, line in enumerate(self.lines, start=1):
             size += len(line)
@@ -99,12 +102,22 @@ class RecordBatch:
         yield b"".join(self.lines[sent:])
 
     def take_repeated(self) -> range:
-        """Accept what was left out as repeated, too; returns its numbers."""
+        """Accept what was left out as repeated, where the other with its key was rejected.
+
+        One for each key; returns their numbers.
+        """
         before = len(self.lines)
-        self.accepted += [record for record, _ in self._repeated]
-        self.lines += [line for _, line in self._repeated]
-        self._repeated = []
+        rejected = {id(one.message) for one in self.rejected}
+        latest = dict(zip(self._keys, self.accepted, strict=True))
+        for key, record in latest.items():
+            if id(record) in rejected and (others := self._repeated.get(key)):
+                self._accept(key, *others.pop(0))
         return range(before, len(self.lines))
+
+    def _accept(self, key: str, record: Record, line: bytes) -> None:
+        self._keys.append(key)
+        self.accepted.append(record)
+        self.lines.append(line)
 
     def _encode(self, record: Record) -> tuple[str, bytes]:
         series, texts = self.series, []

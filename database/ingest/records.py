@@ -1,4 +1,4 @@
-"""What can be delivered besides messages: reports, events, checks, metrics."""
+"""What can be delivered besides messages: samples of tags, reports, events, checks, metrics."""
 
 from __future__ import annotations
 
@@ -20,6 +20,24 @@ class Record:
     envelope_version: object = None
     received_at: datetime.datetime | None = None
     """When the broker took it, the same at each delivery, as of a `Message`."""
+
+
+@dataclass(slots=True)
+class TagSample(Record):
+    """A value of a tag. A later one of the same moment corrects it."""
+
+    tenant_id: object
+    """A UUID, or its text."""
+    tag_id: object
+    """An integer: ``tag_metadata.tag_id``."""
+    ts: object
+    """When it was sampled: a datetime with a zone, or ISO 8601 text with an offset."""
+    value: object
+    """A number, text, truth value, or JSON array or object; None: there is none."""
+    quality: object = None
+    """Status code of the driver, 0 is good; one of 32 bits is stored as a signed integer."""
+    connection_id: object = None
+    """The data source at the time, a UUID; None: the one that the tag belongs to."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from database.ingest.records import (
     EndpointCheck,
     Record,
     ServiceMetric,
+    TagSample,
 )
 from database.ingest.values import is_text, json_text, uuid_text
 from ddl import Declared, sql
@@ -29,6 +30,7 @@ from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent
 from models.telemetry.device_health import DeviceHealthTelemetry
 from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
+from models.telemetry.tag_values import MERGE, TagValue
 
 MAX_NAME = 255
 """Characters of text in a key."""
@@ -119,6 +121,9 @@ class Series:
     fields: tuple[Field, ...] = field(default=(), repr=False)
     presence: Callable[[Record], str | None] | None = None
     """What a record says of its device: ``online``, ``offline``, or None, that it was seen."""
+    merged_by: str | None = None
+    """A function, where a later record corrects an earlier one with its key; of arrays, one a
+    column. It returns how many rows are new, and how many were corrected."""
 
     @property
     def name(self) -> str:
@@ -148,11 +153,19 @@ class Series:
 
     @cached_property
     def merge(self) -> str:
-        """From there into the series.
+        """From there into the series; answered by the number of rows, or what the function returns.
 
         Without a conflict target, which would need SELECT. In the order of the key, so that two
         deliveries of the same rows wait for each other instead of deadlocking.
         """
+        if self.merged_by is not None:
+            arrays = ", ".join(f"array_agg({sql.ident(name)})" for name in self.columns)
+            names = ", ".join(f"n{number}" for number in range(len(self.columns)))
+            return (
+                "SELECT merged.*\n"
+                f"  FROM (SELECT {arrays} FROM pg_temp.{self._staging}) AS n ({names}),\n"
+                f"       public.{self.merged_by}({names}) AS merged"
+            )
         return (
             f"INSERT INTO {TIMESERIES}.{sql.ident(self.name)} ({self._names})\n"
             f"SELECT {self._names} FROM pg_temp.{self._staging}\n"
@@ -194,6 +207,7 @@ def _series(
     spread: Mapping[str, Sequence[str]] | None = None,
     key: Sequence[str] | None = None,
     presence: Callable[[Record], str | None] | None = None,
+    merged_by: str | None = None,
 ) -> Series:
     """A series whose columns, types, key and retention are those of its model.
 
@@ -226,6 +240,7 @@ def _series(
         references,
         tuple(fields),
         presence,
+        merged_by,
     )
 
 
@@ -252,6 +267,36 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
 def _double(value: object) -> str | None:
     """Any number that a double holds exactly, also NaN and infinity, which rollups leave out."""
     return float.__repr__(value) if isinstance(value, float) else WRITERS["double precision"](value)
+
+
+def _value(value: object) -> str | None:
+    """The columns of a tag's value: number, text, truth value, JSON; of which one is filled.
+
+    An integer that a double does not hold is kept exactly, as JSON.
+    """
+    columns: list[str | None] = [_NULL] * 4
+    if isinstance(value, bool):
+        columns[2] = WRITERS["boolean"](value)
+    elif isinstance(value, int | float):
+        columns[0] = _double(value)
+        if columns[0] is None:
+            columns[0], columns[3] = _NULL, _json(value)
+    elif isinstance(value, str):
+        columns[1] = WRITERS["text"](value)
+    elif isinstance(value, dict | list | tuple):
+        columns[3] = _json(value)
+    elif value is not None:
+        return None
+    return None if None in columns else "\t".join(columns)  # type: ignore[arg-type]
+
+
+def _status_code(value: object) -> str | None:
+    """A code of 32 bits, signed or not (as in OPC UA), as a signed integer."""
+    if value is None:
+        return _NULL
+    if isinstance(value, int) and 2**31 <= value < 2**32:
+        value -= 2**32
+    return WRITERS["integer"](value)
 
 
 def _not_negative(value: object) -> str | None:
@@ -298,6 +343,17 @@ _DEVICE = Reference(
     f"text of 1 to {MAX_NAME} characters",
     "a registered device",
 )
+_TAG = Reference(
+    "tag_id",
+    "tag_metadata",
+    "tag_id",
+    "bigint",
+    "an integer of 64 bits",
+    "a tag",
+    only="r.status <> 'deleted'",
+    brings="connection_id",
+)
+_CONNECTION = Reference("connection_id", "connections", "id", "uuid", "a UUID", "a data source")
 _ENDPOINT = Reference("endpoint_id", "endpoints", "id", "uuid", "a UUID", "an endpoint")
 
 _SENT = ("tenant_id", "device_id", "ts", "msg_type", "seq", "site_id", "metrics")
@@ -313,6 +369,21 @@ TELEMETRY = Series(
     _SENT,
 )
 """Messages, which have an encoder of their own."""
+TAGS = _series(
+    TagValue,
+    TagSample,
+    _TAG,
+    _CONNECTION,
+    spread={"value": ("v_num", "v_text", "v_bool", "v_json")},
+    writes={
+        "value": (
+            _value,
+            f"a number, text, truth value or JSON of at most {MAX_METRICS:,} characters",
+        ),
+        "quality": (_status_code, "an integer of 32 bits"),
+    },
+    merged_by=MERGE,
+)
 HEALTH = _series(DeviceHealthTelemetry, DeviceHealth, _DEVICE, presence=lambda _: None)
 CONNECTIONS = _series(
     DeviceConnectionEvent,
@@ -335,6 +406,7 @@ SERVICE_METRICS = _series(
     key=("metric_name", "service", "labels", "ts"),
 )
 SERIES: dict[type, Series] = {
+    TagSample: TAGS,
     DeviceHealth: HEALTH,
     ConnectionEvent: CONNECTIONS,
     EndpointCheck: CHECKS,

@@ -43,8 +43,10 @@ class Ingested:
 
     stored: int
     duplicates: int
-    """Records that were stored before, or twice in the batch."""
+    """Records that changed nothing: stored before, or twice in the batch."""
     quarantined: int
+    corrected: int = 0
+    """Samples of tags that took the place of another value of the same moment."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
     yield Step(_SETTINGS)
     batches = _batches(records, now)
     yield Step(_SHARE, {"tenants": sorted(set[str]().union(*(b.tenants() for b in batches)))})
-    stored = 0
+    stored = corrected = 0
     for batch in batches:
         for question in batch.questions():
             batch.answers((yield Step(*question)))
-        new = yield from _store_all(batch)
-        stored += new
-        if new and isinstance(batch, Batch):
+        storing = _Storing(batch)
+        yield from storing.all()
+        stored += storing.stored
+        corrected += storing.corrected
+        if storing.stored and isinstance(batch, Batch):
             # Which rows of a merge were new only the table knows, and this role may not read it: a
             # tenant all of whose rows were duplicates is named, too.
             yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
@@ -81,7 +85,8 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
     rejected = sum(len(batch.rejected) for batch in batches)
     if rejected:
         yield Step(quarantine.statement(), quarantine.parameters(batches))
-    return Ingested(stored, len(records) - stored - rejected, rejected)
+    duplicates = len(records) - stored - corrected - rejected
+    return Ingested(stored, duplicates, rejected, corrected)
 
 
 def _batches(records: Sequence[Message | Record], now: datetime) -> list[Batch | RecordBatch]:
@@ -108,68 +113,74 @@ def _batches(records: Sequence[Message | Record], now: datetime) -> list[Batch |
     ]
 
 
-def _store_all(batch: Batch | RecordBatch) -> Generator[Step, Any, int]:
-    """Rows stored of the batch, which is encoded while the server works."""
-    encoded = batch.encoded()
-    stored = yield from _attempt(Step(batch.series.copy, rows=encoded))
-    for _ in encoded:
-        pass  # The server gave up before the end.
-    if isinstance(stored, int):
-        return stored
-    rejected = len(batch.rejected)
-    total = yield from _store_anyway(batch, range(len(batch.lines)), stored)
-    if len(batch.rejected) > rejected and (repeated := batch.take_repeated()):
-        # The first with a key may have been the one rejected, so the second gets its chance.
-        merged = yield from _merge(batch, repeated)
-        if isinstance(merged, int):
-            return total + merged
-        return total + (yield from _store_anyway(batch, repeated, merged))
-    return total
+class _Storing:
+    """Storing one batch, and what has become of it so far."""
 
+    def __init__(self, batch: Batch | RecordBatch) -> None:
+        self.batch = batch
+        self.stored = 0
+        self.corrected = 0
 
-def _store_anyway(
-    batch: Batch | RecordBatch, rows: range, error: errors.Error
-) -> Generator[Step, Any, int]:
-    """Rows stored of those, by number, that COPY rejected as a whole with ``error``."""
-    if isinstance(error, errors.UniqueViolation):
-        merged = yield from _merge(batch, rows)
-        if isinstance(merged, int):
-            return merged
-        error = merged
-    if len(rows) == 1:
-        detail = f"{error.sqlstate}: {error.diag.message_primary}"
-        batch.rejected.append(Rejected(batch.accepted[rows[0]], "rejected_by_database", detail))
-        return 0
-    total = 0
-    for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-        stored = yield from _attempt(Step(batch.series.copy, rows=_lines(batch, half)))
-        if not isinstance(stored, int):
-            stored = yield from _store_anyway(batch, half, stored)
-        total += stored
-    return total
+    def all(self) -> Generator[Step, Any, None]:
+        """Store the batch, which is encoded while the server works."""
+        batch = self.batch
+        encoded = batch.encoded()
+        error = yield from self._attempt(Step(batch.series.copy, rows=encoded))
+        for _ in encoded:
+            pass  # The server gave up before the end.
+        if error is None:
+            return
+        rejected = len(batch.rejected)
+        yield from self._anyway(range(len(batch.lines)), error)
+        # Where the one that counts was rejected, the next with its key gets its chance.
+        while len(batch.rejected) > rejected and (repeated := batch.take_repeated()):
+            rejected = len(batch.rejected)
+            error = yield from self._merge(repeated)
+            if error is not None:
+                yield from self._anyway(repeated, error)
 
+    def _anyway(self, rows: range, error: errors.Error) -> Generator[Step, Any, None]:
+        """Store those rows, by number, that COPY rejected as a whole with ``error``."""
+        batch = self.batch
+        if isinstance(error, errors.UniqueViolation):
+            merged = yield from self._merge(rows)
+            if merged is None:
+                return
+            error = merged
+        if len(rows) == 1:
+            detail = f"{error.sqlstate}: {error.diag.message_primary}"
+            batch.rejected.append(Rejected(batch.accepted[rows[0]], "rejected_by_database", detail))
+            return
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            refused = yield from self._attempt(Step(batch.series.copy, rows=_lines(batch, half)))
+            if refused is not None:
+                yield from self._anyway(half, refused)
 
-def _merge(batch: Batch | RecordBatch, rows: range) -> Generator[Step, Any, int | errors.Error]:
-    """Rows stored of those that may be there already, or the error."""
-    series = batch.series
-    staging = Step(series.stage), Step(series.copy_to_stage, rows=_lines(batch, rows))
-    return (yield from _attempt(*staging, Step(series.merge), last=Step(series.unstage)))
+    def _merge(self, rows: range) -> Generator[Step, Any, errors.Error | None]:
+        """Store those that may be there already; returns the error if there is one."""
+        series = self.batch.series
+        staging = Step(series.stage), Step(series.copy_to_stage, rows=_lines(self.batch, rows))
+        return (yield from self._attempt(*staging, Step(series.merge), last=Step(series.unstage)))
 
-
-def _attempt(*steps: Step, last: Step | None = None) -> Generator[Step, Any, int | errors.Error]:
-    """Take the steps in a savepoint: the answer to the one before ``last``, or the error."""
-    yield Step("SAVEPOINT batch")
-    try:
-        for step in steps:
-            count = yield step
-        if last is not None:
-            yield last
-    except (errors.UniqueViolation, *_REJECTIONS) as error:
-        yield Step("ROLLBACK TO SAVEPOINT batch")
+    def _attempt(
+        self, *steps: Step, last: Step | None = None
+    ) -> Generator[Step, Any, errors.Error | None]:
+        """Take the steps in a savepoint, and count what the one before ``last`` stored."""
+        yield Step("SAVEPOINT batch")
+        try:
+            for step in steps:
+                answer = yield step
+            if last is not None:
+                yield last
+        except (errors.UniqueViolation, *_REJECTIONS) as error:
+            yield Step("ROLLBACK TO SAVEPOINT batch")
+            yield Step("RELEASE SAVEPOINT batch")
+            return error
         yield Step("RELEASE SAVEPOINT batch")
-        return error
-    yield Step("RELEASE SAVEPOINT batch")
-    return int(count)
+        stored, corrected = (answer, 0) if isinstance(answer, int) else answer[0]
+        self.stored += stored
+        self.corrected += corrected
+        return None
 
 
 def _lines(batch: Batch | RecordBatch, rows: range) -> list[bytes]:

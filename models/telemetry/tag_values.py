@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy
+from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value, not_ahead
+from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
 
@@ -24,11 +25,16 @@ class TagValue(TenantTimeSeries, Base):
     )
     tag_id: Mapped[BigInt]
     connection_id: Mapped[uuid.UUID] = mapped_column(comment="The data source at the time.")
-    quality: Mapped[int | None] = mapped_column(comment="Status code of the driver; 0 is good.")
+    quality: Mapped[int | None] = mapped_column(
+        comment="Status code of the driver; 0 is good. A code of 32 bits is a signed integer here: "
+        "in OPC UA a negative one is bad, and to_hex() writes it as its specification does."
+    )
     v_num: Mapped[float | None] = mapped_column(comment="The value, if it is a number.")
     v_text: Mapped[str | None]
     v_bool: Mapped[bool | None]
-    v_json: Mapped[dict[str, Any] | None] = mapped_column(comment="Arrays and structures.")
+    v_json: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Arrays and structures, and integers beyond 2^53, which v_num would round."
+    )
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "tag_id", "ts"),
@@ -42,6 +48,71 @@ class TagValue(TenantTimeSeries, Base):
         {"schema": TIMESERIES, "comment": "Samples of tags; each row has a value of one type."},
     )
 
+
+MERGE = "merge_tag_values"
+_VALUE = ("quality", "v_num", "v_text", "v_bool", "v_json")
+_COLUMNS = ("tenant_id", "tag_id", "ts", "connection_id", *_VALUE)
+
+# What is there already is read before: a row that may conflict with one in the columnstore makes
+# TimescaleDB decompress its batch, also where the two are equal (measured). By hour and tag, since
+# row by row each would cost a batch (20,000 rows: 2.4 s instead of 0.2).
+Function(
+    MERGE,
+    "tenants uuid[], tags bigint[], connections uuid[], times timestamptz[],"
+    " numbers double precision[], texts text[], truths boolean[], structures jsonb[],"
+    " qualities integer[], OUT stored bigint, OUT corrected bigint",
+    returns="record",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body=f"""
+        begin
+          with offered as materialized (
+            select {", ".join(f"n.{name}" for name in _COLUMNS)}
+              from unnest(tenants, tags, connections, times, numbers, texts, truths, structures,
+                          qualities)
+                   as n (tenant_id, tag_id, connection_id, ts, v_num, v_text, v_bool, v_json,
+                         quality)
+          ), ranges as materialized (
+            select o.tenant_id, o.tag_id, min(o.ts) as first, max(o.ts) as last
+              from offered o
+             group by o.tenant_id, o.tag_id, date_trunc('hour', o.ts, 'UTC')
+          ), known as (
+            select k.*
+              from ranges r, lateral (
+                   select {", ".join(f"v.{name}" for name in _COLUMNS)}
+                     from timeseries.tag_values v
+                    where v.tenant_id = r.tenant_id and v.tag_id = r.tag_id
+                      and v.ts between r.first and r.last
+                   offset 0) k
+          ), changed as (
+            insert into timeseries.tag_values as t ({", ".join(_COLUMNS)})
+            select n.tenant_id, n.tag_id, n.ts, (array_agg(n.connection_id))[1],
+                   {", ".join(f"n.{name}" for name in _VALUE)}
+              from (select o.*, false as there from offered o
+                    union all select k.*, true from known k) n
+             group by n.tenant_id, n.tag_id, n.ts, {", ".join(f"n.{name}" for name in _VALUE)}
+            having not bool_or(n.there)
+             order by n.tenant_id, n.tag_id, n.ts
+            on conflict (tenant_id, tag_id, ts) do update
+               set connection_id = excluded.connection_id,
+                   {", ".join(f"{name} = excluded.{name}" for name in _VALUE)}
+             where ({", ".join(f"t.{name}" for name in _VALUE)})
+                   is distinct from ({", ".join(f"excluded.{name}" for name in _VALUE)})
+            returning t.xmax = 0 as new
+          )
+          select count(*) filter (where c.new), count(*) filter (where not c.new)
+            into stored, corrected
+            from changed c;
+        end
+    """,
+    security_definer=True,
+    reason="The ingest corrects samples of tags without the right to read or change any itself.",
+    grants={"fleet_ingest": "execute"},
+    comment="Stores samples of tags, an element of each array per sample, no two of one tag and "
+    "moment. A later value corrects the one that is there; an equal one changes nothing. Returns "
+    "the number of new samples and of corrected ones.",
+    metadata=Base.metadata,
+)
 
 tenant_rollup(
     "tag_values_hourly",

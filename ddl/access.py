@@ -19,8 +19,8 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.materialized_view import MaterializedViewState
 from ddl.kinds.policy import PolicyState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.rollups import RollupState
 
 COMMANDS = ("select", "insert", "update", "delete")
 """The privileges that row-level security narrows."""

@@ -17,8 +17,8 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
-from ddl.kinds.rollup import RollupState
 from ddl.names import check_names
+from ddl.rollups import RollupState
 from ddl.types import check_types
 
 

@@ -22,8 +22,8 @@ from ddl.community_tables import check_layout
 from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.refresh_policy import RefreshPolicyState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.row_level_security import RowLevelSecurityState
+from ddl.rollups import RollupState
 from ddl.select import Select, parsed
 
 

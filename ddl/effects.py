@@ -21,8 +21,8 @@ from sqlalchemy.schema import Computed
 
 from ddl import sql
 from ddl.base import Key, Operation
+from ddl.columns import ColumnState
 from ddl.kinds import KINDS
-from ddl.kinds.column import ColumnState
 from ddl.risk import BUILDS, READS, REWRITES, Risk
 from ddl.rows import rows
 from ddl.source import NOTES

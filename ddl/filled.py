@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 
 from ddl import sql
 from ddl.base import Key
+from ddl.columns import ColumnTypeOperation
 from ddl.edition import COMMUNITY
-from ddl.kinds.column import ColumnTypeOperation
 from ddl.kinds.schema import SchemaOperation
 from ddl.rename_operation import RenameOperation
 from ddl.source import NOTES

@@ -22,14 +22,14 @@ from sqlalchemy import MetaData
 from ddl import sql
 from ddl.base import Declared, Key
 from ddl.catalog import Catalog
+from ddl.columns import ColumnState
 from ddl.kind import Kind
 from ddl.kinds import KINDS
-from ddl.kinds.column import ColumnState
 from ddl.kinds.function import FunctionState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.schema import SchemaState
 from ddl.kinds.table import TableState
 from ddl.rename_operation import OF_TABLE
+from ddl.rollups import RollupState
 from ddl.select import parsed
 from ddl.shadow import Comparison
 

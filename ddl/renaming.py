@@ -22,18 +22,18 @@ from sqlalchemy import Connection, MetaData
 from ddl import sql
 from ddl.base import Key
 from ddl.catalog import Catalog, read
+from ddl.columns import ColumnState
 from ddl.compared import compared, comparison
 from ddl.kind import Kind
 from ddl.kinds import KINDS
-from ddl.kinds.column import ColumnState
 from ddl.kinds.grant import GrantState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.schema import SchemaOperation, SchemaState
 from ddl.kinds.sequence import IdentitySequenceState, SequenceState
 from ddl.kinds.table import TableState
 from ddl.refusal import said
 from ddl.rename_operation import OF_TABLE, rename_operations
 from ddl.renames import RENAMED, Answers, Decisions, Rename, is_equal
+from ddl.rollups import RollupState
 from ddl.select import parsed
 from ddl.shadow import Comparison, schemas_of
 

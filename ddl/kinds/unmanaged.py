@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import sql, unmanaged
+from ddl import sql, unmanaged, unmanaged_time_series
 from ddl.base import Declared, Identity, Key, State
 from ddl.edition import POSTGRESQL, detect
 from ddl.kind import Kind, always
@@ -111,8 +111,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """What is in ``schemas`` and of no other kind."""
     queries = [unmanaged.OBJECTS, unmanaged.OWNERS, unmanaged.OWNERS_RIGHTS, unmanaged.PROPERTIES]
     if detect(connection) != POSTGRESQL:
-        queries += [unmanaged.JOBS, unmanaged.DIMENSIONS, unmanaged.GRANTS_BEHIND]
-        queries.append(unmanaged.ROLLUP_INDEXES)
+        queries += unmanaged_time_series.ALL
     return [UnmanagedState(**row) for row in _rows(connection, schemas, queries)]
 
 
@@ -121,7 +120,7 @@ def read_database(connection: Connection, schemas: Sequence[str]) -> list[State]
     queries = [unmanaged.OF_DATABASE, unmanaged.EXTENSIONS]
     queries += [unmanaged.DEFAULT_PRIVILEGES, unmanaged.LEFT_BEHIND]
     if detect(connection) != POSTGRESQL:
-        queries.append(unmanaged.ACTIONS)
+        queries.append(unmanaged_time_series.ACTIONS)
     return [UnmanagedInDatabaseState(**row) for row in _rows(connection, schemas, queries)]
 
 

@@ -16,7 +16,7 @@ from ddl import NamesRelations, sql
 from ddl.base import Declared, Key
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
-from ddl.kinds.rollup import RollupState
+from ddl.rollups import RollupState
 from ddl.sql import literal
 from models.shared.base import Base, TenantScoped, Timestamped, not_empty
 from models.shared.time_series_checks import TIMESERIES, days

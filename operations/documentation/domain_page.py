@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ddl.kinds.hypertable import HypertableState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from operations.documentation import diagram, entries
 from operations.documentation.facts import Facts
 from operations.documentation.grouping import Section, sections

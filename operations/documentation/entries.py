@@ -7,10 +7,10 @@ import re
 import models
 from ddl.base import Declared, Key
 from ddl.kinds.index import IndexState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
 from ddl.kinds.trigger import TriggerState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from operations.documentation import hypertables
 from operations.documentation.facts import Facts, ForeignKey
 from operations.documentation.markdown import code, link, prose, table

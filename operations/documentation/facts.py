@@ -15,12 +15,12 @@ import models
 from ddl import catalog, session
 from ddl.base import Key, S
 from ddl.catalog import Catalog
-from ddl.kinds.column import ColumnState
+from ddl.columns import ColumnState
 from ddl.kinds.constraint import ConstraintState
 from ddl.kinds.grant import GrantState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from ddl.sql import DEFAULT_SCHEMA, IDENT, send, unquoted
 from models.shared.base import TIMESERIES
 

@@ -12,7 +12,7 @@ from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
-from ddl.kinds.rollup import RollupState
+from ddl.rollups import RollupState
 from operations.documentation.facts import Facts
 from operations.documentation.markdown import code, link
 from operations.documentation.readable_sql import interval, type_name

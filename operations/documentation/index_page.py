@@ -7,8 +7,8 @@ from collections import Counter
 from ddl.kinds import KINDS
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.index import IndexState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.table import TableState
+from ddl.rollups import RollupState
 from operations.documentation.domain_page import counted
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, page, prose, table

@@ -8,10 +8,10 @@ from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.policy import PolicyState
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.row_level_security import RowLevelSecurityState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from models.shared.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table

@@ -30,7 +30,7 @@ from database.settings import Settings
 from ddl import buckets, pending_operations
 from ddl import edition as editions
 from ddl.edition import Edition
-from ddl.kinds.rollup import RollupOperation
+from ddl.rollups import RollupOperation
 from ddl.sql import send
 from operations.maintenance import late_data
 from operations.maintenance.late_data import RefreshError

@@ -264,7 +264,7 @@ SPELLED = re.compile(r"pg_get_(?:expr|constraintdef|indexdef|viewdef|ruledef|tri
 )
 def test_a_kind_that_reads_sql_says_in_which_fields(kind: Kind[Any]) -> None:
     """Else what it reads is compared in two generations."""
-    source = inspect.getsource(inspect.getmodule(kind.state))  # type: ignore[arg-type]
+    source = inspect.getsource(inspect.getmodule(kind.read))  # type: ignore[arg-type]
     assert bool(SPELLED.search(source)) == bool(kind.expressions)
     assert set(kind.expressions) <= {field.name for field in dataclasses.fields(kind.state)}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import models
 from ddl import Declared
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from tests.support.alembic_project import ROOT
 
 # How many mistakes were collected of each of the three systems.

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table, inspect, select
 import models
 from database.tenancy import tenant_session
 from ddl import Declared
-from ddl.kinds.rollup import RollupState
+from ddl.rollups import RollupState
 from models.rollups import RollupBase, TelemetryDaily, TelemetryHourly
 
 TABLES = RollupBase.metadata.sorted_tables

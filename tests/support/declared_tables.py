@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Table, Uniq
 
 import models
 from ddl import Declared
-from ddl.kinds.rollup import RollupState
+from ddl.rollups import RollupState
 from models.shared.base import TIMESERIES
 
 TABLES = models.metadata.sorted_tables

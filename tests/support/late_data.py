@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 import models
 from ddl.base import Declared
-from ddl.kinds.rollup import RollupState
+from ddl.rollups import RollupState
 from tests.support.time_series import alone, execute, scalar
 
 TAGS = "timeseries.tag_values"

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql
 import models
 from ddl import Declared
 from ddl.edition import Edition, detect
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from models.shared.base import TIMESERIES
 
 ONE, TWO = uuid.UUID(int=0xA1), uuid.UUID(int=0xA2)

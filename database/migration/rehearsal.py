@@ -28,14 +28,9 @@ class Rehearsal:
     """Why it ends early; it may be that the revision reads the database, or is wrong."""
 
 
-def rehearse(path: Path, upgrade: Any, edition: str = COMMUNITY) -> Rehearsal:
-    """Carry out ``upgrade`` into a script, as ``alembic upgrade --sql`` does.
-
-    Args:
-        path: the file of the revision.
-    """
-    found, effects, buffer = Rehearsal(), Effects(), io.StringIO()
-    context = MigrationContext.configure(
+def script_context(buffer: io.StringIO, edition: str) -> MigrationContext:
+    """A context whose operations write their SQL into ``buffer``, as ``--sql`` does."""
+    return MigrationContext.configure(
         dialect_name="postgresql",
         dialect_opts={"paramstyle": "named"},
         opts={
@@ -45,6 +40,16 @@ def rehearse(path: Path, upgrade: Any, edition: str = COMMUNITY) -> Rehearsal:
             "edition": edition,
         },
     )
+
+
+def rehearse(path: Path, upgrade: Any, edition: str = COMMUNITY) -> Rehearsal:
+    """Carry out ``upgrade`` into a script, as ``alembic upgrade --sql`` does.
+
+    Args:
+        path: the file of the revision.
+    """
+    found, effects, buffer = Rehearsal(), Effects(), io.StringIO()
+    context = script_context(buffer, edition)
     known: set[str] = set()
 
     def tell(operation: MigrateOperation, place: Place) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg
 
 import ddl
+from database.migration.rehearsal import script_context
 from ddl.differences import lines
 from ddl.edition import detect
 from ddl.source import arranged
@@ -84,17 +85,7 @@ def run_offline(engine: Engine, text: str) -> None:
     buffer = io.StringIO()
     with engine.connect() as connection:
         edition = detect(connection)
-    context = MigrationContext.configure(
-        dialect_name="postgresql",
-        dialect_opts={"paramstyle": "named"},
-        opts={
-            "as_sql": True,
-            "output_buffer": buffer,
-            "literal_binds": True,
-            "edition": edition,
-        },
-    )
-    execute(context, text)
+    execute(script_context(buffer, edition), text)
     with engine.begin() as connection:
         connection.exec_driver_sql(
             buffer.getvalue() or "SELECT 1", execution_options={"no_parameters": True}

@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import take_role, tenant_transaction
 from ddl.edition import Edition, detect
 from models.shared.base import TIMESERIES
-from tests.support.alembic_project import config_for
-from tests.support.databases import SERVERS
+from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
-from tests.support.servers import DatabaseServer, describe_server
+from tests.support.time_series import migrate
 from tests.support.two_tenants import ONE, TWO, Reach, fill, reaches, row
 
 REFUSALS = {
@@ -36,33 +34,12 @@ Ask = Callable[[str], int]
 """Rows that a statement returned or changed as fleet_app of tenant ONE; -1 where refused."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.timescaledb)
-        if name in ("timescaledb", "apache")
-        else name
-        for name in SERVERS
-        if name != "embedded-16"
-    ],
-)
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+@pytest.fixture(scope="module", params=servers("embedded", "machine", "timescaledb", "apache"))
+def engine(request: pytest.FixtureRequest, make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """One database for the module: no test changes anything."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    request.getfixturevalue("editions").add(describe_server(server))
-    name = f"isolation_{uuid.uuid4().hex[:12]}"
-    with (
-        engine_of(server.url("postgres")) as admin,
-        admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-    ):
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        try:
-            with engine_of(server.url(name)) as engine:
-                command.upgrade(config_for(engine), "head")
-                fill(engine)
-                yield engine
-        finally:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with engine_of(make_shared_database(named_server(request), like=migrate)) as engine:
+        fill(engine)
+        yield engine
 
 
 @pytest.fixture

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Connection
 
-from database import privileges
 from database.rules import MODULES, RULES, Finding, Rule
-from tests.support.alembic_project import alembic, config_for, copy_project
+from tests.support.alembic_project import alembic, copy_project
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
+from tests.support.time_series import migrate
 
 BROKEN = [
     pytest.param(rule, *example, id=f"{name}-{number}")
@@ -34,18 +32,9 @@ def assert_none(findings: list[Finding]) -> None:
 
 
 @pytest.fixture(scope="module")
-def url(embedded_server: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    """A copy of the migrated database for this module, every change in which is rolled back."""
-    with engine_of(embedded_server.url("postgres")) as engine, engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(sa.text(f"CREATE DATABASE catalog_rules TEMPLATE {migrated_template}"))
-    copy = embedded_server.url("catalog_rules")
-    with engine_of(copy) as engine, engine.begin() as connection:
-        privileges.apply(connection)
-    yield copy
-    with engine_of(embedded_server.url("postgres")) as engine, engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(sa.text("DROP DATABASE catalog_rules"))
+def url(make_shared_database: MakeDatabase) -> str:
+    """A database at head for this module, every change in which is rolled back."""
+    return make_shared_database(like=migrate, name="catalog_rules")
 
 
 @pytest.fixture
@@ -65,10 +54,11 @@ def test_hypertables_keep_the_rules_too(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:
     """TimescaleDB makes triggers, indexes and relations of its own."""
-    with engine_of(make_database(timescaledb_server)) as engine:
-        command.upgrade(config_for(engine), "head")
-        with engine.connect() as connection:
-            assert_none([found for rule in RULES.values() for found in rule.findings(connection)])
+    with (
+        engine_of(make_database(timescaledb_server, like=migrate)) as engine,
+        engine.connect() as connection,
+    ):
+        assert_none([found for rule in RULES.values() for found in rule.findings(connection)])
 
 
 @pytest.mark.parametrize(("rule", "statements", "named", "found"), BROKEN)

@@ -9,11 +9,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, NullPool
 
-from ddl import buckets
 from ddl.edition import COMMUNITY, detect
-from ddl.sql import send
 from tests.support import drift
-from tests.support.databases import MakeDatabase
+from tests.support.databases import (
+    MakeDatabase,
+    named_server,
+    servers,
+    with_buckets,
+    with_extension,
+)
 from tests.support.generated_revisions import apply, metadata_of
 from tests.support.granted_roles import ROLES, make_roles
 from tests.support.servers import DatabaseServer
@@ -95,34 +99,18 @@ def at_models(drift_engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-@pytest.fixture(params=["machine", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+@pytest.fixture(params=servers("machine", "timescaledb"))
 def other_version(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of PostgreSQL 15 and of TimescaleDB."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    engine = sa.create_engine(make_database(server))
-    with engine.begin() as connection:
-        make_roles(connection)
-        if request.param == "timescaledb":
-            connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+    engine = sa.create_engine(make_database(named_server(request), like=with_extension))
     yield engine
     engine.dispose()
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("timescaledb", marks=pytest.mark.timescaledb),
-        pytest.param("apache", marks=pytest.mark.timescaledb),
-    ]
-)
+@pytest.fixture(params=servers("embedded", "timescaledb", "apache"))
 def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of each edition, with the extension where the server has it."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    engine = sa.create_engine(make_database(server))
-    with engine.begin() as connection:
-        make_roles(connection)
-        prepared = request.param != "embedded"
-        send(connection, "CREATE EXTENSION timescaledb" if prepared else buckets.creation())
+    engine = sa.create_engine(make_database(named_server(request), like=with_buckets))
     yield engine
     engine.dispose()
 
@@ -130,10 +118,8 @@ def every_edition(request: pytest.FixtureRequest, make_database: MakeDatabase) -
 @pytest.fixture
 def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
     """A database of the Community edition."""
-    engine = sa.create_engine(make_database(timescaledb_server))
-    with engine.begin() as connection:
-        make_roles(connection)
-        connection.execute(sa.text("CREATE EXTENSION timescaledb"))
+    engine = sa.create_engine(make_database(timescaledb_server, like=with_extension))
+    with engine.connect() as connection:
         if detect(connection) != COMMUNITY:
             pytest.skip("the server has the Apache edition")
     yield engine

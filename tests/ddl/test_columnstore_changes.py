@@ -149,6 +149,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_keeps_all_rows(change: str, every_edition: Engine) -> None:
     before, after = CHANGES[change]

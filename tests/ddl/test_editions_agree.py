@@ -21,11 +21,10 @@ from sqlalchemy import (
 )
 
 from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy, Rollup, buckets
-from ddl.edition import POSTGRESQL, available
 from ddl.sql import send
 from tests.ddl.case import nothing
 from tests.support.catalog_states import catalog_states, unequal_states
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, with_buckets
 from tests.support.generated_revisions import (
     Declare,
     apply,
@@ -37,7 +36,7 @@ from tests.support.generated_revisions import (
     run_offline,
 )
 
-pytestmark = pytest.mark.timescaledb
+pytestmark = [pytest.mark.timescaledb, pytest.mark.slow]
 
 DEVICE_DAYS = """
     SELECT device, time_bucket('1 day', ts) AS bucket, avg(value) AS mean, count(*) AS n
@@ -159,12 +158,8 @@ def make(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Make:
     """Makes an empty database on a server, as the runner prepares it."""
 
     def database(server: str) -> Engine:
-        url = make_database(request.getfixturevalue(f"{server}_server"))
-        engine = sa.create_engine(url, poolclass=NullPool)
-        with engine.begin() as connection:
-            plain = available(connection) == POSTGRESQL
-            send(connection, buckets.creation() if plain else "CREATE EXTENSION timescaledb")
-        return engine
+        url = make_database(request.getfixturevalue(f"{server}_server"), like=with_buckets)
+        return sa.create_engine(url, poolclass=NullPool)
 
     return database
 

@@ -9,7 +9,6 @@ downgrade brings back the catalog.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -17,18 +16,16 @@ from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
-from ddl import buckets
-from ddl.sql import ident, send
-from tests.support.databases import MakeDatabase
+from ddl.sql import ident
+from tests.support.databases import MakeDatabase, with_buckets
 from tests.support.evolving_databases import EvolvingDatabase, Renames
 from tests.support.evolving_models import (
     NAMES,
@@ -40,11 +37,8 @@ from tests.support.evolving_models import (
     SeriesModel,
     TableModel,
 )
-from tests.support.granted_roles import make_roles
+from tests.support.sequences import run_sequences
 from tests.support.servers import DatabaseServer
-
-SEQUENCES = int(os.environ.get("EVOLUTION_SEQUENCES", "4"))
-STEPS = int(os.environ.get("EVOLUTION_STEPS", "5"))
 
 SERIES: dict[str, list[Any]] = {
     "chunk": ["1 day", "6 hours"],
@@ -329,16 +323,8 @@ def databases(
         servers.append(request.getfixturevalue("timescaledb_server"))
 
     def make() -> list[EvolvingDatabase]:
-        found = []
-        for server in servers:
-            engine = sa.create_engine(make_database(server))
-            with engine.begin() as connection:
-                make_roles(connection)
-                prepared = server is not embedded_server
-                creation = "CREATE EXTENSION timescaledb" if prepared else buckets.creation()
-                send(connection, creation)
-            found.append(EvolvingDatabase(engine))
-        return found
+        urls = [make_database(server, like=with_buckets) for server in servers]
+        return [EvolvingDatabase(sa.create_engine(url)) for url in urls]
 
     return make
 
@@ -349,16 +335,4 @@ def test_any_sequence_of_changes(databases: Callable[[], list[EvolvingDatabase]]
         make = staticmethod(databases)
 
     Evolving.databases = databases()
-    run_state_machine_as_test(
-        Evolving,
-        settings=settings(
-            max_examples=SEQUENCES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize="EVOLUTION_SEQUENCES" not in os.environ,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, *([Phase.shrink] if "EVOLUTION_SHRINK" in os.environ else [])],
-            print_blob=True,
-        ),
-    )
+    run_sequences(Evolving, "EVOLUTION", sequences=4, steps=5)

@@ -27,7 +27,7 @@ from ddl import Extension, Function, Policy, View, found_by, schema_grant
 from ddl.differences import lines
 from ddl.kinds.extension import missing
 from tests.ddl.case import Case, nothing
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of, execute
 from tests.support.generated_revisions import (
     Declare,
@@ -40,7 +40,6 @@ from tests.support.generated_revisions import (
     run_offline,
 )
 from tests.support.granted_roles import make_roles
-from tests.support.servers import DatabaseServer
 
 
 class Ltree(UserDefinedType[Any]):
@@ -52,11 +51,10 @@ class Ltree(UserDefinedType[Any]):
         return "ltree"
 
 
-@pytest.fixture(params=["machine", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+@pytest.fixture(params=servers("machine", "timescaledb"))
 def contrib(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of a server with the extensions of PostgreSQL's contrib."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    with engine_of(make_database(server)) as engine:
+    with engine_of(make_database(named_server(request))) as engine:
         with engine.begin() as connection:
             make_roles(connection)
             known = set(connection.scalars(sa.text("SELECT name FROM pg_available_extensions")))

@@ -115,6 +115,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_rename(change: str, every_edition: Engine) -> None:
     """No table, column or rollup is dropped; up, down and up again, every row and bucket stays."""

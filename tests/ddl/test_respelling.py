@@ -36,17 +36,14 @@ from ddl import (
     RowLevelSecurity,
     Trigger,
     View,
-    buckets,
 )
 from ddl.compare import found_by
-from ddl.edition import Edition, available
 from ddl.kind import Kind
 from ddl.kinds import KINDS
-from ddl.sql import send
 from ddl.types import SqlType
 from tests.ddl.case import SETTINGS, Case
 from tests.ddl.expressions import CONDITIONS, DEFAULTS, QUERIES, of_row
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, with_buckets
 from tests.support.dumps import copy_by_dump
 from tests.support.engines import engine_of
 from tests.support.generated_revisions import (
@@ -58,7 +55,6 @@ from tests.support.generated_revisions import (
     rendered,
     run,
 )
-from tests.support.granted_roles import make_roles
 from tests.support.servers import DatabaseServer
 
 TYPES = {
@@ -155,13 +151,7 @@ def everything(metadata: MetaData) -> None:
 @pytest.fixture
 def engine(any_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
     """An empty database of each server, with the extension and the roles of the cases."""
-    with engine_of(make_database(any_server)) as engine:
-        with engine.begin() as connection:
-            make_roles(connection)
-            if available(connection) is not Edition.POSTGRESQL:
-                connection.execute(sa.text("CREATE EXTENSION timescaledb"))
-            else:
-                send(connection, buckets.creation())
+    with engine_of(make_database(any_server, like=with_buckets)) as engine:
         yield engine
 
 
@@ -190,9 +180,9 @@ def test_downgrade_and_restore_leave_no_drift(
     for _ in range(2):
         target = make_database(any_server)
         copy_by_dump(source, target, tmp_path)
-        with engine_of(target) as restored:
-            assert_clean(restored, models)
         source = target
+    with engine_of(target) as restored:
+        assert_clean(restored, models)
 
 
 def _two(metadata: MetaData, check: str, predicate: str, query: str, body: str) -> None:

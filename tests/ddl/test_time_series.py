@@ -59,6 +59,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_change(change: str, every_edition: Engine) -> None:
     before, after = CHANGES[change]

@@ -6,14 +6,12 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from alembic import command
 from sqlalchemy import Engine
 
 from tests.support import acme_and_globex, questions, seeded_tenant
-from tests.support.alembic_project import config_for
-from tests.support.databases import SERVERS
+from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
-from tests.support.servers import DatabaseServer, describe_server
+from tests.support.time_series import migrate
 
 
 @pytest.fixture
@@ -37,30 +35,9 @@ def acme(engine: Engine) -> uuid.UUID:
     return seeded_tenant.provision(engine, "acme")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.timescaledb)
-        if name in ("timescaledb", "apache")
-        else name
-        for name in SERVERS
-        if name not in ("embedded-16", "machine")
-    ],
-)
-def asked(request: pytest.FixtureRequest) -> Iterator[Engine]:
+@pytest.fixture(scope="module", params=servers("embedded", "timescaledb", "apache"))
+def asked(request: pytest.FixtureRequest, make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """One database for the module: no test changes anything. TimescaleDB runs on PostgreSQL 15."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
-    request.getfixturevalue("editions").add(describe_server(server))
-    name = f"questions_{uuid.uuid4().hex[:12]}"
-    with (
-        engine_of(server.url("postgres")) as admin,
-        admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-    ):
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        try:
-            with engine_of(server.url(name)) as engine:
-                command.upgrade(config_for(engine), "head")
-                questions.fill(engine)
-                yield engine
-        finally:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with engine_of(make_shared_database(named_server(request), like=migrate)) as engine:
+        questions.fill(engine)
+        yield engine

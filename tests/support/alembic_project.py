@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
 import io
 import os
 import shutil
@@ -23,13 +25,21 @@ def config_for(engine: Engine) -> Config:
     return config
 
 
+@functools.cache
+def compiled() -> None:
+    """Compile the project once: a third of the time of a command, and of each in a copy."""
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            compileall.compile_dir(ROOT / part, quiet=1)
+
+
 def copy_project(target: Path) -> Path:
     """A copy of the project without environment and data."""
-    ignore = shutil.ignore_patterns("__pycache__", ".env")
+    compiled()
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, target / part, ignore=ignore)
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns(".env"))
         else:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target / part)
@@ -44,7 +54,9 @@ def environment(url: str | None, **settings: str) -> dict[str, str]:
         if not name.startswith(("DATABASE_", "MIGRATION_", "PG", "TEST_"))
     }
     bin_dir = str(Path(sys.executable).parent)
-    found = {**kept, "PATH": f"{bin_dir}{os.pathsep}{kept.get('PATH', '')}", **settings}
+    path = f"{bin_dir}{os.pathsep}{kept.get('PATH', '')}"
+    # A test may edit a file twice in a second, which the time in a compiled file does not show.
+    found = {**kept, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **settings}
     if url is not None:
         found["DATABASE_URL"] = url
     return found
@@ -54,6 +66,7 @@ def alembic(
     *arguments: str, url: str | None, cwd: Path = ROOT, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line as a person would."""
+    compiled()
     return subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=cwd,

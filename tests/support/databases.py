@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from database import privileges
 from database.embedded import TemporaryServer
+from ddl import buckets
+from ddl.edition import POSTGRESQL, available, detect
+from ddl.sql import send
 from models.shared.roles import ROLE_NAMES
-from tests.support.alembic_project import config_for
+from operations import reference
 from tests.support.engines import engine_of, execute
+from tests.support.granted_roles import make_roles
 from tests.support.servers import (
     TIMESCALEDB,
     DatabaseServer,
@@ -25,10 +33,37 @@ from tests.support.servers import (
     machine_programs,
     running_timescaledb,
 )
+from tests.support.time_series import migrate, stop_workers
 
 SERVERS = ("embedded", "embedded-16", "machine", "timescaledb", "apache")
+LONG = bool(os.environ.get("TEST_LONG"))
+"""Whether tests run in their long form: `make test long=1`."""
 
 MakeDatabase = Callable[..., str]
+Prepare = Callable[[str], None]
+"""What brings the empty database of an URL into a state."""
+
+
+def servers(*names: str) -> list[Any]:
+    """Parameters of a fixture: the servers that `named_server` takes."""
+    return [
+        pytest.param(name, marks=pytest.mark.timescaledb)
+        if name in ("timescaledb", "apache")
+        else name
+        for name in names
+    ]
+
+
+def richest_or_each(*names: str) -> list[Any]:
+    """The same for a heavy test: each server in the long form, else `richest_server` alone."""
+    return servers(*names) if LONG else servers("richest")
+
+
+def named_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """The server that a fixture's parameter names; skips with a reason where it is not there."""
+    server: DatabaseServer = request.getfixturevalue(f"{request.param.replace('-', '_')}_server")
+    request.getfixturevalue("editions").add(describe_server(server))
+    return server
 
 
 # --- servers ---
@@ -99,19 +134,21 @@ def bare_cluster(lone_server: DatabaseServer) -> DatabaseServer:
     return lone_server
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=pytest.mark.timescaledb)
-        if name in ("timescaledb", "apache")
-        else name
-        for name in SERVERS
-    ]
-)
-def any_server(request: pytest.FixtureRequest, editions: set[str]) -> DatabaseServer:
-    """Each server in turn; those that are not available are skipped with a reason."""
-    server: DatabaseServer = request.getfixturevalue(f"{request.param.replace('-', '_')}_server")
-    editions.add(describe_server(server))
+@pytest.fixture(scope="session")
+def richest_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """The server with TimescaleDB, and the embedded one where there is none."""
+    server: DatabaseServer
+    try:
+        server = request.getfixturevalue("timescaledb_server")
+    except pytest.skip.Exception:
+        server = request.getfixturevalue("embedded_server")
     return server
+
+
+@pytest.fixture(params=servers(*SERVERS))
+def any_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Each server in turn, or those that a test names as its parameters."""
+    return named_server(request)
 
 
 @pytest.fixture(scope="session")
@@ -123,69 +160,118 @@ def psql() -> Path:
 # --- databases ---
 
 
+@pytest.fixture(scope="session")
+def templates() -> Iterator[Callable[[DatabaseServer, Prepare], str]]:
+    """The name of the database of a server that a function has prepared, for copies.
+
+    It is made when it is first asked for. No session may enter it afterwards: so it can always be
+    copied, and no worker of TimescaleDB works in it.
+    """
+    made: dict[tuple[str, Prepare], str] = {}
+
+    def template(server: DatabaseServer, prepare: Prepare) -> str:
+        admin = server.url("postgres")
+        if (admin, prepare) not in made:
+            made[admin, prepare] = name = f"template_{uuid.uuid4().hex[:12]}"
+            execute(admin, f"CREATE DATABASE {name}")
+            prepare(server.url(name))
+            execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        return made[admin, prepare]
+
+    yield template
+    for (admin, _), name in made.items():
+        with contextlib.suppress(OperationalError):  # of a server that is gone by now
+            execute(admin, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@contextmanager
+def _databases(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
+    made: list[tuple[DatabaseServer, str]] = []
+
+    def make(
+        server: DatabaseServer | None = None,
+        *,
+        like: Prepare | None = None,
+        name: str | None = None,
+    ) -> str:
+        if server is None:
+            server = request.getfixturevalue("embedded_server")
+        name = name or f"test_{uuid.uuid4().hex[:12]}"
+        copied = f" TEMPLATE {request.getfixturevalue('templates')(server, like)}" if like else ""
+        execute(server.url("postgres"), f"CREATE DATABASE {name}{copied}")
+        made.append((server, name))
+        url = server.url(name)
+        if like:
+            _settle(url)
+        return url
+
+    try:
+        yield make
+    finally:
+        for server, name in made:
+            execute(server.url("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _settle(url: str) -> None:
+    """Give a copy what it does not have: privileges and settings; and take workers from it."""
+    with engine_of(url) as engine, engine.begin() as connection:
+        stop_workers(connection)
+        if connection.scalar(sa.text("SELECT to_regclass('public.alembic_version')")):
+            privileges.apply(connection)
+
+
 @pytest.fixture
 def make_database(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
     """A factory of fresh databases, dropped after the test; returns their URLs.
 
     ``make_database()`` makes an empty one on the embedded server, ``make_database(server)`` on
-    another, and ``template=`` copies a database of that server.
+    another. ``like=migrate`` makes one at head, by copying the one that ``migrate(url)`` was called
+    for when it was first asked for; so with any function of a module.
     """
-    made: list[tuple[DatabaseServer, str]] = []
-
-    def make(server: DatabaseServer | None = None, *, template: str | None = None) -> str:
-        if server is None:
-            server = request.getfixturevalue("embedded_server")
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        copied = f' template "{template}"' if template else ""
-        execute(server.url("postgres"), f'create database "{name}"{copied}')
-        made.append((server, name))
-        return server.url(name)
-
-    yield make
-    for server, name in made:
-        execute(server.url("postgres"), f'drop database if exists "{name}" with (force)')
+    with _databases(request) as make:
+        yield make
 
 
-@pytest.fixture(scope="session")
-def migrated_template(embedded_server: DatabaseServer) -> str:
-    """The name of a database at head; no session stays connected to it, so it can be copied."""
-    name = "migrated_template"
-    execute(embedded_server.url("postgres"), f"CREATE DATABASE {name}")
-    with engine_of(embedded_server.url(name)) as engine:
-        command.upgrade(config_for(engine), "head")
-    return name
+@pytest.fixture(scope="module")
+def make_shared_database(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
+    """The same for a module whose tests share a database, since they change nothing."""
+    with _databases(request) as make:
+        yield make
 
 
-@pytest.fixture(scope="session")
-def seeded_template(embedded_server: DatabaseServer, migrated_template: str) -> str:
-    """The same with reference data."""
-    from operations import reference
-
-    name = "seeded_template"
-    execute(embedded_server.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    with engine_of(embedded_server.url(name)) as engine:
+def seed(url: str) -> None:
+    """Bring an empty database to the head, with reference data."""
+    migrate(url)
+    with engine_of(url) as engine:
         reference.apply(engine)
-    return name
 
 
-@pytest.fixture
-def migrated_database(make_database: MakeDatabase, migrated_template: str) -> str:
-    """The URL of a database at head, without reference data."""
-    return _copy(make_database, migrated_template)
-
-
-@pytest.fixture
-def seeded_database(make_database: MakeDatabase, seeded_template: str) -> str:
-    """The URL of a database at head, with reference data."""
-    return _copy(make_database, seeded_template)
-
-
-def _copy(make_database: MakeDatabase, template: str) -> str:
-    url = make_database(template=template)
+def with_extension(url: str) -> None:
+    """Prepare an empty database: roles, and TimescaleDB where the server has it."""
     with engine_of(url) as engine, engine.begin() as connection:
-        # A copy of a template carries neither privileges nor settings of the database.
-        privileges.apply(connection)
-    return url
+        make_roles(connection)
+        if available(connection) is not POSTGRESQL:
+            send(connection, "CREATE EXTENSION timescaledb")
+
+
+def with_buckets(url: str) -> None:
+    """The same, with functions of ours where TimescaleDB's are not there."""
+    with_extension(url)
+    with engine_of(url) as engine, engine.begin() as connection:
+        if detect(connection) is POSTGRESQL:
+            send(connection, buckets.creation())
+
+
+@pytest.fixture
+def migrated_database(make_database: MakeDatabase) -> str:
+    """The URL of a database at head, without reference data."""
+    return make_database(like=migrate)
+
+
+@pytest.fixture
+def seeded_database(make_database: MakeDatabase) -> str:
+    """The URL of a database at head, with reference data."""
+    return make_database(like=seed)
 
 
 # --- engines ---

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from ddl.edition import Edition, available
+from ddl.edition import Edition, available, detect
 from models.shared.roles import ROLE_NAMES
 from operations.maintenance.run import Report
 from tests.support.alembic_project import ROOT, config_for
@@ -28,19 +28,22 @@ RAW_SQL = {"no_parameters": True}
 
 
 def migrate(url: str) -> None:
+    """Bring a database to the head, without workers where the server runs jobs."""
     with engine_of(url) as engine:
-        _stop_workers(engine)
+        with engine.begin() as connection:
+            superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
+            if superuser and available(connection) is Edition.COMMUNITY:
+                run = connection.exec_driver_sql
+                run("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
+            stop_workers(connection)
         command.upgrade(config_for(engine), "head")
 
 
-def _stop_workers(engine: Engine) -> None:
-    """If the server runs jobs, none of this database may start before a test can stop it."""
-    with engine.connect() as connection:
-        superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
-        if superuser and available(connection) is Edition.COMMUNITY:
-            connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
-            connection.exec_driver_sql("SELECT _timescaledb_functions.stop_background_workers()")
-            connection.commit()
+def stop_workers(connection: Connection) -> None:
+    """No job of the database may start before a test can stop it."""
+    superuser = connection.scalar(sa.text("SELECT current_setting('is_superuser') = 'on'"))
+    if superuser and detect(connection) is Edition.COMMUNITY:
+        connection.exec_driver_sql("SELECT _timescaledb_functions.stop_background_workers()")
 
 
 def script(revision: str, edition: str) -> str:
@@ -114,6 +117,17 @@ def make_tenants(engine: Engine) -> None:
         "SET LOCAL ROLE fleet_operator",
         f"INSERT INTO tenants (tenant_id, slug, name) VALUES {values}",
     )
+
+
+def with_tenants(url: str) -> None:
+    """Bring an empty database to the head, with tenants and stopped jobs."""
+    migrate(url)
+    with engine_of(url) as engine:
+        make_tenants(engine)
+        with engine.connect() as connection:
+            community = detect(connection) is Edition.COMMUNITY
+        if community:
+            stop_jobs(engine)
 
 
 def add_rows(

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.engine import make_engine
-from tests.support.engines import engine_of, execute
-from tests.support.servers import DatabaseServer
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
 from tests.support.telemetry import empty, populate
+from tests.support.time_series import migrate
 
 
 @pytest.fixture
@@ -23,18 +24,13 @@ def database(migrated_database: str) -> str:
     return migrated_database
 
 
-@pytest.fixture(scope="package")
-def shared_engine(embedded_server: DatabaseServer, migrated_template: str) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def shared_engine(make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """One database for many small tests."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    server = embedded_server.url("postgres")
-    execute(server, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    execute(server, f"GRANT TEMPORARY ON DATABASE {name} TO fleet_ingest")
-    engine = make_engine(embedded_server.url(name))
+    engine = make_engine(make_shared_database(like=migrate))
     populate(engine)
     yield engine
     engine.dispose()
-    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Engine, NullPool
 
 from database.engine import make_engine
 from database.ingest import Ingested, ingest
 from database.tenancy import TenancyError, take_role, tenant_transaction
-from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import NOW, ONE, TWO, message, populate, rows
+from tests.support.time_series import migrate
 
 
 def test_a_login_of_fleet_ingest_is_enough_and_reads_nothing(
@@ -66,8 +65,7 @@ def test_no_door_lets_a_moment_far_ahead_in(
     timescaledb_server: DatabaseServer, make_database: Any
 ) -> None:
     """Where fleet_ingest or a tenant writes with SQL of its own, an old chunk or none."""
-    with engine_of(make_database(timescaledb_server)) as engine:
-        command.upgrade(config_for(engine), "head")
+    with engine_of(make_database(timescaledb_server, like=migrate)) as engine:
         populate(engine)
         assert ingest(engine, [message(1)]).stored == 1
         for table, columns, values in (

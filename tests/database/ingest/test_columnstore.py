@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from alembic import command
 from sqlalchemy import Engine
 
 from database.ingest import Ingested, ingest
 from database.ingest.series import SERIES
 from tests.database.ingest.test_series import EVERY, at
-from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import (
@@ -24,13 +22,13 @@ from tests.support.telemetry import (
     message,
     populate,
 )
+from tests.support.time_series import migrate
 
 
 @pytest.fixture
 def community(timescaledb_server: DatabaseServer, make_database: Any) -> Iterator[Engine]:
-    url = make_database(timescaledb_server)
+    url = make_database(timescaledb_server, like=migrate)
     with engine_of(url) as engine:
-        command.upgrade(config_for(engine), "head")
         populate(engine)
         yield engine
 

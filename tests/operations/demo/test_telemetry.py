@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from alembic import command
 from sqlalchemy import Engine
 
-from operations import reference
 from operations.commands import demo_telemetry as shown
 from operations.console import console
 from operations.demo import registration, telemetry
 from operations.demo.telemetry import Window
 from operations.demo.tenant_data import TENANTS
 from operations.tenants.tenant import Tenant
-from tests.support.alembic_project import config_for
+from tests.support.databases import seed
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 
@@ -30,23 +28,15 @@ def plain(seeded_database: str) -> Iterator[Engine]:
         yield engine
 
 
-def prepared(make_database: Any, server: DatabaseServer) -> str:
-    url: str = make_database(server)
-    with engine_of(url) as engine:
-        command.upgrade(config_for(engine), "head")
-        reference.apply(engine)
-    return url
-
-
 @pytest.fixture
 def community(timescaledb_server: DatabaseServer, make_database: Any) -> Iterator[Engine]:
-    with engine_of(prepared(make_database, timescaledb_server)) as engine:
+    with engine_of(make_database(timescaledb_server, like=seed)) as engine:
         yield engine
 
 
 @pytest.fixture
 def apache(apache_server: DatabaseServer, make_database: Any) -> Iterator[Engine]:
-    with engine_of(prepared(make_database, apache_server)) as engine:
+    with engine_of(make_database(apache_server, like=seed)) as engine:
         yield engine
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 
 from ddl.base import State
 from ddl.catalog import Catalog
-from ddl.kinds.rollup import RollupState
 from ddl.kinds.view import ViewState
+from ddl.rollups import RollupState
 from operations.commands.docs import FIX, FOLDER
 from operations.documentation import facts as reading
 from operations.documentation import pages
@@ -27,10 +26,11 @@ from operations.documentation.markdown import GENERATED, anchor, cell, code, pro
 from operations.documentation.readable_sql import expression, interval
 from operations.revisions.project import project_revisions
 from operations.text import enumeration
-from tests.support.alembic_project import config_for, copy_project, environment
+from tests.support.alembic_project import copy_project, environment
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
+from tests.support.time_series import migrate
 
 
 def made_from(url: str) -> dict[str, str]:
@@ -39,9 +39,15 @@ def made_from(url: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def target(embedded_server: DatabaseServer, migrated_template: str) -> dict[str, str]:
-    """The pages of a database at head."""
-    return made_from(embedded_server.url(migrated_template))
+def at_head(make_shared_database: MakeDatabase) -> str:
+    """The URL of a database at head, in which no test changes anything."""
+    return make_shared_database(like=migrate)
+
+
+@pytest.fixture(scope="module")
+def target(at_head: str) -> dict[str, str]:
+    """Its pages."""
+    return made_from(at_head)
 
 
 # --- they are true ---
@@ -56,9 +62,7 @@ def test_every_server_gives_the_same_pages(
     any_server: DatabaseServer, make_database: MakeDatabase, target: dict[str, str]
 ) -> None:
     """Versions and editions differ in how they spell views, chunks and policies."""
-    url = make_database(any_server)
-    with engine_of(url) as engine:
-        command.upgrade(config_for(engine), "head")
+    url = make_database(any_server, like=migrate)
     found = made_from(url)
     assert found.keys() == target.keys()
     for name in target:
@@ -91,10 +95,8 @@ UNION SELECT 'schema_history_id_seq'
 """
 
 
-def test_every_name_of_the_catalog_is_on_a_page(
-    embedded_server: DatabaseServer, migrated_template: str, target: dict[str, str]
-) -> None:
-    with engine_of(embedded_server.url(migrated_template)) as engine, engine.connect() as session:
+def test_every_name_of_the_catalog_is_on_a_page(at_head: str, target: dict[str, str]) -> None:
+    with engine_of(at_head) as engine, engine.connect() as session:
         names = set(session.scalars(sa.text(_NAMES)))
         names -= set(session.scalars(sa.text(_OF_TOOLS)))
     shown = set(re.findall(r"\w+", " ".join(target.values())))

@@ -31,11 +31,9 @@ from tests.support.time_series import (
     alone,
     compress,
     execute,
-    make_tenants,
-    migrate,
     scalar,
     set_policy,
-    stop_jobs,
+    with_tenants,
 )
 
 pytestmark = pytest.mark.timescaledb
@@ -44,11 +42,7 @@ pytestmark = pytest.mark.timescaledb
 @pytest.fixture
 def engine(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
     """Community: three tenants, no rows."""
-    url = make_database(timescaledb_server)
-    migrate(url)
-    with engine_of(url) as engine:
-        stop_jobs(engine)
-        make_tenants(engine)
+    with engine_of(make_database(timescaledb_server, like=with_tenants)) as engine:
         yield engine
 
 

@@ -7,27 +7,26 @@ view, which has what the raw data has. ``make late`` draws many more sequences t
 from __future__ import annotations
 
 import datetime
-import os
 import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from sqlalchemy import Engine
 
 from database.tenancy import tenant_transaction
+from ddl.edition import COMMUNITY, available
 from operations.maintenance.run import maintain
 from operations.tenants.deletion import delete_tenant
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, servers
 from tests.support.engines import engine_of
 from tests.support.engines import execute as run_alone
 from tests.support.late_data import run_jobs, run_refresh_jobs
@@ -43,18 +42,15 @@ from tests.support.late_data_model import (
     Sample,
     Value,
 )
+from tests.support.sequences import run_sequences
+from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     RAW_SQL,
     SLUGS,
     alone,
     execute,
-    make_tenants,
-    migrate,
-    stop_jobs,
+    with_tenants,
 )
-
-SEQUENCES = int(os.environ.get("LATE_DATA_SEQUENCES", "5"))
-STEPS = int(os.environ.get("LATE_DATA_STEPS", "20"))
 
 RAW, ROLLUP = "timeseries.tag_values", "timeseries.tag_values_hourly"
 COLUMNS = "(tenant_id, ts, tag_id, connection_id, v_num)"
@@ -255,35 +251,13 @@ class LateData(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "server", ["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)]
-)
-def test_any_sequence(
-    server: str, request: pytest.FixtureRequest, make_database: MakeDatabase
-) -> None:
-    chosen = request.getfixturevalue(f"{server}_server")
-    template = make_database(chosen)
-    migrate(template)
-    with engine_of(template) as engine:
-        if server == "timescaledb":
-            stop_jobs(engine)
-        make_tenants(engine)
-        name = str(engine.url.database)
+@pytest.mark.parametrize("any_server", servers("embedded", "timescaledb"), indirect=True)
+def test_any_sequence(any_server: DatabaseServer, make_database: MakeDatabase) -> None:
+    with engine_of(any_server.url("postgres")) as engine, engine.connect() as connection:
+        community = available(connection) is COMMUNITY
 
     class Sequence(LateData):
-        make = staticmethod(lambda: make_database(chosen, template=name))
-        stored = server == "timescaledb"
+        make = staticmethod(lambda: make_database(any_server, like=with_tenants))
+        stored = community
 
-    run_state_machine_as_test(
-        Sequence,
-        settings=settings(
-            max_examples=SEQUENCES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize="LATE_DATA_SEQUENCES" not in os.environ,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, *([Phase.shrink] if "LATE_DATA_SHRINK" in os.environ else [])],
-            print_blob=True,
-        ),
-    )
+    run_sequences(Sequence, "LATE_DATA", sequences=5, steps=20)

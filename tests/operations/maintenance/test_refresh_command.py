@@ -25,8 +25,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_an_import_is_refreshed(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = make_database(timescaledb_server)
-    migrate(url)
+    url = make_database(timescaledb_server, like=migrate)
     monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
     with engine_of(url) as engine:
         stop_jobs(engine)
@@ -78,8 +77,7 @@ def test_mistakes_and_editions(migrated_database: str, monkeypatch: pytest.Monke
 def test_a_name_that_is_none(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = make_database(timescaledb_server)
-    migrate(url)
+    url = make_database(timescaledb_server, like=migrate)
     monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
     code, output = invoke("telemety")
     assert code == 2

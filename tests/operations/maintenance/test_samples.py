@@ -47,8 +47,7 @@ def test_samples_and_their_part_in_rollups_go(
     monkeypatch: pytest.MonkeyPatch,
     compressed: bool,
 ) -> None:
-    url = make_database(timescaledb_server)
-    migrate(url)
+    url = make_database(timescaledb_server, like=migrate)
     monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
     with engine_of(url) as engine:
         stop_jobs(engine)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from database.ingest import Message, ingest, steps
 from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
@@ -41,8 +41,6 @@ from tests.support.time_series import (
     stored,
 )
 
-LESSER = ("embedded", pytest.param("apache", marks=pytest.mark.timescaledb))
-
 
 def fill(engine: Engine) -> None:
     make_tenants(engine)
@@ -52,23 +50,29 @@ def fill(engine: Engine) -> None:
     set_policy(engine, ACME, "telemetry", 30)
 
 
-@pytest.fixture
-def fleet(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
-    url = make_database(timescaledb_server)
+def filled(url: str) -> None:
+    migrate(url)
+    with engine_of(url) as engine:
+        fill(engine)
+
+
+def refreshed(url: str) -> None:
     migrate(url)
     with engine_of(url) as engine:
         stop_jobs(engine)
         fill(engine)
         refresh(engine)
+
+
+@pytest.fixture
+def fleet(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
+    with engine_of(make_database(timescaledb_server, like=refreshed)) as engine:
         yield engine
 
 
-@pytest.fixture(params=LESSER)
+@pytest.fixture(params=servers("embedded", "apache"))
 def lesser(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
-    url = make_database(request.getfixturevalue(f"{request.param}_server"))
-    migrate(url)
-    with engine_of(url) as engine:
-        fill(engine)
+    with engine_of(make_database(named_server(request), like=filled)) as engine:
         yield engine
 
 
@@ -173,8 +177,7 @@ def test_a_batch_being_ingested_is_deleted(
     embedded_server: DatabaseServer, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It began before the tenant was marked as deleted: the deletion waits for it."""
-    url = make_database(embedded_server)
-    migrate(url)
+    url = make_database(embedded_server, like=migrate)
     arrived, go_on = threading.Event(), threading.Event()
 
     def slowly(*given: Any) -> Any:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
 
 import models
 from database.migration.revisions import Revisions
 from ddl.edition import detect
 from models.shared.base import TIMESERIES
 from tests.support.alembic_project import alembic, config_for
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, servers
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.snapshot import differences, snapshot
+from tests.support.time_series import migrate
 
 
 @pytest.fixture
 def url(any_server: DatabaseServer, make_database: MakeDatabase) -> str:
-    return make_database(any_server)
+    return make_database(any_server, like=migrate)
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +64,7 @@ def test_every_model_is_registered() -> None:
 def test_upgrade_then_models_match(url: str) -> None:
     """From nothing to head; then the database and the models must not differ in anything."""
     with engine_of(url) as engine:
-        config = config_for(engine)
-        command.upgrade(config, "head")
-        command.check(config)
+        command.check(config_for(engine))
         with engine.connect() as connection:
             found = sa.inspect(connection)
             existing = set(found.get_table_names(schema="public"))
@@ -69,11 +72,34 @@ def test_upgrade_then_models_match(url: str) -> None:
         assert set(models.metadata.tables) <= existing
 
 
-@pytest.mark.parametrize(
-    "any_server",
-    ["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)],
-    indirect=True,
-)
+Catalog = dict[str, list[object]]
+
+
+@contextmanager
+def levels(engine: Engine) -> Iterator[dict[str, Catalog]]:
+    """The catalog at each revision that a command comes to, as it is committed."""
+    found: dict[str, Catalog] = {}
+
+    def level(connection: Connection) -> str:
+        query = sa.text("SELECT coalesce(max(version_num), 'base') FROM alembic_version")
+        return str(connection.scalar(query))
+
+    with engine.connect() as connection:
+        last = level(connection)
+
+    def look(connection: Connection) -> None:
+        nonlocal last
+        if (revision := level(connection)) != last:
+            found[revision] = snapshot(connection)
+            last = revision
+
+    sa.event.listen(engine, "commit", look)
+    yield found
+    sa.event.remove(engine, "commit", look)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("any_server", servers("embedded", "timescaledb"), indirect=True)
 def test_up_down_up_and_no_trace(
     any_server: DatabaseServer, make_database: MakeDatabase, revisions: Revisions
 ) -> None:
@@ -84,35 +110,31 @@ def test_up_down_up_and_no_trace(
     """
     with engine_of(make_database(any_server)) as engine:
         config = config_for(engine)
-
-        def look() -> dict[str, list[object]]:
-            with engine.begin() as connection:
-                return snapshot(connection)
-
-        def same(found: dict[str, list[object]], expected: dict[str, list[object]]) -> None:
-            assert differences(found, expected) == []
-
         # The extension is created once and stays; otherwise the database must be empty again.
         command.upgrade(config, "0001")
         command.downgrade(config, "base")
-        levels = [look()]
-        for revision in revisions.files:
-            command.upgrade(config, revision)
-            levels.append(look())
-            command.downgrade(config, "-1")
-            # No downgrade can put a dropped column back between the others.
-            places = {"place of a column": []}
-            same(look() | places, levels[-2] | places)
-            command.upgrade(config, revision)
-            same(look(), levels[-1])
-        command.downgrade(config, "base")
-        same(look(), levels[0])
-        assert not any(levels[0][kind] for kind in ("relation", "function", "policy", "type"))
-        with engine.connect() as connection:
+        with engine.begin() as connection:
+            empty = snapshot(connection)
+        assert not any(empty[kind] for kind in ("relation", "function", "policy", "type"))
+        with levels(engine) as up:
+            command.upgrade(config, "head")
+        with levels(engine) as down:
+            command.downgrade(config, "base")
+        with engine.begin() as connection:
             assert connection.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 0
             assert connection.scalar(sa.text("SELECT count(*) FROM schema_history")) > 0
-        command.upgrade(config, "head")
-        same(look(), levels[-1])
+            assert differences(snapshot(connection), empty) == []
+        with levels(engine) as again:
+            command.upgrade(config, "head")
+        assert list(up) == list(again) == list(revisions.files)
+        assert list(down) == [*reversed(list(up)[:-1]), "base"]
+        del down["base"]
+        for revision, found in down.items():
+            # No downgrade can put a dropped column back between the others.
+            places: Catalog = {"place of a column": []}
+            assert differences(found | places, up[revision] | places) == [], revision
+        for revision, found in again.items():
+            assert differences(found, up[revision]) == [], revision
 
 
 def test_script_for_another_edition_is_rejected(
@@ -135,20 +157,23 @@ def test_script_for_another_edition_is_rejected(
         assert not any(snapshot(connection, runner_tables=True)["relation"])
 
 
+@functools.cache
+def script(edition: str, *words: str) -> str:
+    """What a command writes with --sql."""
+    return alembic("-x", edition, *words, "--sql", url=None).stdout
+
+
 def test_script_gives_the_same_catalog(
     any_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
 ) -> None:
     """What `--sql` writes and psql applies is what a database administrator deploys."""
-    online, offline = make_database(any_server), make_database(any_server)
-    with engine_of(online) as engine:
-        command.upgrade(config_for(engine), "head")
-        with engine.begin() as connection:
-            expected = snapshot(connection, runner_tables=True)
-            edition = f"edition={detect(connection)}"
+    online, offline = make_database(any_server, like=migrate), make_database(any_server)
+    with engine_of(online) as engine, engine.begin() as connection:
+        expected = snapshot(connection, runner_tables=True)
+        edition = f"edition={detect(connection)}"
     up, down = tmp_path / "up.sql", tmp_path / "down.sql"
     for path, *words in ((up, "upgrade", "head"), (down, "downgrade", "head:base")):
-        script = alembic("-x", edition, *words, "--sql", url=None).stdout
-        path.write_text(script, encoding="utf-8")
+        path.write_text(script(edition, *words), encoding="utf-8")
 
     def apply(path: Path) -> None:
         target = sa.make_url(offline).set(drivername="postgresql")

@@ -20,11 +20,12 @@ from ddl.edition import detect
 from ddl.sql import ident, literal
 from tests.ddl.case import SETTINGS, nothing
 from tests.support.alembic_project import alembic, failure
-from tests.support.databases import MakeDatabase
+from tests.support.databases import MakeDatabase, richest_or_each
 from tests.support.engines import engine_of, execute
 from tests.support.generated_revisions import apply, metadata_of, migration, rendered
 from tests.support.servers import DatabaseServer
 from tests.support.snapshot import differences, snapshot
+from tests.support.time_series import migrate
 
 HOSTILE = {
     "DateStyle": "German, DMY",
@@ -115,22 +116,16 @@ def test_every_setting_is_set_to_something_else() -> None:
     assert not [name for name, value in session.FIXED.items() if HOSTILE.get(name) == value]
 
 
-@pytest.mark.parametrize(
-    "name", ["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("any_server", richest_or_each("embedded", "timescaledb"), indirect=True)
 def test_upgrade_check_downgrade_and_script(
-    name: str,
-    request: pytest.FixtureRequest,
-    make_database: MakeDatabase,
-    psql: Path,
-    tmp_path: Path,
+    any_server: DatabaseServer, make_database: MakeDatabase, psql: Path, tmp_path: Path
 ) -> None:
-    server = request.getfixturevalue(f"{name}_server")
-    friendly, hostile = make_database(server), make_database(server)
+    friendly, hostile = make_database(any_server, like=migrate), make_database(any_server)
     set_hostile(hostile)
+    result = alembic("upgrade", "head", url=hostile)
+    assert result.returncode == 0, result.stdout + result.stderr
     for url in (friendly, hostile):
-        result = alembic("upgrade", "head", url=url)
-        assert result.returncode == 0, result.stdout + result.stderr
         assert_no_drift(url)
     set_friendly(hostile)
     expected = seen(friendly)

@@ -53,8 +53,8 @@ rebase: $(INSTALLED) ## Renumber one's own unreleased revisions after those of t
 docs: $(INSTALLED) ## Write docs/schema from the database
 	@$(BIN)/python -m operations docs
 
-test: $(INSTALLED) ## Run the tests, a process for each core: make test [PYTEST_ARGS='-k ingest -n 0']
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run the tests, a process for each core: make test [long=1] [PYTEST_ARGS='-k ingest -n 0']
+	@TEST_LONG=$(long) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 evolution: $(INSTALLED) ## Draw sequences of model changes over tables with rows: make evolution [sequences=300]
 	@EVOLUTION_SEQUENCES=$(or $(sequences),300) $(BIN)/python -m pytest tests/ddl/test_evolution.py

@@ -17,12 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from alembic import command
 
-from operations import reference
-from tests.support.alembic_project import ROOT, config_for, copy_project, environment
-from tests.support.databases import MakeDatabase
-from tests.support.engines import engine_of
+from tests.support.alembic_project import ROOT, copy_project, environment
+from tests.support.databases import MakeDatabase, named_server, richest_or_each, seed
 
 PAGE = ROOT / "docs" / "adding-a-table.md"
 GAP = "…"
@@ -141,17 +138,10 @@ class Reader:
             assert matches(expected, result.stdout.splitlines()), context
 
 
-@pytest.fixture(params=["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+@pytest.fixture(params=richest_or_each("embedded", "timescaledb"))
 def url(request: pytest.FixtureRequest, make_database: MakeDatabase) -> str:
     """A database at the head with reference data, on a server of either kind."""
-    if request.param == "embedded":
-        copy: str = request.getfixturevalue("seeded_database")
-        return copy
-    made = make_database(request.getfixturevalue("timescaledb_server"))
-    with engine_of(made) as engine:
-        command.upgrade(config_for(engine), "head")
-        reference.apply(engine)
-    return made
+    return make_database(named_server(request), like=seed)
 
 
 @pytest.mark.slow

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import tenant_transaction
 from ddl.edition import COMMUNITY, detect
-from tests.support.alembic_project import config_for
-from tests.support.databases import MakeDatabase
+from tests.support import time_series
+from tests.support.databases import MakeDatabase, named_server, richest_or_each
 from tests.support.declared_metrics import NAMES, SENT, declare, migrate, run_python
 from tests.support.engines import engine_of
 from tests.support.telemetry import ONE, TWO, populate, rows
@@ -53,12 +52,10 @@ EXPECTED = """
 """
 
 
-@pytest.fixture(params=["embedded", pytest.param("timescaledb", marks=pytest.mark.timescaledb)])
+@pytest.fixture(params=richest_or_each("embedded", "timescaledb"))
 def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """A database at the head with tenants, devices, and a compressed chunk where that is."""
-    server = request.getfixturevalue(f"{request.param}_server")
-    with engine_of(make_database(server)) as engine:
-        command.upgrade(config_for(engine), "head")
+    with engine_of(make_database(named_server(request), like=time_series.migrate)) as engine:
         populate(engine)
         with engine.begin() as connection:
             connection.exec_driver_sql(f"""
@@ -67,9 +64,9 @@ def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Itera
                        jsonb_build_object('speed', n, 'odometer', n + 0.5, 'x', 2)
                   FROM generate_series(1, 200) n
             """)
-        if request.param == "timescaledb":
-            refresh(engine)
-            with engine.begin() as connection:
+        refresh(engine)
+        with engine.begin() as connection:
+            if detect(connection) == COMMUNITY:
                 connection.exec_driver_sql(
                     "SELECT compress_chunk(c) FROM show_chunks('timeseries.telemetry') c"
                 )

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from sqlalchemy import Engine
 
 from ddl.edition import COMMUNITY, detect
-from tests.support.alembic_project import config_for, environment
-from tests.support.databases import MakeDatabase
+from tests.support import time_series
+from tests.support.alembic_project import environment
+from tests.support.databases import MakeDatabase, named_server, richest_or_each
 from tests.support.declared_metrics import NAMES, SENT, declare, migrate
 from tests.support.engines import engine_of
 from tests.support.telemetry import ONE, populate, rows
@@ -30,17 +30,10 @@ INVALID = """
 """
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("timescaledb", marks=pytest.mark.timescaledb),
-    ]
-)
+@pytest.fixture(params=richest_or_each("embedded", "timescaledb"))
 def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
     """Messages of ten days as they were sent before a metric was declared."""
-    server = request.getfixturevalue(f"{request.param}_server")
-    with engine_of(make_database(server)) as engine:
-        command.upgrade(config_for(engine), "head")
+    with engine_of(make_database(named_server(request), like=time_series.migrate)) as engine:
         populate(engine)
         with engine.begin() as connection:
             for number, (kind, metrics) in enumerate(SENT):

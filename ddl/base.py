@@ -336,7 +336,7 @@ def _run(operations: Operations, operation: Operation[Any]) -> None:
 
 @renderers.dispatch_for(Operation)
 def _render(_: AutogenContext, operation: Operation[Any]) -> str | list[str]:
-    if operation.after is None and not operation.statements():
+    if not operation.statements():
         return []  # what does nothing needs no line
     positional, keywords = operation.arguments()
     return [*source.notes(operation), source.call(operation.verb, positional, keywords)]

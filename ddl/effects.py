@@ -9,6 +9,7 @@ lets it pass without::
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from sqlalchemy.schema import Computed
 from ddl import sql
 from ddl.base import Key, Operation
 from ddl.columns import ColumnState
+from ddl.json_values import MoveIntoJson
 from ddl.kinds import KINDS
 from ddl.risk import BUILDS, READS, REWRITES, Risk
 from ddl.rows import rows
@@ -63,21 +65,29 @@ class Effect:
 class Effects:
     """The effects of the operations of one revision, told one after another.
 
-    What the revision itself creates holds no rows, and nobody waits for it.
+    What the revision itself creates holds no rows, and nobody waits for it. A column whose values
+    it has moved is dropped without a loss.
     """
 
     def __init__(self) -> None:
         self._created: set[Key] = set()
+        self._moved: dict[tuple[Key | None, str | None], str] = {}
 
     def of(self, operation: MigrateOperation) -> list[Effect]:
         """What ``operation`` does, the most harmful first; one that is safe has one effect, too."""
         found = [self._weighed(effect) for effect in _effects(operation)]
         self._created |= _created(operation)
+        if isinstance(operation, MoveIntoJson):
+            reason, state = operation.effect()[1], operation.state
+            self._moved |= {(state.key, column): reason for column in state.columns}
         return sorted(found, key=lambda effect: -effect.risk)
 
     def _weighed(self, effect: Effect) -> Effect:
         if effect.relation in self._created:
             return Effect(Risk.SAFE, effect.kind, effect.rule, effect.name)
+        moved = self._moved.get((effect.relation, effect.column))
+        if effect.rule == "drop-column" and moved is not None:
+            return dataclasses.replace(effect, risk=Risk.BLOCKING, reason=moved)
         return effect
 
 

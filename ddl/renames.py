@@ -23,6 +23,7 @@ from ddl import sql
 from ddl.base import Declared, Key
 from ddl.catalog import Catalog
 from ddl.columns import ColumnState
+from ddl.json_values import json_of
 from ddl.kind import Kind
 from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
@@ -230,7 +231,10 @@ class Decisions:
         for given, old, new in pairs:
             if (now[old] not in here or now[old] in news) and (new not in there or new in olds):
                 given.used = True
-                self.chosen.append(Rename(kind, old, new, now=now[old], decided=True))
+                one = Rename(kind, old, new, now=now[old], decided=True)
+                if kind == "column":
+                    self._is_in_json(one)
+                self.chosen.append(one)
         taken = {one.old for one in self.chosen}, {one.new for one in self.chosen}
         gone = sorted(old for old in now if now[old] not in here and old not in taken[0])
         added = sorted(new for new in here if new not in there and new not in taken[1])
@@ -240,6 +244,8 @@ class Decisions:
             for new in added
             if is_near(old, new)
         ]
+        if kind == "column":
+            found = [one for one in found if not self._is_in_json(one)]
         self._possible += found
         open_ = []
         for one in sorted(found, key=self._likeness, reverse=True):
@@ -252,6 +258,22 @@ class Decisions:
             elif one.shape and self.answers.ask is None:
                 open_.append(one)
         self.left += [one for one in open_ if one.old not in taken[0] and one.new not in taken[1]]
+
+    def _is_in_json(self, one: Rename) -> bool:
+        """Whether one of two columns has values of a JSON column, by the name that it has there.
+
+        Raises:
+            alembic.util.CommandError: someone says that it is a rename.
+        """
+        sides: Any = self.current.get(("column", one.old)), self.target.get(("column", one.new))
+        into = next(filter(None, (json_of(side.comment) for side in sides)), None)
+        if into is not None and (one.decided or self._is_declared(one)):
+            raise CommandError(
+                f"rename of {one}: expected a column with values of its own; of this one some rows"
+                f" have them in {into}, by its name, which a rename would not reach; declare"
+                f" {one.new[2]} beside it, and remove {one.old[2]} when nothing writes it any more"
+            )
+        return into is not None
 
     def _is_declared(self, one: Rename) -> bool:
         former = self.former.get((one.kind, one.new))

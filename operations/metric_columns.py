@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from database.errors import FleetSchemaError
 from ddl.edition import COMMUNITY, POSTGRESQL, detect
+from ddl.json_values import moving
 from ddl.sql import escaped, ident, literal
 from models.shared.base import TIMESERIES, Base
 from models.shared.metrics import Metric, fitting
@@ -60,10 +61,7 @@ def filling(metrics: Sequence[Metric]) -> Move:
 
 def emptying(names: Sequence[str]) -> Move:
     """From the columns back to the JSON, before they are dropped."""
-    pairs = ", ".join(f"{literal(name)}, {ident(name)}" for name in names)
-    parts = [f"metrics = metrics || jsonb_strip_nulls(jsonb_build_object({pairs}))"]
-    parts += [f"{ident(name)} = NULL" for name in names]
-    return Move(", ".join(parts), " OR ".join(f"{ident(name)} IS NOT NULL" for name in names))
+    return Move(*moving(names, "metrics"))
 
 
 def fill(engine: Engine, metrics: Sequence[Metric], report: Report) -> int:

@@ -5,7 +5,7 @@ Their state and the operations that Alembic does not have are in :mod:`ddl.colum
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,10 +18,11 @@ from ddl.base import Identity, Key, State
 from ddl.casts import Cast, cast
 from ddl.changes import Changes
 from ddl.columns import ColumnIdentityOperation, ColumnState, ColumnTypeOperation
+from ddl.json_values import JsonValuesState, MoveIntoJson, json_of
 from ddl.kind import Kind
 from ddl.kinds.columnstore import is_stored_by_column
 from ddl.kinds.table import TableState
-from ddl.plan import Phase, Plan
+from ddl.plan import Entry, Phase, Plan
 from ddl.reflected import Reflected
 
 # --- reflect ---------------------------------------------------------------------------------
@@ -131,6 +132,7 @@ class _Columns:
         after = self._by_name(changes.target)
         again = {name for name in before if changes.is_recreated("column", (*self.table, name))}
         stepwise = is_stored_by_column(changes, self.table)
+        drops: dict[str, Entry] = {}
         for name in sorted((before.keys() - after.keys()) | again):
             column = self.reflected.dropped_column(self.table, name)
             loosened = self._loosened(before[name], column) if stepwise else None
@@ -143,6 +145,13 @@ class _Columns:
             dropped = plan.add(Phase.DROP_COLUMNS, drop, removes=[("column", (*self.table, name))])
             if loosened is not None:
                 dropped.needs.add(plan.add(Phase.DROP_COLUMNS, loosened))
+            drops[name] = dropped
+        for into, names in _by_json(before, drops):
+            move = MoveIntoJson(self._values(names, into), None)
+            moved = plan.add(Phase.DROP_COLUMNS, move)
+            for name in names:
+                drops[name].needs.add(moved)
+        adds: dict[str, Entry] = {}
         for name in [one for one in self.model if one not in before.keys() - again]:
             column = types.found_by_revisions(self.model[name], after[name].type)
             if after[name].default is not None and column.server_default is None:
@@ -157,10 +166,18 @@ class _Columns:
             if required:
                 tightened = self._alter(after[name], column, None, modify_nullable=False)
                 plan.add(Phase.ADD_COLUMNS, tightened).needs.add(added)
+            adds[name] = added
+        for into, names in _by_json(after, adds):
+            # For the downgrade.
+            move = MoveIntoJson(None, self._values(names, into))
+            plan.add(Phase.ADD_COLUMNS, move).needs.update(adds[name] for name in names)
         for name in sorted((before.keys() & after.keys()) - again):
             undefault = changes.is_recreated("default", (*self.table, name))
             if before[name] != after[name] or undefault:
                 self._plan_column(plan, before[name], after[name], self.model[name], undefault)
+
+    def _values(self, columns: Sequence[str], into: str) -> JsonValuesState:
+        return JsonValuesState(self.table[1], tuple(columns), into, schema=self.table[0])
 
     def _by_name(self, side: Any) -> dict[str, ColumnState]:
         found = self.changes.parts("column", self.table, side)
@@ -222,6 +239,13 @@ class _Columns:
     def _casts(self, before: ColumnState, after: ColumnState) -> tuple[Cast, Cast]:
         """The way from one type to the other, and back."""
         connection, name = self.changes.connection, ".".join(before.key)
+        if (into := json_of(before.comment)) is not None:
+            refused = Cast(
+                refusal=f"column {name}: expected {after.type}, found {before.type}, and its values"
+                f" belong to {into}, where another type may have others; drop it in one revision,"
+                " which moves them there, and add it with the new type in the next"
+            )
+            return refused, refused
         return (
             cast(connection, name, before.type, after.type),
             cast(connection, name, after.type, before.type),
@@ -253,6 +277,17 @@ class _Columns:
             existing_comment=found.comment,
             **modified,
         )
+
+
+def _by_json(
+    states: Mapping[str, ColumnState], names: Iterable[str]
+) -> Iterable[tuple[str, list[str]]]:
+    """Of the columns of these names those with values of a JSON column, by its name."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if (into := json_of(states[name].comment)) is not None:
+            found.setdefault(into, []).append(name)
+    return found.items()
 
 
 KIND = Kind(

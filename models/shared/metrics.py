@@ -2,7 +2,7 @@
 
 A declared metric is a nullable column of its hypertable. A value that the type holds exactly is
 in the column alone, every other one in the JSON, which keeps what is not declared. Whoever reads
-the tenant view finds all of them in the JSON, as they were sent.
+the tenant view finds all of them in the JSON, equal to what was sent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Boolean, Double, Integer, Text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import MappedColumn, mapped_column
 
-from ddl import sql
+from ddl import json_values, sql
 
 TYPES: dict[str, Any] = {
     "double precision": Double,
@@ -31,8 +31,6 @@ NUMBERS = ("double precision", "bigint", "integer")
 
 NAME = r"[a-z_][a-z0-9_]{0,62}"
 """A name that is a column's as it stands."""
-
-_AT_ONCE = 50  # pairs: PostgreSQL takes 100 arguments
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,9 @@ class Metric:
             said.append(f"In {self.unit}.")
         if self.message_type is not None:
             said.append(f"Of messages of the type {self.message_type}.")
-        comment = " ".join(filter(None, said)) or "A metric of the message."
+        what = " ".join(filter(None, said)) or "A metric of the message."
+        # By its comment autogenerate knows that its values go back into the JSON before it is gone.
+        comment = json_values.comment_of("metrics", what)
         return mapped_column(TYPES[self.type](), nullable=True, sort_order=1, comment=comment)
 
 
@@ -119,14 +119,7 @@ def fitting(metric: Metric, metrics: str, message_type: str) -> str:
 
 def merged(metrics: Sequence[Metric], row: str = "") -> str:
     """The column ``metrics`` with the values of the others in it; they win where both have one."""
-    parts = [f"{row}metrics"]
-    for first in range(0, len(metrics), _AT_ONCE):
-        pairs = ", ".join(
-            f"{sql.literal(metric.name)}, {row}{sql.ident(metric.name)}"
-            for metric in metrics[first : first + _AT_ONCE]
-        )
-        parts.append(f"jsonb_strip_nulls(jsonb_build_object({pairs}))")
-    return " || ".join(parts)
+    return json_values.merged([metric.name for metric in metrics], f"{row}metrics", row)
 
 
 def as_stored(name: str) -> str:

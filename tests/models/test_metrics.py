@@ -44,10 +44,12 @@ def test_the_comment_of_the_column_says_unit_and_message_type() -> None:
     column = metric.column().column
     assert isinstance(column.type, BigInteger)
     assert column.nullable
-    assert column.comment == "In the tank. In l. Of messages of the type diagnostics."
+    assert column.comment == (
+        "In the tank. In l. Of messages of the type diagnostics. Its value is here or in metrics."
+    )
     plain = Metric("fuel", "double precision").column().column
     assert isinstance(plain.type, Double)
-    assert plain.comment == "A metric of the message."
+    assert plain.comment == "A metric of the message. Its value is here or in metrics."
 
 
 def test_many_metrics_are_merged_in_calls_of_at_most_a_hundred_arguments() -> None:

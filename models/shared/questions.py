@@ -139,13 +139,13 @@ if hour_from >= hour_to or day_from >= day_to or ({by_day}) is not true then
   day_to := hour_to;
 end if;
 """
-        kept = _retention(self.hourly)
-        if days(kept) < days(_retention(self.rows)):
+        history = kept(self.hourly)
+        if days(history) < days(kept(self.rows)):
             found += f"""
 -- The rows are kept for longer than their hours.
 hour_from := least(day_from, greatest(hour_from,
-  date_bin('1 hour', now() - interval '{kept}', '2000-01-03Z') + interval '1 hour'));
-if day_to < now() - interval '{kept}' then
+  date_bin('1 hour', now() - interval '{history}', '2000-01-03Z') + interval '1 hour'));
+if day_to < now() - interval '{history}' then
   hour_to := day_to;
 end if;
 """
@@ -178,9 +178,9 @@ def _stored(rollup: str) -> str:
     return f"least(ends, now() - {late})"
 
 
-def _retention(relation: str) -> str:
-    kept = Declared.on(Base.metadata).of(RetentionPolicyState)[(TIMESERIES, relation)]
-    return kept.drop_after
+def kept(relation: str) -> str:
+    """For how long a series or rollup keeps its rows, as an interval."""
+    return Declared.on(Base.metadata).of(RetentionPolicyState)[(TIMESERIES, relation)].drop_after
 
 
 UNION = "array_to_string(parts, ' UNION ALL ')"
@@ -192,16 +192,23 @@ UNION = "array_to_string(parts, ' UNION ALL ')"
 BUCKETS = "width interval, timezone text DEFAULT 'UTC'"
 """The arguments of buckets: what ``bucket_starts()`` takes besides the range."""
 
+_WIDTH = "width to be months, days or a time, as in 1 month, 7 days or 15 minutes"
+
 question(
     "bucket_starts",
     f"{RANGE}, {BUCKETS}",
     returns="timestamptz[]",
     checks=VALID_RANGE
     + required("timezone is not null", "a time zone such as Europe/Berlin", "timezone")
+    + required("isfinite(width)", _WIDTH, "width")
+    + "months := extract(year from width) * 12 + extract(month from width);\n"
+    "days := extract(day from width);\n"
+    "seconds := extract(hour from width) * 3600 + extract(minute from width) * 60"
+    " + extract(second from width);\n"
     + required(
         "width > interval '0' and least(months, days, seconds) >= 0"
         " and num_nonnulls(nullif(months, 0), nullif(days, 0), nullif(seconds, 0)) = 1",
-        "width to be months, days or a time, as in 1 month, 7 days or 15 minutes",
+        _WIDTH,
         "width",
     )
     + required(
@@ -210,10 +217,9 @@ question(
         "format('%s from %s to %s', width, starts, ends)",
     ),
     variables="""
-        months int := extract(year from width) * 12 + extract(month from width);
-        days int := extract(day from width);
-        seconds numeric := extract(hour from width) * 3600 + extract(minute from width) * 60
-                           + extract(second from width);
+        months int;
+        days int;
+        seconds numeric;
         began timestamp := starts at time zone timezone;
         ended timestamp := ends at time zone timezone;
     """,

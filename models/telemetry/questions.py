@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from ddl import sql
+from models.shared.metrics import NUMBERS, TYPES, as_stored
 from models.shared.questions import (
     BUCKETS,
     PARTS,
@@ -11,30 +14,66 @@ from models.shared.questions import (
     UNION,
     VALID_RANGE,
     Parts,
+    kept,
     question,
     required,
     whole,
 )
 from models.shared.rollups import MEASURABLE
+from models.telemetry.device_connections import DeviceConnectionEvent
 from models.telemetry.device_messages import Telemetry
+from models.telemetry.metrics import METRICS
 from models.telemetry.tag_values import TagValue
+
+_ROWS = f"public.{as_stored('telemetry') if METRICS else 'telemetry'}"
+"""The view that the functions read: where metrics have columns, the one that need not put the JSON
+together for each row."""
+
+
+def _stored(metric: str, into: str, types: Collection[str]) -> str:
+    """The value of a metric that has a column, or NULL; a constant ``metric`` leaves that column.
+
+    Args:
+        metric: its name, an SQL expression.
+        into: the type to give it, with ``{}`` for the column.
+        types: of the columns in question.
+    """
+    cases = [
+        f"WHEN {sql.literal(one.name)} THEN {into.format(f't.{sql.ident(one.name)}')}"
+        for one in METRICS
+        if one.type in types
+    ]
+    return f"CASE {metric} {' '.join(cases)} END" if cases else ""
+
+
+def _json(metric: str) -> str:
+    """The value of a metric as JSON, or NULL where the message has none."""
+    columns = _stored(metric, "to_jsonb({})", TYPES)
+    value = f"t.metrics -> {metric}"
+    return f"coalesce({columns}, {value})" if columns else f"({value})"
+
 
 # The same values as in the rollups: numbers that can be averaged. As jsonb, numbers lie between
 # numbers only, so the type need not be asked for.
-_VALUE = "(t.metrics -> $8)"
-_NUMBER = (
-    f"{_VALUE} BETWEEN '-1e100' AND '1e100' AND"
-    f" ({_VALUE} >= '1e-100' OR {_VALUE} <= '-1e-100' OR {_VALUE} = '0')"
-)
+_NUMBER = """CASE WHEN t.j BETWEEN '-1e100' AND '1e100'
+                              AND (t.j >= '1e-100' OR t.j <= '-1e-100' OR t.j = '0')
+                              THEN t.j::double precision END"""
+_COLUMN = _stored("$8", "{}::double precision", NUMBERS)
+_AND_COLUMN = f", {_COLUMN} AS c" if _COLUMN else ""
+_HAS_IT = f" AND ({_COLUMN} IS NOT NULL OR t.metrics ? $8)" if _COLUMN else ""
 _METRICS = Parts(
     Telemetry.__tablename__,
     "telemetry_hourly",
     daily="telemetry_daily",
+    # OFFSET: the server takes the value out of the message once, instead of each time it is used.
     of_rows=f"""
         SELECT {{key}}, sum(v) AS total, min(v) AS low, max(v) AS high, count(*) AS times
-          FROM (SELECT t.device_id, t.ts AS at, {_VALUE}::double precision AS v
-                  FROM {{view}} AS t
-                 WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}} AND {_NUMBER}) AS t
+          FROM (SELECT t.device_id, t.at, {f"coalesce(t.c, {_NUMBER})" if _COLUMN else _NUMBER} AS v
+                  FROM (SELECT t.device_id, t.ts AS at, t.metrics -> $8 AS j{_AND_COLUMN}
+                          FROM {_ROWS} AS t
+                         WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}}{_HAS_IT}
+                        OFFSET 0) AS t) AS t
+         WHERE v = 0 OR abs(v) BETWEEN 1e-100 AND 1e100
          GROUP BY 1
     """,
     of_rollup="""
@@ -210,79 +249,125 @@ question(
     returns="TABLE(device_id text, metric text, value jsonb, ts timestamptz)",
     checks=required("metrics is not null", "the names of metrics, as in {flow,rpm}", "metrics")
     + required("since >= interval '0'", "since to be a time such as 7 days", "since"),
-    body="""
-        return query
-          select d.device_id, m.metric, v.value, v.ts
-            from (select unnest(devices) as device_id
-                  union
-                  select r.device_id from public.device_registry r
-                   where devices is null and r.tenant_id = (select public.current_tenant())) d
-           cross join (select distinct unnest(metrics) as metric) m
-           cross join lateral (
-                 select t.metrics -> m.metric as value, t.ts
-                   from public.telemetry t
-                  where t.device_id = d.device_id and t.metrics ? m.metric
-                    and t.ts > now() - since and t.ts <= now()
-                  order by t.ts desc, t.seq desc
-                  limit 1) v
-           order by 1, 2;
-    """,
+    # Executed, so that it is planned for the chunks of this range.
+    body=f"""
+return query execute $query$
+          SELECT d.device_id, m.metric, v.value, v.ts
+            FROM (SELECT unnest($1) AS device_id
+                  UNION
+                  SELECT r.device_id FROM public.device_registry r
+                   WHERE $1 IS NULL AND r.tenant_id = (SELECT public.current_tenant())) d
+           CROSS JOIN (SELECT DISTINCT unnest($2) AS metric) m
+           CROSS JOIN LATERAL (
+                 SELECT {_json("m.metric")} AS value, t.ts
+                   FROM {_ROWS} t
+                  WHERE t.device_id = d.device_id AND {_json("m.metric")} IS NOT NULL
+                    AND t.ts > $3 AND t.ts <= now()
+                  ORDER BY t.ts DESC, t.seq DESC
+                  LIMIT 1) v
+           ORDER BY 1, 2 $query$
+using devices, metrics, now() - since;
+""",
     comment="The newest value of each of the metrics, of any type, for each device that has one "
     "since then: those in devices, or all that are registered.",
 )
 
 # --- time in a state -------------------------------------------------------------------------
 
+_TIMES = "TABLE(state text, lasted interval, share double precision, times bigint)"
+
+
+def _time_in_state(source: str, state: str, using: str) -> str:
+    """PL/pgSQL that adds up how long each state lasted.
+
+    Args:
+        source: where the messages are, from FROM to the condition, with the alias t.
+        state: the state that a message tells, as text.
+        using: $3, how long a state is valid, and what else the query has from $4 on; $1 and $2 are
+            the range.
+    """
+    return f"""
+until := least(ends, greatest(starts, now()));
+return query execute $query$
+          WITH change AS (
+            SELECT timestamptz '-infinity' AS ts, 0::bigint AS seq, NULL AS state
+            UNION ALL
+            (SELECT t.ts, t.seq, {state} {source} AND t.ts > $1 - $3 AND t.ts < $1
+              ORDER BY t.ts DESC, t.seq DESC LIMIT 1)
+            UNION ALL
+            SELECT t.ts, t.seq, {state} {source} AND t.ts >= $1 AND t.ts < $2
+            UNION ALL
+            SELECT $2, 0, NULL
+          ), run AS (
+            -- From a change to the last message before the next one.
+            SELECT *, lead(ts, 1, $2) OVER w AS next, lead(before) OVER w AS last
+              FROM (SELECT *, lag(ts) OVER w AS before, lag(state) OVER w AS was
+                      FROM change
+                    WINDOW w AS (ORDER BY ts, seq)) AS c
+             WHERE before IS NULL OR state IS DISTINCT FROM was
+                OR state IS NOT NULL AND before + $3 < ts
+            WINDOW w AS (ORDER BY ts, seq)
+          ), period AS (
+            SELECT state, began, ended, next,
+                   lag(ended) OVER w IS NULL
+                     OR state IS DISTINCT FROM
+                        CASE WHEN lag(ended) OVER w = began THEN lag(state) OVER w END AS enters
+              FROM (SELECT state, greatest(ts, $1) AS began, next,
+                           CASE WHEN state IS NULL THEN next ELSE least(last + $3, next) END
+                           AS ended
+                      FROM run) AS r
+             -- Of messages of the same moment, the last one counts.
+             WHERE began < next
+            WINDOW w AS (ORDER BY began)
+          )
+          SELECT k.state, sum(k.ended - k.began),
+                 (extract(epoch FROM sum(k.ended - k.began)) / extract(epoch FROM $2 - $1))
+                   ::double precision,
+                 count(*) FILTER (WHERE k.enters)
+            FROM period AS p
+           CROSS JOIN LATERAL (VALUES (p.state, p.began, p.ended, p.enters),
+                                      (NULL, p.ended, p.next, true))
+                              AS k(state, began, ended, enters)
+           WHERE k.began < k.ended
+           GROUP BY k.state
+           ORDER BY 2 DESC, 1 $query$
+using starts, until, {using};
+"""
+
+
 question(
     "time_in_state",
     f"device_id text, metric text, {RANGE}, valid_for interval DEFAULT '1 day'",
-    returns="TABLE(state text, lasted interval, share double precision, times bigint)",
+    returns=_TIMES,
     checks=VALID_RANGE
     + required("device_id is not null", "a device_id", "device_id")
     + required("metric is not null", "the name of a metric", "metric")
     + required("valid_for > interval '0'", "valid_for to be a time such as 1 day", "valid_for"),
-    variables="""
-        device alias for device_id;
-        name alias for metric;
-        until timestamptz := least(ends, greatest(starts, now()));
-    """,
-    body="""
-        return query
-          with message as (
-            (select t.ts, t.seq, t.metrics ->> name as state
-               from public.telemetry t
-              where t.device_id = device and t.metrics ? name
-                and t.ts > starts - valid_for and t.ts < starts
-              order by t.ts desc, t.seq desc limit 1)
-            union all
-            select t.ts, t.seq, t.metrics ->> name
-              from public.telemetry t
-             where t.device_id = device and t.metrics ? name and t.ts >= starts and t.ts < until
-          ), period as (
-            select m.state, greatest(m.ts, starts) as began,
-                   least(m.ts + valid_for, m.next) as ended, m.next
-              from (select *, lead(ts, 1, until) over (order by ts, seq) as next from message) m
-          ), known as (
-            select p.state, p.began, p.ended from period p
-            union all
-            select null, p.ended, p.next from period p
-            union all
-            select null, starts, coalesce((select min(p.began) from period p), until)
-          ), change as (
-            select k.*, lag(k.state) over w is distinct from k.state or lag(k.began) over w is null
-                        as enters
-              from known k where k.began < k.ended
-            window w as (order by k.began)
-          )
-          select c.state, sum(c.ended - c.began),
-                 extract(epoch from sum(c.ended - c.began))::double precision
-                   / nullif(extract(epoch from until - starts), 0)::double precision,
-                 count(*) filter (where c.enters)
-            from change c
-           group by c.state
-           order by 2 desc, 1;
-    """,
+    variables="until timestamptz;",
+    body=_time_in_state(
+        f"FROM {_ROWS} AS t WHERE t.device_id = $4 AND {_json('$5')} IS NOT NULL",
+        f"{_json('$5')} #>> '{{}}'",
+        "valid_for, device_id, metric",
+    ),
     comment="How long a metric of a device had each value, what share of the range (0 to 1) that "
     "is, and how often it began. A value lasts until the next message that has the metric, at most "
     "valid_for, and never into the future; NULL is the time of which nothing is known.",
+)
+
+_EVENTS = DeviceConnectionEvent.__tablename__
+
+question(
+    "time_connected",
+    f"device_id text, {RANGE}",
+    returns=_TIMES,
+    checks=VALID_RANGE + required("device_id is not null", "a device_id", "device_id"),
+    variables="until timestamptz;",
+    body=_time_in_state(
+        f"FROM public.{_EVENTS} AS t WHERE t.device_id = $4",
+        "t.event",
+        f"interval '{kept(_EVENTS)}', device_id",
+    ),
+    comment="How long a device was in each state of its connection (connected, disconnected, "
+    "connection_lost), as time_in_state() says it. A state lasts until the next event; NULL is the "
+    "time before the first one.",
 )

@@ -19,6 +19,7 @@ from tests.support import time_series
 from tests.support.databases import MakeDatabase, named_server, richest_or_each
 from tests.support.declared_metrics import NAMES, SENT, declare, migrate, run_python
 from tests.support.engines import engine_of
+from tests.support.questions import same
 from tests.support.telemetry import ONE, TWO, populate, rows
 
 INGEST = """
@@ -50,6 +51,45 @@ EXPECTED = """
                 THEN m.value::numeric = 0 OR abs(m.value::numeric) BETWEEN 1e-100 AND 1e100 END
      GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
+
+_METRICS = "'{speed,load,odometer,moving,order,x,y}'"
+_RANGE = "now() - interval '20 minutes', now() + interval '1 minute'"
+QUESTIONS = {
+    f"""
+    SELECT d, m, s.* FROM unnest({_METRICS}::text[]) m, unnest('{{d1,d2,d3}}'::text[]) d,
+           metric_series(d, m, {_RANGE}, '1 minute') s WHERE count > 0 ORDER BY d, m, bucket
+    """: """
+    SELECT device_id, key, date_bin('1 minute', ts, '2000-01-03Z'), avg(v), min(v), max(v), count(*)
+      FROM (SELECT t.device_id, m.key, t.ts, m.value::double precision AS v
+              FROM telemetry t, jsonb_each(t.metrics) m
+             WHERE CASE WHEN jsonb_typeof(m.value) = 'number' THEN m.value::numeric = 0
+                        OR abs(m.value::numeric) BETWEEN 1e-100 AND 1e100 END
+               AND device_id <> 'd0') t
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """,
+    f"""
+    SELECT device_id, metric, value::text, ts FROM newest_values({_METRICS}, '{{d0,d1,d2,d3}}')
+    """: f"""
+    SELECT DISTINCT ON (device_id, key) device_id, key, value::text, ts
+      FROM telemetry, jsonb_each(metrics) WHERE key = ANY ({_METRICS}) AND ts <= now()
+     ORDER BY 1, 2, ts DESC, seq DESC
+    """,
+    f"""
+    SELECT d, m, state, lasted::text
+      FROM unnest({_METRICS}::text[]) m, unnest('{{d1,d2}}'::text[]) d,
+           time_in_state(d, m, now() - interval '15 minutes', now()) WHERE state IS NOT NULL
+     ORDER BY d, m, state COLLATE "C"
+    """: f"""
+    SELECT device_id, key, value, sum(lasted)::text
+      FROM (SELECT device_id, key, value,
+                   least(lead(ts, 1, now()) OVER (PARTITION BY device_id, key ORDER BY ts), now())
+                     - ts AS lasted
+              FROM telemetry, jsonb_each_text(metrics)
+             WHERE key = ANY ({_METRICS}) AND device_id IN ('d1', 'd2')) t
+     WHERE value IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, value COLLATE "C"
+    """,
+}
+"""Calls of functions that read columns, and what they answer from the metrics as JSON."""
 
 
 @pytest.fixture(params=richest_or_each("embedded", "timescaledb"))
@@ -108,6 +148,7 @@ def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
     before = rows(engine, ROLLUP)
     revision = declare(project, url)
     assert "rollup" not in revision, "a rollup would be made anew"
+    assert 'replace_function(\n        "metric_series"' in revision, "it would read the JSON"
     migrate(project, url, "upgrade", "head")
     migrate(project, url, "check")
     assert rows(engine, ROLLUP) == before
@@ -172,6 +213,11 @@ def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
     expected = rows(engine, EXPECTED)
     assert {row[1] for row in expected} == {*NAMES, "x", "y"}
     assert rows(engine, ROLLUP) == [pytest.approx(tuple(row)) for row in expected]
+    with tenant_transaction(engine, ONE) as connection:
+        for question, of_json in QUESTIONS.items():
+            answers = [connection.execute(sa.text(one)).all() for one in (question, of_json)]
+            assert len(answers[0]) > 10
+            same(*answers)
     migrate(project, url, "downgrade", "-1")
     migrate(project, url, "upgrade", "head")
     migrate(project, url, "check")

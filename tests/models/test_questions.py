@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
+import json
+import random
 from typing import Any
 
 import pytest
@@ -132,6 +136,77 @@ def test_time_in_a_state(asked: Engine) -> None:
         connection.rollback()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_time_in_states_of_random_messages(asked: Engine, seed: int) -> None:
+    """Minute by minute: late, repeated and contradictory messages, gaps, nothing at all."""
+    choose = random.Random(seed)
+    start = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+    minute = datetime.timedelta(minutes=1)
+    sent = {
+        (choose.randrange(0, 240), seq): choose.choice(["a", "a", "b", "c", None])
+        for seq in range(choose.choice([0, 3, 60]))
+    }
+    with asked.connect() as connection:
+        for (at, seq), state in sent.items():
+            values = {"at": start + at * minute, "seq": seq, "metrics": json.dumps({"mode": state})}
+            connection.execute(_MESSAGE, values | {"tenant": ACME})
+            event = {"a": "connected", "b": "disconnected"}.get(state or "", "connection_lost")
+            connection.execute(_EVENT, values | {"tenant": ACME, "event": event})
+        take_role(connection, OPERATOR_READ, ACME)
+        for _ in range(12):
+            began, ended = sorted(choose.choices(range(241), k=2))
+            valid = choose.choice([1, 7, 45, 600])
+            values = {"starts": start + began * minute, "ends": start + ended * minute}
+            asked_for = values | {"valid": valid * minute}
+            found = connection.execute(
+                sa.text("SELECT * FROM time_in_state('press', 'mode', :starts, :ends, :valid)"),
+                asked_for,
+            )
+            assert states(found) == by_minute(sent, began, ended, valid)
+            found = connection.execute(
+                sa.text("SELECT * FROM time_connected('press', :starts, :ends)"), values
+            )
+            names = {"a": "connected", "b": "disconnected", "c": "connection_lost"}
+            events = {at: names.get(state or "", "connection_lost") for at, state in sent.items()}
+            assert states(found) == by_minute(events, began, ended, 90 * 24 * 60)
+        connection.rollback()
+
+
+_MESSAGE = sa.text(
+    "INSERT INTO timeseries.telemetry (tenant_id, device_id, ts, seq, metrics)"
+    " VALUES (:tenant, 'press', :at, :seq, CAST(:metrics AS jsonb))"
+)
+_EVENT = sa.text(
+    "INSERT INTO timeseries.device_connection_events (tenant_id, device_id, ts, seq, event)"
+    " VALUES (:tenant, 'press', :at, :seq, :event)"
+)
+
+States = dict[str | None, tuple[float, int]]
+
+
+def states(found: sa.CursorResult[Any]) -> States:
+    """State to minutes and number of times."""
+    return {row.state: (row.lasted.total_seconds() / 60, row.times) for row in found}
+
+
+def by_minute(
+    sent: dict[tuple[int, int], str | None], began: int, ended: int, valid: int
+) -> States:
+    """The same, from the state in each minute."""
+    minutes = []
+    for now in range(began, ended):
+        known = [key for key in sent if key[0] <= now and key[0] > began - valid]
+        newest = max(known, default=(-valid, 0))
+        minutes.append(sent.get(newest) if now < newest[0] + valid else None)
+    return {
+        state: (
+            minutes.count(state),
+            sum(one == state for one, _ in itertools.groupby(minutes)),
+        )
+        for state in set(minutes)
+    }
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -161,6 +236,8 @@ def test_time_in_a_state(asked: Engine) -> None:
         ),
         ("SELECT response_percentiles(now(), now(), '{NULL}')", "between 0 and 1, found {NULL}"),
         ("SELECT endpoint_availability(NULL, now())", "found NULL and 2"),
+        (SERIES.replace("'1 hour'", "'1 day', NULL, 'x'"), "expected a time zone"),
+        ("SELECT time_connected(NULL, now(), now())", "expected a device_id, found NULL"),
         ("SELECT time_in_state('d', 'm', now(), now(), '0')", "expected valid_for to be a time"),
     ],
 )

@@ -7,6 +7,7 @@ import datetime
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from tests.support.questions import (
     NUMBER,
@@ -112,6 +113,12 @@ def test_where_buckets_start(engine: Engine, arguments: str, expected: list[str]
             assert [f"{moment:%Y-%m-%d %H:%M}" for moment in moments] == [
                 moment if ":" in moment else f"{moment} 00:00" for moment in expected
             ]
+
+
+def test_an_endless_width_is_named(engine: Engine) -> None:
+    """Intervals without an end exist from PostgreSQL 17 on."""
+    with engine.connect() as connection, pytest.raises(DBAPIError, match="or a time, as in"):
+        connection.exec_driver_sql("SELECT bucket_starts(now(), now(), 'infinity')")
 
 
 def test_gaps_are_filled_as_asked(asked: Engine) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import growth, ingest, place, queries, questions, report, storage
+from benchmarks import functions, growth, ingest, place, queries, questions, report, storage
 from benchmarks.fleet import Readings
 from benchmarks.measure import Ratio
 from database.errors import FleetSchemaError
@@ -31,7 +31,7 @@ def main(
     days: int = typer.Option(30, min=10, help="Days of readings, one every 5 minutes."),
     rounds: int = typer.Option(9, min=3),
     only: str = typer.Option(
-        "", help="Comma-separated: ingest, queries, questions, storage, growth."
+        "", help="Comma-separated: ingest, queries, questions, functions, storage, growth."
     ),
     to: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = RESULTS,
 ) -> None:
@@ -59,6 +59,7 @@ def _measure(
         "ingest": lambda at: ingest.run(at, tenants=tenants, devices=devices, rounds=rounds),
         "queries": lambda at: queries.run(at, readings, rounds=rounds),
         "questions": lambda at: questions.run(at, rounds=rounds),
+        "functions": lambda at: functions.run(at, rounds=rounds),
         "storage": lambda at: storage.run(at, tenants=few, devices=devices),
     }
     known = {*parts, "growth"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,18 @@ def milliseconds(pairs: Sequence[tuple[float, float]]) -> str:
     """The medians of both, as text."""
     one, other = (1000 * statistics.median(values) for values in zip(*pairs, strict=True))
     return f"{one:,.1f} ms : {other:,.1f} ms"
+
+
+def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
+    """The same rows; a sum of floats depends on the order of its terms."""
+
+    def same(one: Any, other: Any) -> bool:
+        if isinstance(one, float) and isinstance(other, float):
+            return math.isclose(one, other, rel_tol=1e-9)
+        return bool(one == other)
+
+    return len(ours) == len(theirs) and all(
+        same(one, other)
+        for row, peer in zip(ours, theirs, strict=True)
+        for one, other in zip(row, peer, strict=True)
+    )

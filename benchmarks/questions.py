@@ -20,10 +20,11 @@ from typing import Any
 
 import psycopg
 
-from benchmarks import fleet, typed_project
-from benchmarks.measure import Ratio, milliseconds, paired, repeats
+from benchmarks import fleet, functions, typed_project
+from benchmarks.measure import Ratio, equal, milliseconds, paired, repeats
 from benchmarks.place import Place
 from benchmarks.queries import asking
+from database.privileges import TIMESCALEDB_SETTINGS
 
 TRUCKS = 100
 DAYS = 3
@@ -229,10 +230,28 @@ _TENANT = {
     " FROM telemetry WHERE msg_type = 'diagnostics')",
 }  # fmt: skip
 
+_OF_A_COLUMN = functions.Question(
+    "metric_series of a declared metric, 3 days by 5 minutes, from rows",
+    "SELECT * FROM metric_series('truck_42', 'velocity', %(starts)s, %(ends)s, '5 minutes')",
+    functions.filled(
+        "5 minutes",
+        "SELECT date_bin('5 minutes', ts, '2000-01-03Z') AS b, sum(velocity) AS total,"
+        " min(velocity) AS low, max(velocity) AS high, count(*) AS times FROM telemetry"
+        " WHERE device_id = 'truck_42' AND velocity IS NOT NULL AND ts >= %(starts)s"
+        " AND ts < %(ends)s GROUP BY 1",
+    ),
+)
+
+# The peer has none of what the upgrade sets in the database.
+_AS_IT_COMES = """
+    SELECT set_config(name, boot_val, false) FROM pg_settings WHERE name = ANY (%s)
+"""
+
 
 def run(place: Place, *, rounds: int) -> Iterator[Ratio]:
     """Declare the metrics on top of the stock models, then compare ingest, size and questions."""
     with tempfile.TemporaryDirectory() as folder, place.connect() as connection:
+        connection.execute(_AS_IT_COMES, (list(TIMESCALEDB_SETTINGS),))
         metrics = {
             "readings": dict.fromkeys(READINGS, "double precision"),
             "diagnostics": dict.fromkeys(DIAGNOSTICS, "double precision") | {"status": "bigint"},
@@ -245,6 +264,8 @@ def run(place: Place, *, rounds: int) -> Iterator[Ratio]:
         connection.execute("ANALYZE typed.tags; ANALYZE device_registry")
         yield _size(connection)
         yield from _questions(place, connection, rounds)
+        with place.connect("fleet_app", fleet.tenant(0)) as app:
+            yield functions.compared(app, _OF_A_COLUMN, {"starts": START, "ends": END}, rounds)
 
 
 def _fill(connection: psycopg.Connection) -> None:
@@ -293,7 +314,7 @@ def _questions(place: Place, connection: psycopg.Connection, rounds: int) -> Ite
                 for who, text in ((app, ours), (connection, theirs))
             ]
             assert answers[0], f"{name}: no answer"
-            assert _equal(*answers), f"{name}: other answers"
+            assert equal(*answers), f"{name}: other answers"
             times = repeats(asking(connection, theirs, values))
             pairs = paired(
                 asking(app, ours, values, times), asking(connection, theirs, values, times), rounds
@@ -305,18 +326,3 @@ def _questions(place: Place, connection: psycopg.Connection, rounds: int) -> Ite
             )
     means = [math.exp(statistics.fmean(map(math.log, one))) for one in zip(*ratios, strict=True)]
     yield Ratio("questions", "all thirteen, geometric mean", means, 1.25, at_least=False)
-
-
-def _equal(ours: list[Any], theirs: list[Any]) -> bool:
-    """The same rows; a sum of floats depends on the order of its terms."""
-
-    def same(one: Any, other: Any) -> bool:
-        if isinstance(one, float) and isinstance(other, float):
-            return math.isclose(one, other, rel_tol=1e-9)
-        return bool(one == other)
-
-    return len(ours) == len(theirs) and all(
-        same(one, other)
-        for row, peer in zip(ours, theirs, strict=True)
-        for one, other in zip(row, peer, strict=True)
-    )

@@ -32,10 +32,12 @@ from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
 from models.telemetry.tag_values import MERGE, TagValue
 
+NULL = r"\N"
+"""What COPY reads as NULL."""
+
 MAX_NAME = 255
 """Characters of text in a key."""
 
-_NULL = r"\N"
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _SHORT = {"timestamp with time zone": "timestamptz"}
 
@@ -260,7 +262,7 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
         "text": f"text of at most {MAX_METRICS:,} characters",
     }[kind]
     if column.nullable:
-        return (lambda value: _NULL if value is None else write(value)), wanted
+        return (lambda value: NULL if value is None else write(value)), wanted
     return write, wanted
 
 
@@ -274,13 +276,13 @@ def _value(value: object) -> str | None:
 
     An integer that a double does not hold is kept exactly, as JSON.
     """
-    columns: list[str | None] = [_NULL] * 4
+    columns: list[str | None] = [NULL] * 4
     if isinstance(value, bool):
         columns[2] = WRITERS["boolean"](value)
     elif isinstance(value, int | float):
         columns[0] = _double(value)
         if columns[0] is None:
-            columns[0], columns[3] = _NULL, _json(value)
+            columns[0], columns[3] = NULL, _json(value)
     elif isinstance(value, str):
         columns[1] = WRITERS["text"](value)
     elif isinstance(value, dict | list | tuple):
@@ -293,7 +295,7 @@ def _value(value: object) -> str | None:
 def _status_code(value: object) -> str | None:
     """A code of 32 bits, signed or not (as in OPC UA), as a signed integer."""
     if value is None:
-        return _NULL
+        return NULL
     if isinstance(value, int) and 2**31 <= value < 2**32:
         value -= 2**32
     return WRITERS["integer"](value)
@@ -301,7 +303,7 @@ def _status_code(value: object) -> str | None:
 
 def _not_negative(value: object) -> str | None:
     if value is None:
-        return _NULL
+        return NULL
     return None if isinstance(value, int | float) and value < 0 else _double(value)
 
 

@@ -1,10 +1,11 @@
-"""Deleting samples of one device, tag or endpoint, compressed or not, and their part in rollups."""
+"""Deleting and correcting samples of a device, tag or endpoint, and their part in rollups."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,9 @@ from models.shared.base import TIMESERIES, TenantTimeSeries
 from operations.access.accounts import operator_name
 from operations.lock import exclusive_run
 from operations.maintenance import late_data
+from operations.maintenance.corrections import MESSAGES, Correction
+from operations.maintenance.corrections import change as change_of
+from operations.maintenance.device_states import read_anew
 from operations.maintenance.late_data import Rollup
 from operations.maintenance.run import BUSY
 from operations.tenants.deletion import require_tenant
@@ -29,7 +33,7 @@ _SUBJECTS = {"device_id": "text", "tag_id": "bigint", "endpoint_id": "uuid"}
 
 
 class SamplesError(FleetSchemaError):
-    """Samples cannot be deleted; the text says why, and what was done before."""
+    """Samples cannot be deleted or corrected; the text says why, and what was done before."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ def series() -> dict[str, tuple[str, str]]:
     return dict(sorted(found.items()))
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What a correction would change."""
+
+    samples: int
+    """How many there are in the range."""
+    corrected: int
+    """How many of them have another value after it."""
+    before: tuple[Decimal | None, Decimal | None]
+    after: tuple[Decimal | None, Decimal | None]
+    """The lowest and highest of their numbers."""
+
+
 def count(engine: Engine, samples: Samples) -> int:
     """How many there are.
 
@@ -68,9 +85,32 @@ def count(engine: Engine, samples: Samples) -> int:
         TenantError: there is no such tenant.
         SamplesError: there is no such series, or the subject cannot be one of its subjects.
     """
+    chosen = _Chosen.of(engine, samples)
     with engine.connect() as connection, connection.begin():
-        found: int = _execute(engine, connection, "SELECT count(*)", samples).scalar_one()
+        found: int = chosen.execute(
+            connection, "SELECT count(*) FROM {table} WHERE {where}"
+        ).scalar_one()
         return found
+
+
+def preview(engine: Engine, samples: Samples, correction: Correction) -> Preview:
+    """What :func:`correct` would change; nothing is changed.
+
+    Raises:
+        TenantError, SamplesError: as for :func:`count`.
+        CorrectionError: the series has no such values.
+    """
+    chosen = _Chosen.of(engine, samples)
+    change = change_of(samples.series, correction)
+    number = "CASE jsonb_typeof(c.{0}) WHEN 'number' THEN CAST(c.{0} AS numeric) END"
+    before, after = number.format("old"), number.format("new")
+    query = f"""
+        SELECT count(*), min({before}), max({before}), min({after}), max({after})
+          FROM (SELECT {change.old} AS old, {change.new} AS new
+                  FROM {{table}} WHERE {{where}} AND {change.applies}) c"""
+    with engine.connect() as connection, connection.begin():
+        row: Any = chosen.execute(connection, query, change.parameters).one()
+    return Preview(count(engine, samples), row[0], (row[1], row[2]), (row[3], row[4]))
 
 
 def delete(
@@ -81,7 +121,7 @@ def delete(
     actor: str | None = None,
     on_refreshed: Callable[[late_data.Refreshed], None],
 ) -> int:
-    """Delete them, and take that into the rollups; returns how many.
+    """Delete them, and take that into rollups and the state of the device; returns how many.
 
     Samples and rollups are those of the owner; the audit log is written before, and stays if the
     deletion fails. Buckets that raw data no longer covers stay as they are. Only the deletion is
@@ -96,29 +136,82 @@ def delete(
         TenantError, SamplesError: as for :func:`count`.
         RefreshError: the samples are deleted, but a rollup was not refreshed.
     """
-    tenant = require_tenant(engine, samples.slug)
+    statement = "DELETE FROM {table} WHERE {where}"
+    what = str(samples)
+    return _carry_out(engine, samples, "delete", what, statement, {}, reason, actor, on_refreshed)
+
+
+def correct(
+    engine: Engine,
+    samples: Samples,
+    correction: Correction,
+    *,
+    reason: str,
+    actor: str | None = None,
+    on_refreshed: Callable[[late_data.Refreshed], None],
+) -> int:
+    """Correct their values, in the same way as :func:`delete`; returns how many changed.
+
+    A correction by a factor that is made twice counts twice.
+
+    Raises:
+        TenantError, SamplesError: as for :func:`count`, or a result fits no column.
+        CorrectionError: the series has no such values.
+        RefreshError: the samples are corrected, but a rollup was not refreshed.
+    """
+    change = change_of(samples.series, correction)
+    statement = f"UPDATE {{table}} SET {change.assignments} WHERE {{where}} AND {change.applies}"
+    return _carry_out(
+        engine,
+        samples,
+        "correct",
+        f"{samples}: {correction}",
+        statement,
+        change.parameters,
+        reason,
+        actor,
+        on_refreshed,
+    )
+
+
+def _carry_out(
+    engine: Engine,
+    samples: Samples,
+    action: str,
+    what: str,
+    statement: str,
+    parameters: dict[str, Any],
+    reason: str,
+    actor: str | None,
+    on_refreshed: Callable[[late_data.Refreshed], None],
+) -> int:
+    chosen = _Chosen.of(engine, samples)
     with engine.connect() as connection, exclusive_run(connection, "maintain", BUSY):
         with operator_transaction(
             engine,
             actor=actor or operator_name(),
-            action="samples.delete",
+            action=f"samples.{action}",
             reason=reason,
-            tenant_id=tenant.tenant_id,
+            tenant_id=chosen.tenant_id,
             write=True,
             resource_type=samples.series,
-            resource_id=str(samples),
+            resource_id=what,
         ):
             pass
         with connection.begin():
             # Of a compressed batch all rows may have to be rewritten.
             connection.execute(_UNLIMITED)
-            deleted = _execute(engine, connection, "DELETE", samples).rowcount
+            changed = chosen.execute(connection, statement, parameters).rowcount
+            if samples.series == MESSAGES and changed:
+                read_anew(
+                    connection, chosen.tenant_id, samples.subject, samples.begins, samples.ends
+                )
             rollups = _over(late_data.rollups(connection), samples.series)
         for rollup in rollups:
             done = late_data.take_in(connection, rollup, samples.begins, samples.ends)
             if done is not None:
                 on_refreshed(done)
-    return deleted
+    return changed
 
 
 def _over(rollups: list[Rollup], source: str) -> list[Rollup]:
@@ -131,33 +224,50 @@ def _over(rollups: list[Rollup], source: str) -> list[Rollup]:
     return found
 
 
-def _execute(
-    engine: Engine, connection: Connection, verb: str, samples: Samples
-) -> sa.CursorResult[Any]:
-    known = series()
-    if samples.series not in known:
-        raise SamplesError(f"expected one of {', '.join(known)}, found {samples.series!r}")
-    column, time = known[samples.series]
-    tenant = require_tenant(engine, samples.slug)
-    # By equality on the columns by which batches are compressed: any other condition would
-    # decompress the batches of all tenants.
-    statement = sa.text(
-        f"{verb} FROM {ident(TIMESERIES)}.{ident(samples.series)} WHERE tenant_id = :tenant"
-        f" AND {escaped(ident(column))} = CAST(:subject AS {_SUBJECTS[column]})"
-        f" AND {escaped(ident(time))} >= :begins AND {escaped(ident(time))} < :ends"
-    )
-    values = {
-        "tenant": tenant.tenant_id,
-        "subject": samples.subject,
-        "begins": samples.begins,
-        "ends": samples.ends,
-    }
-    try:
-        return connection.execute(statement, values)
-    except DBAPIError as error:
-        raise SamplesError(
-            f"nothing of {samples} was deleted: {server_message(error, brief=True)}"
-        ) from error
+@dataclass(frozen=True)
+class _Chosen:
+    """The rows of samples, in SQL."""
+
+    samples: Samples
+    tenant_id: str
+    column: str
+    time: str
+
+    @classmethod
+    def of(cls, engine: Engine, samples: Samples) -> _Chosen:
+        known = series()
+        if samples.series not in known:
+            raise SamplesError(f"expected one of {', '.join(known)}, found {samples.series!r}")
+        tenant = require_tenant(engine, samples.slug)
+        return cls(samples, str(tenant.tenant_id), *known[samples.series])
+
+    def execute(
+        self, connection: Connection, statement: str, parameters: dict[str, Any] | None = None
+    ) -> sa.CursorResult[Any]:
+        """Carry out a statement with ``{table}`` and ``{where}`` in it."""
+        samples, column, time = self.samples, ident(self.column), escaped(ident(self.time))
+        # By equality on the columns by which batches are compressed: any other condition would
+        # decompress the batches of all tenants.
+        kind = _SUBJECTS[self.column]
+        where = (
+            f"tenant_id = :tenant AND {escaped(column)} = CAST(:subject AS {kind})"
+            f" AND {time} >= :begins AND {time} < :ends"
+        )
+        table = f"{ident(TIMESERIES)}.{ident(samples.series)}"
+        values = {
+            "tenant": self.tenant_id,
+            "subject": samples.subject,
+            "begins": samples.begins,
+            "ends": samples.ends,
+            **(parameters or {}),
+        }
+        text = statement.replace("{table}", table).replace("{where}", where)
+        try:
+            return connection.execute(sa.text(text), values)
+        except DBAPIError as error:
+            raise SamplesError(
+                f"nothing of {samples} was changed: {server_message(error, brief=True)}"
+            ) from error
 
 
 _UNLIMITED = sa.text("""

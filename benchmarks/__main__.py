@@ -75,18 +75,23 @@ def _measure(
         with place.place(server, name) as at:
             described = at.server
             ratios += _said(part(at))
+        _write(ratios, described, readings, to)
     if not only or "growth" in only:
         ratios += _said(growth.run(server, rounds=rounds))
-    to.mkdir(parents=True, exist_ok=True)
-    title = f"{described or 'growth'}; {readings.rows:,} rows of {tenants} tenants"
-    console.rule(title)
+        _write(ratios, described, readings, to)
     report.print_table(console, ratios)
+    console.print(f"Wrote {to / 'table.md'} and the plots beside it", highlight=False)
+
+
+def _write(ratios: list[Ratio], described: str, readings: Readings, to: Path) -> None:
+    """After each part, so that a run that is interrupted leaves what it measured."""
+    to.mkdir(parents=True, exist_ok=True)
     (to / "table.md").write_text(report.markdown(ratios), encoding="utf-8")
+    title = f"{described or 'growth'}; {readings.rows:,} rows of {readings.tenants} tenants"
     report.plot(ratios, title, to / "ratios.svg")
     if asked := [ratio for ratio in ratios if ratio.group == "questions"]:
         shown = f"{described}; {questions.TRUCKS} trucks, {questions.DAYS} days, 2 tenants"
         report.plot_questions(asked, shown, to / "questions.svg")
-    console.print(f"Wrote {to / 'table.md'} and the plots beside it", highlight=False)
 
 
 def _said(found: Iterator[Ratio]) -> list[Ratio]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from database.ingest.messages import COPIED_AT_ONCE, MAX_AHEAD, Rejected
@@ -31,6 +33,10 @@ class RecordBatch:
         self._oldest, self._newest = now - series.max_age, now + MAX_AHEAD
         self._tenants: set[str] = set()
         self._known: dict[Reference, dict[tuple[str, str], str | None]] = {}
+        # Most records name what others have named, too; 7, 7.0 and True are equal.
+        names = ["tenant_id", *(one.name for one in series.references)]
+        self._names: Callable[[Any], tuple[object, ...]] = attrgetter(*names)
+        self._found: dict[tuple[object, ...], list[str]] = {}
         self._keys: list[str] = []
         self._repeated: dict[str, list[tuple[Record, bytes]]] = {}
 
@@ -38,7 +44,7 @@ class RecordBatch:
         """All tenants named, known or not."""
         if not self.series.tenants:
             return set()
-        named = (uuid_text(record.tenant_id) for record in self.records)  # type: ignore[attr-defined]
+        named = (uuid_text(names[0]) for names in self._named)
         return {tenant for tenant in named if tenant is not None}
 
     def questions(self) -> Iterator[tuple[str, dict[str, list[str]]]]:
@@ -46,12 +52,11 @@ class RecordBatch:
         if not self.series.tenants:
             return
         yield KNOWN_TENANTS, {"tenants": sorted(self.tenants())}
-        for reference in self.series.references:
+        for place, reference in enumerate(self.series.references, start=1):
             pairs = set()
-            for record in self.records:
-                tenant = self.tenant_of(record)
-                name = reference.name_of(getattr(record, reference.name))
-                if tenant is not None and name is not None:
+            for names in self._named:
+                tenant, name = uuid_text(names[0]), reference.name_of(names[place])
+                if tenant in self._tenants and name is not None:
                     pairs.add((tenant, name))
             self._known[reference] = {}
             if pairs:
@@ -120,22 +125,39 @@ class RecordBatch:
         self.lines.append(line)
 
     def _encode(self, record: Record) -> tuple[str, bytes]:
-        series, texts = self.series, []
-        if series.tenants:
-            texts += self._references(record)
+        series = self.series
+        texts = self._references(record) if series.tenants else []
         texts.append(self._time(getattr(record, series.time)))
         for one in series.fields:
             value = getattr(record, one.name)
-            text = one.write(value)
-            if text is None:
+            text = one.nothing
+            if (value is not None or text is None) and (text := one.write(value)) is None:
                 raise MalformedError(f"bad_{one.name}", expected(one.wanted, value))
             texts.append(text)
-        line = "\t".join(texts)
-        parts = line.split("\t")
-        return "\t".join(map(parts.__getitem__, series.key_places)), f"{line}\n".encode()
+        key = "\t".join([texts[place] for place in series.key_places])
+        return key, ("\t".join(texts) + "\n").encode()
+
+    @cached_property
+    def _named(self) -> list[tuple[object, ...]]:
+        """Tenants, and what they have registered, as records name them."""
+        named = list(map(self._names, self.records))
+        try:
+            return list({(names, *map(type, names)): names for names in named}.values())
+        except TypeError:
+            return named  # A list or an object in the place of an id.
 
     def _references(self, record: Any) -> list[str]:
         """Tenant and what else the record refers to, as COPY takes them."""
+        names = self._names(record)
+        try:
+            return self._found[names, *map(type, names)].copy()
+        except KeyError:
+            texts = self._found[names, *map(type, names)] = self._looked_up(record)
+            return texts.copy()
+        except TypeError:
+            return self._looked_up(record)
+
+    def _looked_up(self, record: Any) -> list[str]:
         tenant = uuid_text(record.tenant_id)
         if tenant is None:
             raise MalformedError("bad_tenant_id", expected("a UUID", record.tenant_id))
@@ -158,7 +180,9 @@ class RecordBatch:
         return texts
 
     def _time(self, value: object) -> str:
-        ts = moment(value)
+        ts = moment(value) if value.__class__ is not datetime else value
+        if ts is not None and ts.tzinfo is not UTC:
+            ts = moment(ts)
         if ts is None:
             raise MalformedError("bad_ts", expected("a time with a zone", value))
         if ts > self._newest:

@@ -54,6 +54,8 @@ class Field:
     write: Write
     wanted: str
     """What is expected of it."""
+    nothing: str | None = None
+    """What COPY takes for None; None: it is refused, or written like other values."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,10 @@ class Series:
 
     @cached_property
     def key_places(self) -> tuple[int, ...]:
-        """Where in a line the columns of the key are."""
-        return tuple(list(self.columns).index(name) for name in self.key)
+        """Where among the values of a record those of the key are."""
+        first = list(self.columns)[: len(self.columns) - sum(len(f.columns) for f in self.fields)]
+        names = [*first, *(one.name for one in self.fields)]
+        return tuple(names.index(name) for name in self.key)
 
     @cached_property
     def copy(self) -> str:
@@ -228,8 +232,10 @@ def _series(
         if name in first:
             continue
         columns = tuple(spread.get(name, (name,)))
-        write, wanted = (writes or {}).get(name) or _by_type(table.columns[columns[0]])
-        fields.append(Field(name, columns, write, wanted))
+        column = table.columns[columns[0]]
+        write, wanted = (writes or {}).get(name) or _by_type(column)
+        nothing = "\t".join([NULL] * len(columns)) if column.nullable else None
+        fields.append(Field(name, columns, write, wanted, nothing))
     names = [*first, *(column for one in fields for column in one.columns)]
     return Series(
         table,
@@ -261,8 +267,6 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
         "boolean": "True or False",
         "text": f"text of at most {MAX_METRICS:,} characters",
     }[kind]
-    if column.nullable:
-        return (lambda value: NULL if value is None else write(value)), wanted
     return write, wanted
 
 
@@ -287,23 +291,19 @@ def _value(value: object) -> str | None:
         columns[1] = WRITERS["text"](value)
     elif isinstance(value, dict | list | tuple):
         columns[3] = _json(value)
-    elif value is not None:
+    else:
         return None
     return None if None in columns else "\t".join(columns)  # type: ignore[arg-type]
 
 
 def _status_code(value: object) -> str | None:
     """A code of 32 bits, signed or not (as in OPC UA), as a signed integer."""
-    if value is None:
-        return NULL
     if isinstance(value, int) and 2**31 <= value < 2**32:
         value -= 2**32
     return WRITERS["integer"](value)
 
 
 def _not_negative(value: object) -> str | None:
-    if value is None:
-        return NULL
     return None if isinstance(value, int | float) and value < 0 else _double(value)
 
 

@@ -165,7 +165,7 @@ def _of_tags(correction: Correction) -> Change:
         return Change(old, f"to_jsonb({number})", f"v_num = {number}", condition, factors)
     # In the column that the ingest would fill.
     field = next(one for one in SERIES_OF_TAGS.fields if one.name == "value")
-    written = field.write(correction.given)
+    written = field.nothing if correction.given is None else field.write(correction.given)
     if written is None:
         raise CorrectionError(f"--set: expected {field.wanted}, found {correction.value}")
     filled = zip(field.columns, written.split("\t"), strict=True)

@@ -24,6 +24,7 @@ from database.ingest import (
     Ingested,
     Record,
     ServiceMetric,
+    TagSample,
     async_ingest,
     ingest,
 )
@@ -31,6 +32,7 @@ from database.ingest.series import SERIES
 from models.shared.base import PLATFORM_TENANT_ID
 from tests.database.ingest.test_any_message import JSON
 from tests.support.telemetry import (
+    CONNECTION,
     ENDPOINT,
     GONE,
     HOUR,
@@ -51,7 +53,8 @@ HEALTH = DeviceHealth(ONE, "d1", NOW, rssi=-70, battery_voltage=3.7, extra={"a":
 EVENT = ConnectionEvent(ONE, "d1", NOW, "connected", details={"ip": "192.0.2.1"})
 CHECK = EndpointCheck(ONE, ENDPOINT, NOW, True, 200, 12.5)
 METRIC = ServiceMetric("queue_length", NOW, 7, "api", {"queue": "a"})
-EVERY = (HEALTH, EVENT, CHECK, METRIC)
+TAG = TagSample(ONE, 7, NOW, 1.5, 0, CONNECTION)
+EVERY = (HEALTH, EVENT, CHECK, METRIC, TAG)
 TABLES = {kind: one.name for kind, one in SERIES.items()}
 
 
@@ -75,7 +78,10 @@ def test_records_of_all_series_are_stored_as_they_came(shared: Engine) -> None:
     sent = [message(1), *EVERY, everything, check, metric, message(2)]
     assert ingest(shared, sent, now=NOW) == Ingested(len(sent), 0, 0)
     assert count(shared) == 2
-    assert totals(shared) == {**dict.fromkeys(TABLES.values(), 2), TABLES[ConnectionEvent]: 1}
+    assert totals(shared) == {
+        **dict.fromkeys(TABLES.values(), 2),
+        **{TABLES[kind]: 1 for kind in (ConnectionEvent, TagSample)},
+    }
     for one in (*EVERY, everything, check, metric):
         series = SERIES[type(one)]
         stored = [
@@ -86,7 +92,8 @@ def test_records_of_all_series_are_stored_as_they_came(shared: Engine) -> None:
         ]
         assert len(stored) == 1
         for name in series.sent:
-            expected, found = getattr(one, name), getattr(stored[0], name)
+            column = "v_num" if name == "value" and one is TAG else name
+            expected, found = getattr(one, name), getattr(stored[0], column)
             if isinstance(found, uuid.UUID):
                 found, expected = str(found), str(expected).lower()
             if isinstance(found, datetime.datetime):
@@ -96,7 +103,7 @@ def test_records_of_all_series_are_stored_as_they_came(shared: Engine) -> None:
             assert found == expected or repr(found) == repr(expected), name
     assert ingest(shared, sent, now=NOW) == Ingested(0, len(sent), 0)
     late = [at(one, NOW - DAY) for one in EVERY]
-    assert ingest(shared, [*sent, *late, *late], now=NOW) == Ingested(4, len(sent) + 4, 0)
+    assert ingest(shared, [*sent, *late, *late], now=NOW) == Ingested(5, len(sent) + 5, 0)
 
 
 REFUSED: list[tuple[Record, dict[str, Any], str]] = [
@@ -180,7 +187,7 @@ def test_what_only_the_database_refuses_costs_only_itself(shared: Engine) -> Non
 
 
 def test_what_is_no_record_is_refused_by_name(shared: Engine) -> None:
-    with pytest.raises(TypeError, match=r"expected one of Message, DeviceHealth, .*; found dict"):
+    with pytest.raises(TypeError, match=r"expected one of Message, TagSample, .*; found dict"):
         ingest(shared, [HEALTH, {"ts": NOW}])  # type: ignore[list-item]
     assert totals(shared) == {}
 
@@ -242,12 +249,12 @@ def test_asyncio_takes_them_too(shared: Engine) -> None:
         engine = make_async_engine(shared.url, poolclass=NullPool)
         return await async_ingest(engine, [*EVERY, replace(CHECK, ok="?")], now=NOW)
 
-    assert asyncio.run(run()) == Ingested(4, 0, 1)
+    assert asyncio.run(run()) == Ingested(5, 0, 1)
 
 
 def test_a_login_of_fleet_ingest_is_enough_and_reads_nothing(engine: Engine, login: Any) -> None:
     own = make_engine(login("fleet_ingest"), poolclass=NullPool)
-    for expected in (Ingested(4, 0, 1), Ingested(0, 4, 1)):
+    for expected in (Ingested(5, 0, 1), Ingested(0, 5, 1)):
         assert ingest(own, [*EVERY, replace(CHECK, ok="?")], now=NOW) == expected
     with own.connect() as connection:
         for column in ("url", "name"):

@@ -136,6 +136,21 @@ def test_a_bad_sample_costs_only_itself(
     assert (kept.reason, kept.msg_type) == (reason, "tag_values")
 
 
+def test_equal_ids_of_other_types_are_told_apart(shared: Engine) -> None:
+    with shared.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO tag_metadata (tenant_id, connection_id, tag_id, driver_type, tag_path)"
+            " VALUES (%s, %s, 1, 's7', 'one') ON CONFLICT DO NOTHING",
+            (ONE, CONNECTION),
+        )
+    ids = (True, 1, 1.0, True, 1)
+    sent = [sample(n, n, tag_id=tag) for n, tag in enumerate(ids)]
+    for order in (sent, sent[::-1], sent[1:], sent[2:]):
+        empty(shared)
+        good = sum(type(one.tag_id) is int for one in order)
+        assert ingest(shared, order, now=NOW) == Ingested(good, 0, len(order) - good)
+
+
 def test_a_later_value_corrects_the_earlier_one(shared: Engine) -> None:
     assert ingest(shared, [sample(1), sample(2, 1)], now=NOW) == Ingested(2, 0, 0)
     sent = [sample("off"), sample(2, 1), sample(3, 2)]

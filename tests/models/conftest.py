@@ -14,11 +14,16 @@ from tests.support.engines import engine_of
 from tests.support.time_series import migrate
 
 
-@pytest.fixture
-def fleet(migrated_database: str) -> Iterator[Engine]:
-    """Two tenants, Acme and Globex, with members and devices; no reference data."""
-    with engine_of(migrated_database) as engine:
+def with_acme_and_globex(url: str) -> None:
+    migrate(url)
+    with engine_of(url) as engine:
         acme_and_globex.populate(engine)
+
+
+@pytest.fixture
+def fleet(make_database: MakeDatabase) -> Iterator[Engine]:
+    """Two tenants, Acme and Globex, with members and devices; no reference data."""
+    with engine_of(make_database(like=with_acme_and_globex)) as engine:
         yield engine
 
 

@@ -12,23 +12,35 @@ from sqlalchemy import Engine
 from database.engine import make_engine
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
 from tests.support.telemetry import empty, populate
 from tests.support.time_series import migrate
 
 
-@pytest.fixture
-def database(migrated_database: str) -> str:
-    """Reference data would only get in the way of the counts."""
-    with engine_of(migrated_database) as engine:
+def with_devices(url: str) -> None:
+    """Bring an empty database to the head, with tenants and devices."""
+    migrate(url)
+    with engine_of(url) as engine:
         populate(engine)
-    return migrated_database
+
+
+@pytest.fixture
+def database(make_database: MakeDatabase) -> str:
+    """Reference data would only get in the way of the counts."""
+    return make_database(like=with_devices)
+
+
+@pytest.fixture
+def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -> Iterator[Engine]:
+    """The same with TimescaleDB."""
+    with engine_of(make_database(timescaledb_server, like=with_devices)) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
 def shared_engine(make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """One database for many small tests."""
-    engine = make_engine(make_shared_database(like=migrate))
-    populate(engine)
+    engine = make_engine(make_shared_database(like=with_devices))
     yield engine
     engine.dispose()
 

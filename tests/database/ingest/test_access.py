@@ -48,8 +48,8 @@ def test_each_tenant_sees_its_own(engine: Engine) -> None:
         assert found == [tenant] * expected
 
 
-def test_role_and_settings_end_with_the_batch(migrated_database: str, engine: Engine) -> None:
-    single = make_engine(migrated_database, pool_size=1, max_overflow=0)
+def test_role_and_settings_end_with_the_batch(database: str) -> None:
+    single = make_engine(database, pool_size=1, max_overflow=0)
     ingest(single, [message(1)])
     ingest(single, [message(1)])
     with single.connect() as connection:

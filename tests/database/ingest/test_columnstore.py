@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,25 +10,13 @@ from sqlalchemy import Engine
 from database.ingest import Ingested, ingest
 from database.ingest.series import SERIES
 from tests.database.ingest.test_series import EVERY, at
-from tests.support.engines import engine_of
-from tests.support.servers import DatabaseServer
 from tests.support.telemetry import (
     HOUR,
     NOW,
     ONE,
     count,
     message,
-    populate,
 )
-from tests.support.time_series import migrate
-
-
-@pytest.fixture
-def community(timescaledb_server: DatabaseServer, make_database: Any) -> Iterator[Engine]:
-    url = make_database(timescaledb_server, like=migrate)
-    with engine_of(url) as engine:
-        populate(engine)
-        yield engine
 
 
 def compress(engine: Engine, table: str = "telemetry") -> int:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from alembic import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, NullPool
@@ -19,9 +17,6 @@ from sqlalchemy.exc import ProgrammingError
 
 from database.engine import make_engine
 from database.ingest import Ingested, TagSample, ingest
-from tests.support.alembic_project import config_for
-from tests.support.engines import engine_of
-from tests.support.servers import DatabaseServer
 from tests.support.telemetry import (
     CONNECTION,
     FORMER,
@@ -33,7 +28,6 @@ from tests.support.telemetry import (
     count,
     empty,
     message,
-    populate,
     quarantine,
     rows,
 )
@@ -267,14 +261,6 @@ def test_in_any_order_the_latest_value_stands(shared: Engine, batches: Any) -> N
     for (tag, second), (value, _) in expected.items():
         found_value = values(shared)[tag, NOW - second * SECOND]
         assert repr(found_value) == value or found_value == float(value)
-
-
-@pytest.fixture
-def community(timescaledb_server: DatabaseServer, make_database: Any) -> Iterator[Engine]:
-    with engine_of(make_database(timescaledb_server)) as engine:
-        command.upgrade(config_for(engine), "head")
-        populate(engine)
-        yield engine
 
 
 def compress(engine: Engine) -> None:

@@ -88,6 +88,7 @@ def everywhere(engine: Engine, tenant: uuid.UUID) -> dict[str, int]:
     return {table: rows for table, rows in counts.items() if rows}
 
 
+@pytest.mark.slow
 @pytest.mark.timescaledb
 @pytest.mark.parametrize("compressed", [True, False])
 def test_no_rows_remain_in_chunks_or_rollups(fleet: Engine, compressed: bool) -> None:

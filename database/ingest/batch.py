@@ -15,8 +15,11 @@ from database.ingest.series import Reference, Series
 from database.ingest.values import expected, in_utc, moment, uuid_text
 
 KNOWN_TENANTS = """
-    SELECT tenant_id::text FROM public.tenants
-     WHERE tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND status <> 'deleted'
+    SELECT t.tenant_id::text, p.retention_days
+      FROM public.tenants t
+      LEFT JOIN public.data_retention_policies p
+           ON p.tenant_id = t.tenant_id AND p.relation = %(relation)s
+     WHERE t.tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND t.status <> 'deleted'
 """
 
 
@@ -30,8 +33,8 @@ class RecordBatch:
         self.accepted: list[Record] = []
         self.lines: list[bytes] = []
         self.rejected: list[Rejected] = []
-        self._oldest, self._newest = now - series.max_age, now + MAX_AHEAD
-        self._tenants: set[str] = set()
+        self._newest = now + MAX_AHEAD
+        self._tenants: dict[str, datetime] = {}
         self._known: dict[Reference, dict[tuple[str, str], str | None]] = {}
         # Most records name what others have named, too; 7, 7.0 and True are equal.
         names = ["tenant_id", *(one.name for one in series.references)]
@@ -47,11 +50,11 @@ class RecordBatch:
         named = (uuid_text(names[0]) for names in self._named)
         return {tenant for tenant in named if tenant is not None}
 
-    def questions(self) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    def questions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Queries and parameters; the answer to each is to be taken in before the next."""
         if not self.series.tenants:
             return
-        yield KNOWN_TENANTS, {"tenants": sorted(self.tenants())}
+        yield KNOWN_TENANTS, {"tenants": sorted(self.tenants()), "relation": self.series.name}
         for place, reference in enumerate(self.series.references, start=1):
             pairs = set()
             for names in self._named:
@@ -66,7 +69,7 @@ class RecordBatch:
     def answers(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Take in the rows of the latest question."""
         if not self._known:
-            self._tenants = {tenant for (tenant,) in rows}
+            self._tenants = {tenant: self.series.oldest(self.now, days) for tenant, days in rows}
             return
         latest = next(reversed(self._known))
         self._known[latest] = {(tenant, name): brought for tenant, name, brought in rows}
@@ -127,7 +130,8 @@ class RecordBatch:
     def _encode(self, record: Record) -> tuple[str, bytes]:
         series = self.series
         texts = self._references(record) if series.tenants else []
-        texts.append(self._time(getattr(record, series.time)))
+        oldest = self._tenants[texts[0]] if series.tenants else series.oldest(self.now, None)
+        texts.append(self._time(getattr(record, series.time), oldest))
         for one in series.fields:
             value = getattr(record, one.name)
             text = one.nothing
@@ -179,7 +183,7 @@ class RecordBatch:
             texts.append(reference.written(name))
         return texts
 
-    def _time(self, value: object) -> str:
+    def _time(self, value: object, oldest: datetime) -> str:
         ts = moment(value) if value.__class__ is not datetime else value
         if ts is not None and ts.tzinfo is not UTC:
             ts = moment(ts)
@@ -187,7 +191,7 @@ class RecordBatch:
             raise MalformedError("bad_ts", expected("a time with a zone", value))
         if ts > self._newest:
             raise MalformedError("future_ts", expected(f"at most {self._newest}", ts))
-        if ts < self._oldest:
-            raise MalformedError("expired_ts", expected(f"at least {self._oldest}", ts))
+        if ts < oldest:
+            raise MalformedError("expired_ts", expected(f"at least {oldest}", ts))
         # One spelling for each moment, by which repeated keys are found.
         return (ts if ts.tzinfo is UTC else in_utc(ts) or ts).isoformat()

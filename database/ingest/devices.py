@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from database.ingest.values import json_text, moment, uuid_text
+from database.ingest.values import array_text, json_text, moment, uuid_text
 
 if TYPE_CHECKING:
     from database.ingest.messages import Message
@@ -65,7 +64,7 @@ class Devices:
                 rows.append(self._rows[key])
             elif kept := [one for one in messages if id(one) not in rejected]:
                 rows.append(self._row(*key, kept, _times(kept)))
-        return _STATEMENT, dict(zip(_ARRAYS, map(_array, zip(*rows, strict=True)), strict=True))
+        return _STATEMENT, dict(zip(_ARRAYS, map(array_text, zip(*rows, strict=True)), strict=True))
 
     def _row(
         self, tenant: str, device: str, messages: list[Message], times: list[datetime]
@@ -112,12 +111,3 @@ def _newest(
         values.update(metrics)
         found.update(dict.fromkeys(metrics, times[number]))
     return values, {} if set(found.values()) <= {newest} else found
-
-
-def _array(values: Iterable[str | None]) -> str:
-    """The values as text of an array of PostgreSQL; the driver would take several times as long."""
-    return "{" + ",".join(["NULL" if one is None else _quoted(one) for one in values]) + "}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'

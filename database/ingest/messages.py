@@ -12,7 +12,7 @@ from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns, escaped
 from database.ingest.refusal import MalformedError
 from database.ingest.series import TELEMETRY
-from database.ingest.values import expected, is_text, moment, uuid_text
+from database.ingest.values import array_text, expected, is_text, moment, uuid_text
 from models.telemetry.metrics import METRICS
 
 MAX_AHEAD = timedelta(days=1)
@@ -27,14 +27,16 @@ COPIED_AT_ONCE = 65_536
 _PAIR = attrgetter("tenant_id", "device_id")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _KNOWN = """
-    SELECT t.tenant_id::text, d.device_id, d.site_id::text
+    SELECT t.tenant_id::text, p.retention_days, d.device_id, d.site_id::text
       FROM public.tenants t
+      LEFT JOIN public.data_retention_policies p
+           ON p.tenant_id = t.tenant_id AND p.relation = 'telemetry'
       LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
-                   FROM unnest(%(owners)s::text[]::uuid[], %(devices)s::text[])
+                   FROM unnest(%(owners)s::text::uuid[], %(devices)s::text::text[])
                         AS asked (tenant_id, device_id)
                    JOIN public.device_registry r USING (tenant_id, device_id)) d
            ON d.tenant_id = t.tenant_id
-     WHERE t.tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND t.status <> 'deleted'
+     WHERE t.tenant_id = ANY (%(tenants)s::text::uuid[]) AND t.status <> 'deleted'
 """
 
 
@@ -78,6 +80,8 @@ class Source(NamedTuple):
     columns: str
     """Tenant and device, escaped for COPY."""
     site: str | None
+    oldest: datetime | None
+    """What is older would be deleted at once."""
     rejection: tuple[str, str] | None
     """Why none of its messages is accepted: reason and detail."""
 
@@ -98,7 +102,7 @@ class Batch:
         """Further messages with the key of one before them; COPY would reject the batch."""
         self.rejected: list[Rejected] = []
         self.devices = Devices(now)
-        self._tenants: set[str] = set()
+        self._tenants: dict[str, datetime] = {}
         self._sources: dict[Any, Source] = {}
         self._groups = _grouped(self.records)
 
@@ -107,7 +111,7 @@ class Batch:
         named = (uuid_text(tenant) for tenant, _ in self._groups)
         return {tenant for tenant in named if tenant is not None}
 
-    def questions(self) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    def questions(self) -> Iterator[tuple[str, dict[str, str]]]:
         """The look-up of all tenants named, and of the pairs of tenant and device."""
         owners, devices = [], []
         for tenant, device in self._groups:
@@ -115,12 +119,13 @@ class Batch:
             if tenant_id is not None and is_text(device, MAX_DEVICE_ID):
                 owners.append(tenant_id)
                 devices.append(device)
-        yield _KNOWN, {"tenants": list(self.tenants()), "owners": owners, "devices": devices}
+        asked = {"tenants": self.tenants(), "owners": owners, "devices": devices}
+        yield _KNOWN, {name: array_text(values) for name, values in asked.items()}
 
-    def answers(self, rows: Sequence[tuple[str, str | None, str | None]]) -> None:
-        """Take in the look-up: each known tenant with its known devices (or None) and sites."""
-        self._tenants = {tenant for tenant, _, _ in rows}
-        sites = {(tenant, device): site for tenant, device, site in rows}
+    def answers(self, rows: Sequence[tuple[str, int | None, str | None, str | None]]) -> None:
+        """Take in the look-up: known tenants, days of own retentions, known devices and sites."""
+        self._tenants = {tenant: self.series.oldest(self.now, days) for tenant, days, _, _ in rows}
+        sites = {(tenant, device): site for tenant, _, device, site in rows}
         for pair in self._groups:
             tenant, device = pair
             self._sources[pair] = self._source(tenant, device, sites)
@@ -183,10 +188,10 @@ class Batch:
         elif (tenant_id, device) not in sites:
             rejection = "unknown_device", expected(f"a registered device of {tenant_id}", device)
         if rejection is not None:
-            return Source("", None, rejection)
+            return Source("", None, None, rejection)
         site = sites[str(tenant_id), str(device)]
         columns = f"{tenant_id}\t{escaped(str(device))}"
-        return Source(columns, site, None)
+        return Source(columns, site, self._tenants[str(tenant_id)], None)
 
     def _reject(self, messages: list[Message]) -> None:
         """Reject messages of an unknown device; each is told what itself has named."""
@@ -200,7 +205,7 @@ class Batch:
 
         It is one long loop, since calls are what takes time in Python.
         """
-        oldest, newest = self.now - self.series.max_age, self.now + MAX_AHEAD
+        newest = self.now + MAX_AHEAD
         types: dict[object, str] = {}
         sites: dict[object, str] = {}
         divided = MetricColumns(METRICS).divided
@@ -208,6 +213,8 @@ class Batch:
 
         def encode(source: Source, messages: list[Message], times: list[datetime]) -> int:
             columns, own_site = source.columns, source.site or r"\N"
+            oldest = source.oldest
+            assert oldest is not None
             keys: set[str] = set()
             size = 0
             for message in messages:

@@ -129,6 +129,11 @@ class Series:
     """A function, where a later record corrects an earlier one with its key; of arrays, one a
     column. It returns how many rows are new, and how many were corrected."""
 
+    def oldest(self, now: datetime.datetime, days: int | None) -> datetime.datetime:
+        """What is older is not taken; ``days`` is the retention of a tenant, if it has its own."""
+        own = self.max_age if days is None else datetime.timedelta(days=days)
+        return now - min(self.max_age, own)
+
     @property
     def name(self) -> str:
         """That of its table."""

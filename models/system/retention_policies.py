@@ -18,7 +18,7 @@ from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.rollups import RollupState
 from ddl.sql import literal
-from models.shared.base import Base, TenantScoped, Timestamped, not_empty
+from models.shared.base import Base, TenantScoped, Timestamped, access, not_empty
 from models.shared.time_series_checks import TIMESERIES, days
 
 
@@ -43,6 +43,7 @@ class DataRetentionPolicy(TenantScoped, Timestamped, Base):
     __table_args__ = (
         not_empty("relation"),
         NamesRelations("relation", schema=TIMESERIES, role="fleet_operator"),
+        *access("fleet_ingest", "select (tenant_id, relation, retention_days)"),
         CheckConstraint("retention_days >= 1", name="retention_days"),
         {
             "comment": "Shorter retention for single tenants, applied by operations maintain to "

@@ -17,8 +17,10 @@ from models.shared.base import (
     BigInt,
     Private,
     json_object,
+    not_ahead,
     not_empty,
 )
+from models.shared.misplaced import quarantined
 from models.shared.rollups import MEASURABLE, platform_rollup
 from models.shared.time_series_checks import check_hypertable
 
@@ -46,6 +48,7 @@ class SystemMetric(Private, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("metric_name", "service", "labels_hash", "ts"),
+        not_ahead("ts"),
         not_empty("metric_name"),
         json_object("labels"),
         Hypertable("ts", chunk_interval="1 day"),
@@ -60,7 +63,10 @@ class SystemMetric(Private, Base):
     )
 
 
-check_hypertable(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
+_TABLE = Base.metadata.tables[f"{TIMESERIES}.system_metrics"]
+check_hypertable(_TABLE, "ts", tenants=False)
+for _trigger in quarantined(_TABLE, "ts", None):
+    _trigger._set_parent_with_dispatch(_TABLE)
 
 platform_rollup(
     "system_metrics_hourly",

@@ -152,6 +152,6 @@ def test_asyncio(engine: Engine) -> None:
 
 def test_json_stays_readable() -> None:
     batch = Batch([message(1, metrics={"ü": "\\"})], NOW)
-    batch.answers([(str(ONE), "d1", None)])
+    batch.answers([(str(ONE), None, "d1", None)])
     (line,) = b"".join(batch.encoded()).decode().splitlines()
     assert json.loads(line.split("\t")[-1].replace("\\\\", "\\")) == {"ü": "\\"}

@@ -14,6 +14,7 @@ from ddl.base import Declared
 from ddl.community_tables import check_hypertables
 from ddl.intervals import days
 from ddl.kinds.grant import GrantState
+from ddl.kinds.kept_history import KeptHistoryState
 from ddl.kinds.policy import PolicyState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
@@ -70,6 +71,8 @@ def check_indexes(metadata: MetaData) -> None:
 def check_refreshes(metadata: MetaData) -> None:
     """Reject a rollup that refreshes what its source no longer has: that deletes its history.
 
+    Unless it keeps that (see :class:`ddl.KeptHistory`).
+
     Raises:
         sqlalchemy.exc.ArgumentError: a line for each of them.
     """
@@ -77,7 +80,10 @@ def check_refreshes(metadata: MetaData) -> None:
     retained, rollups = declared.of(RetentionPolicyState), declared.of(RollupState)
     schemas = {schema for schema, _ in retained}
     found = []
+    keep = declared.of(KeptHistoryState)
     for key, refresh in sorted(declared.of(RefreshPolicyState).items()):
+        if key in keep:
+            continue
         for source in sorted(sql.relations(rollups[key].definition, schemas) & retained.keys()):
             kept, start = retained[source].drop_after, refresh.start_offset
             if start is not None and days(start) < days(kept):

@@ -129,16 +129,12 @@ def check_rollup(
     if refresh.start_offset is None:
         raise ArgumentError(
             f"{title}: without start_offset a refresh reaches back beyond the retained raw data "
-            'and erases history that only the rollup has; write RefreshPolicy("3 days", …)'
+            'and computes anew what retention deletes; write RefreshPolicy("1 year", …), as far '
+            "back as the raw data or the rollup"
         )
     if columnstore is not None:
         if tenants:
             _check_segments(title, columnstore.segmentby)
-        if columnstore.after and days(columnstore.after) < days(refresh.start_offset):
-            raise ArgumentError(
-                f"{title}: columnstore after {columnstore.after}, but a refresh rewrites the last "
-                f'{refresh.start_offset}; write Columnstore(…, after="{refresh.start_offset}")'
-            )
         if retention is not None:
             _check_ages(title, columnstore.after, retention)
     if retention is not None:
@@ -165,9 +161,9 @@ def _check_ages(title: str, after: str | None, drop_after: str) -> None:
 
 def _check_window(title: str, drop_after: str, start_offset: str) -> None:
     """Reject a retention within the refresh window: the refresh would compute it again."""
-    if days(drop_after) <= days(start_offset):
+    if days(drop_after) < days(start_offset):
         raise ArgumentError(
             f"{title}: a refresh starts {start_offset} ago, but the rollup keeps only "
-            f"{drop_after}; write a retention longer than {start_offset}, or a shorter "
+            f"{drop_after}; write a retention of at least {start_offset}, or a shorter "
             "start_offset in RefreshPolicy(…)"
         )

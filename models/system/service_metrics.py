@@ -78,7 +78,7 @@ platform_rollup(
      WHERE {MEASURABLE.format("value")}
      GROUP BY 1, 2, 3, 4
     """,
-    refresh=RefreshPolicy("7 days", "1 hour", "30 minutes"),
+    refresh=RefreshPolicy("31 days", "1 hour", "30 minutes"),
     columnstore=Columnstore("metric_name, service", "labels_hash, bucket DESC", "7 days"),
     retention="1 year",
     comment="Metrics of the platform's own services by hour.",

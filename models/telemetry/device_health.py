@@ -123,7 +123,7 @@ tenant_rollup(
         "data_rx_bytes",
         "count",
     ),
-    refresh=RefreshPolicy("30 days", "1 hour", "30 minutes"),
+    refresh=RefreshPolicy("91 days", "1 hour", "30 minutes"),
     columnstore=Columnstore("tenant_id, device_id", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Radio, power and load of devices by hour; of counters the maximum.",

@@ -66,7 +66,7 @@ tenant_rollup(
      GROUP BY 1, 2, 3
     """,
     columns=("tenant_id", "reason", "bucket", "count"),
-    refresh=RefreshPolicy("14 days", "1 minute", "5 minutes"),
+    refresh=RefreshPolicy("31 days", "1 minute", "5 minutes"),
     columnstore=Columnstore("tenant_id, reason", "bucket DESC", "14 days"),
     retention="90 days",
     comment="Rejected messages by minute and reason.",

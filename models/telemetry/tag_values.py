@@ -125,7 +125,7 @@ tenant_rollup(
      GROUP BY 1, 2, 3
     """,
     columns=("tenant_id", "tag_id", "bucket", "avg", "min", "max", "count"),
-    refresh=RefreshPolicy("28 days", "1 hour", "30 minutes"),
+    refresh=RefreshPolicy("31 days", "1 hour", "30 minutes"),
     columnstore=Columnstore("tenant_id, tag_id", "bucket DESC", "30 days"),
     retention="1 year",
     comment="Numeric samples of tags by hour.",

@@ -16,7 +16,11 @@ _LOCK = sa.text("""
     SELECT pg_advisory_xact_lock(hashtextextended('devices of ' || CAST(:tenant AS text), 0))
 """)
 _READ_ANEW = """
-    WITH known AS (
+    WITH messages AS NOT MATERIALIZED (
+      SELECT __metrics AS metrics, t.ts, t.seq
+        FROM timeseries.telemetry t
+       WHERE t.tenant_id = :tenant AND t.device_id = :device
+    ), known AS (
       SELECT s.tenant_id, s.device_id, k.metric,
              coalesce(to_timestamp((s.state_times ->> k.metric)::double precision),
                       s.last_telemetry_at) AS ts
@@ -26,13 +30,12 @@ _READ_ANEW = """
       SELECT k.metric, n.value, n.ts
         FROM known k
         LEFT JOIN LATERAL (
-             SELECT m.metrics -> k.metric AS value, m.ts
-               FROM (SELECT __metrics AS metrics, t.ts, t.seq
-                       FROM timeseries.telemetry t
-                      WHERE t.tenant_id = :tenant AND t.device_id = :device) m
-              WHERE m.metrics ? k.metric
-              ORDER BY m.ts DESC, m.seq DESC
-              LIMIT 1) n ON true
+             SELECT t.ts FROM messages t WHERE t.metrics ? k.metric
+              ORDER BY t.ts DESC LIMIT 1) newest ON true
+        LEFT JOIN LATERAL (
+             SELECT t.metrics -> k.metric AS value, t.ts FROM messages t
+              WHERE t.metrics ? k.metric AND t.ts = newest.ts
+              ORDER BY t.seq DESC LIMIT 1) n ON true
        WHERE k.ts >= :begins AND k.ts < :ends
     ), given AS (
       SELECT coalesce(array_agg(metric), '{}') AS gone,
@@ -49,8 +52,7 @@ _READ_ANEW = """
            state_times = kept.times - given.gone || given.times,
            last_telemetry_at = CASE
              WHEN s.last_telemetry_at >= :begins AND s.last_telemetry_at < :ends
-             THEN (SELECT max(t.ts) FROM timeseries.telemetry t
-                    WHERE t.tenant_id = :tenant AND t.device_id = :device)
+             THEN (SELECT max(t.ts) FROM messages t)
              ELSE s.last_telemetry_at END
       FROM given, kept
      WHERE s.tenant_id = :tenant AND s.device_id = :device

@@ -119,6 +119,8 @@ class Parts:
         """For the declarations of a `question`."""
         return f"""
 parts text[] := '{{}}';
+hours_since timestamptz := {self._since(self.hourly)};
+days_since timestamptz := {self._since(self.daily or self.hourly)};
 hour_from timestamptz := date_bin('1 hour', starts + interval '59:59.999999', '2000-01-03Z');
 hour_to timestamptz := date_bin('1 hour', {_stored(self.hourly)}, '2000-01-03Z');
 day_from timestamptz := date_bin('1 day', starts + interval '23:59:59.999999', '2000-01-03Z');
@@ -134,18 +136,15 @@ if hour_from >= hour_to or ({self.by_hour}) is not true then
   hour_from := ends;
   hour_to := ends;
 end if;
+day_from := greatest(day_from, date_bin('1 day', days_since, '2000-01-03Z') + interval '1 day');
 if hour_from >= hour_to or day_from >= day_to or ({by_day}) is not true then
   day_from := hour_to;
   day_to := hour_to;
 end if;
-"""
-        history = kept(self.hourly)
-        if days(history) < days(kept(self.rows)):
-            found += f"""
--- The rows are kept for longer than their hours.
+-- Rows may be kept for longer than their hours.
 hour_from := least(day_from, greatest(hour_from,
-  date_bin('1 hour', now() - interval '{history}', '2000-01-03Z') + interval '1 hour'));
-if day_to < now() - interval '{history}' then
+  date_bin('1 hour', hours_since, '2000-01-03Z') + interval '1 hour'));
+if day_to < hours_since then
   hour_to := day_to;
 end if;
 """
@@ -163,6 +162,14 @@ end if;
                     f"  parts := parts || $part${_filled(query, values)}$part$::text;\nend if;\n"
                 )
         return found
+
+    def _since(self, rollup: str) -> str:
+        """From when on a rollup has what the rows have; NULL: from the beginning."""
+        horizon = f"(select complete_from from public.data_horizons where relation = '{rollup}')"
+        history = kept(rollup)
+        if days(history) >= days(kept(self.rows)):
+            return horizon
+        return f"greatest(now() - interval '{history}', {horizon})"
 
 
 def _filled(query: str, values: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import uuid
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Function, Grant, NamesRelations
+from ddl import Function, Grant, NamesRelations, View
 from models.shared.base import TIMESERIES, Base, Private, not_empty
 from models.shared.functions import PLPGSQL_SETTINGS
 
@@ -52,6 +52,22 @@ class RawDataHorizon(Private, Base):
         },
     )
 
+
+View(
+    "data_horizons",
+    f"""
+    SELECT relation, max(complete_from) AS complete_from
+      FROM raw_data_horizons
+     WHERE of_tenant IN (current_tenant(), '{EVERY_TENANT}')
+     GROUP BY relation
+    """,
+    security_invoker=False,
+    reason="Tenants have no grant on the horizons of all; the condition of the view shows theirs.",
+    grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "select"),
+    comment="From when on a series or rollup has all rows of the current tenant, if its retention "
+    "does not say so.",
+    metadata=Base.metadata,
+)
 
 _RETAINED = "'fleetschema.retained_' || source"
 """The setting that keep_history() leaves: the begin of the oldest chunk that no job drops now."""

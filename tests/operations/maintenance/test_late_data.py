@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from database.tenancy import tenant_transaction
 from operations.maintenance import late_data
 from operations.maintenance.run import maintain
 from tests.support.databases import MakeDatabase
@@ -236,3 +238,29 @@ def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.Monkey
     ]
     assert differences(engine, "telemetry_daily") == []
     assert differences(engine, "telemetry_hourly") == []
+
+
+@pytest.mark.parametrize("relation", ["telemetry_hourly", "telemetry_daily"])
+def test_questions_do_not_ask_a_rollup_for_what_it_no_longer_has(
+    engine: Engine, relation: str
+) -> None:
+    """The rows are all there, so the answer is theirs, also when the policy is gone again."""
+    for days in range(2, 60, 4):
+        add_rows(engine, ACME, f"{days} days", step="7 minutes")
+    run_refresh_jobs(engine)
+
+    def counted(width: str) -> int:
+        with tenant_transaction(engine, ACME) as connection:
+            return connection.execute(
+                sa.text(
+                    "SELECT sum(count) FROM metric_series('device-1', 't', now() - interval"
+                    " '70 days', now() - interval '30 minutes', CAST(:width AS interval))"
+                ),
+                {"width": width},
+            ).scalar_one()
+
+    set_policy(engine, ACME, relation, 7 if relation == "telemetry_daily" else 4)
+    assert sum(one.rows for one in maintain(engine).removals) > 20
+    for _ in range(2):
+        assert [counted(width) for width in ("1 hour", "5 hours", "1 day", "7 days")] == [750] * 4
+        execute(engine, "SET LOCAL ROLE fleet_operator", "DELETE FROM data_retention_policies")

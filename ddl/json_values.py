@@ -52,7 +52,7 @@ def merged(columns: Sequence[str], json: str, row: str = "") -> str:
     parts = [json]
     for first in range(0, len(columns), _AT_ONCE):
         pairs = ", ".join(
-            f"{sql.literal(name)}, {row}{sql.ident(name)}"
+            f"{sql.literal(name)}, {row}{sql.quoted(name)}"
             for name in columns[first : first + _AT_ONCE]
         )
         parts.append(f"jsonb_strip_nulls(jsonb_build_object({pairs}))")
@@ -149,8 +149,7 @@ class MoveIntoJson(Operation[JsonValuesState]):
         values = {
             "table": table,
             "relation": f"({sql.literal(state.schema)}, {sql.literal(state.table)})",
-            "assignments": assignments,
-            "condition": condition,
+            "whole": sql.literal(f"UPDATE {table} SET {assignments} WHERE {condition}"),
             "present": _formatted("SELECT EXISTS (SELECT FROM %s WHERE %s)", condition),
             "update": _formatted(f"UPDATE %s SET {_twice(assignments)} WHERE %s", condition),
         }
@@ -167,9 +166,10 @@ def _formatted(template: str, condition: str) -> str:
     return f"format({sql.literal(template)}, chunk.name, {sql.literal(condition)})"
 
 
-# The lock that DROP COLUMN takes as well: without it a row that is written in between would lose
-# its value, and whoever waits for a lock waits before the work. With row_security off, rows that
-# are hidden from the owner are an error instead of a loss.
+# What names columns is executed as text, where none of them is taken for a variable. The lock is
+# that of DROP COLUMN: without it a row that is written in between would lose its value; and whoever
+# waits for a lock waits before the work. With row_security off, rows that are hidden from the
+# owner are an error instead of a loss.
 _BODY = """
 DECLARE
     chunk record;
@@ -183,7 +183,7 @@ END
 """
 
 _WHOLE = """
-    UPDATE {table} SET {assignments} WHERE {condition};"""
+    EXECUTE {whole};"""
 
 # Rollups are not told, since they have the same values before and after.
 _CHUNKS = """

@@ -1,7 +1,8 @@
-"""Names that PostgreSQL would take for others: it cuts what is longer than 63 bytes."""
+"""Names that PostgreSQL would cut, that are its own, or that it would take for another's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ from sqlalchemy import MetaData, PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError, IdentifierError
 
 from ddl import sql
-from ddl.base import Declared, State
+from ddl.base import Declared, Key, State
+from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
 from ddl.kinds.trigger import TriggerState
@@ -17,9 +19,12 @@ from ddl.privileges import NOUNS
 
 LIMIT = 63
 
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+"""PostgreSQL has a column of each of these names in every table."""
+
 
 def check_names(metadata: MetaData) -> None:
-    """Reject a name that the server would cut, or that a grant would take for something else.
+    """Reject a name that the server would cut, has itself, or would take for something else.
 
     Raises:
         sqlalchemy.exc.ArgumentError: names the object, and what is wrong with its name.
@@ -39,6 +44,36 @@ def check_names(metadata: MetaData) -> None:
     for states in Declared.on(metadata).states.values():
         for state in states.values():
             _check(state.title(), *_of_state(state))
+    _check_columns(metadata)
+
+
+def _check_columns(metadata: MetaData) -> None:
+    """A function of a row, ``area(sites)``, may be written ``sites.area``, unless that is a column.
+
+    Whoever wrote it that way would read the column from then on, without an error.
+    """
+    functions: dict[tuple[Key, str], FunctionState] = {}
+    for state in Declared.on(metadata).of(FunctionState).values():
+        parts = [sql.unquoted(part) for part in re.findall(sql.IDENT, state.declared_as[2])]
+        schema = parts[0] if len(parts) > 1 else sql.DEFAULT_SCHEMA
+        if parts:
+            functions[(schema, parts[-1]), state.name] = state
+    for table in metadata.tables.values():
+        for column in table.columns:
+            title = f"column {table.fullname}.{column.name}"
+            if column.name in SYSTEM_COLUMNS:
+                raise ArgumentError(
+                    f"{title}: PostgreSQL has a column {column.name} in every table; write another"
+                    " name"
+                )
+            key = (table.schema or sql.DEFAULT_SCHEMA, table.name)
+            function = functions.get((key, column.name))
+            if function is not None:
+                raise ArgumentError(
+                    f"{title}: {table.name}.{column.name} is also how the function"
+                    f" {function.name}({function.arguments}) is called for a row, which the column"
+                    " would hide; give one of them another name"
+                )
 
 
 def _check_named(table: Table) -> None:

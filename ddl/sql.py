@@ -56,6 +56,11 @@ def ident(name: str) -> str:
     return str(_PREPARER.quote(name))
 
 
+def quoted(name: str) -> str:
+    """The same in quotes in any case: PL/pgSQL has key words that SQL has not, such as ``by``."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def qualified(schema: str, name: str) -> str:
     """``schema.name``, or ``name`` alone in the default schema."""
     return ident(name) if schema == DEFAULT_SCHEMA else f"{ident(schema)}.{ident(name)}"

@@ -24,7 +24,10 @@ from ddl.revisable import revisable
 
 @dataclass(frozen=True)
 class ViewState(State):
-    """One view; ``definition`` is its query."""
+    """One view; ``definition`` is its query.
+
+    ``defaults`` are ``at SET DEFAULT now()`` or the like, sorted.
+    """
 
     kind: ClassVar[str] = "view"
     positional: ClassVar[tuple[str, ...]] = ("name", "definition")
@@ -36,6 +39,7 @@ class ViewState(State):
     security_barrier: bool = False
     check_option: str | None = None
     comment: str | None = None
+    defaults: tuple[str, ...] = ()
     schema: str = sql.DEFAULT_SCHEMA
 
     @property
@@ -65,6 +69,8 @@ class View(Declaration):
         check_option: ``local`` or ``cascaded``.
         grants: role to privileges.
         triggers: INSTEAD OF triggers, by which rows are written through it.
+        defaults: column to the expression for what an INSERT leaves out. Into a view without
+            such a trigger PostgreSQL inserts with the defaults of its table.
 
     Raises:
         sqlalchemy.exc.ArgumentError: ``security_invoker`` is False without a ``reason``.
@@ -81,6 +87,7 @@ class View(Declaration):
         check_option: str | None = None,
         grants: Mapping[str, str] | None = None,
         triggers: Sequence[Trigger] = (),
+        defaults: Mapping[str, str] | None = None,
         comment: str | None = None,
         schema: str | None = None,
         metadata: MetaData | None = None,
@@ -100,6 +107,7 @@ class View(Declaration):
             security_barrier,
             check_option,
             comment,
+            _defaults(defaults or {}),
             schema,
         )
         self.grants = GrantState(name, privileges.parse(grants or {}), schema)
@@ -111,6 +119,11 @@ class View(Declaration):
         yield self.state
         yield self.grants
         yield from self.triggers
+
+
+def _defaults(values: Mapping[str, str]) -> tuple[str, ...]:
+    found = (f"{sql.ident(column)} SET DEFAULT {value}" for column, value in values.items())
+    return tuple(sorted(found))
 
 
 # --- operate ---------------------------------------------------------------------------------
@@ -131,6 +144,7 @@ class ViewOperation(Operation[ViewState]):
         found = [f"CREATE VIEW {name}{settings if options else ''} AS\n{state.definition}{check}"]
         if state.comment is not None:
             found.append(sql.comment_on(f"VIEW {name}", state.comment))
+        found += [f"ALTER VIEW {name} ALTER COLUMN {default}" for default in state.defaults]
         return found
 
     def drop(self, state: ViewState, edition: str) -> list[str]:
@@ -146,7 +160,10 @@ SELECT n.nspname AS schema, c.relname AS name,
        coalesce(CAST(o.value ->> 'security_invoker' AS bool), false) AS security_invoker,
        coalesce(CAST(o.value ->> 'security_barrier' AS bool), false) AS security_barrier,
        o.value ->> 'check_option' AS check_option,
-       obj_description(c.oid, 'pg_class') AS comment
+       obj_description(c.oid, 'pg_class') AS comment,
+       (SELECT jsonb_object_agg(a.attname, pg_get_expr(d.adbin, d.adrelid))
+          FROM pg_attrdef d JOIN pg_attribute a ON (a.attrelid, a.attnum) = (d.adrelid, d.adnum)
+         WHERE d.adrelid = c.oid) AS defaults
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   CROSS JOIN LATERAL (SELECT jsonb_object_agg(option_name, option_value)
                         FROM pg_options_to_table(c.reloptions)) o (value)
@@ -159,10 +176,12 @@ SELECT n.nspname AS schema, c.relname AS name,
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """Every view of ``schemas`` that belongs to no extension."""
     rows = connection.execute(_QUERY, {"schemas": list(schemas)}).mappings()
-    return [
-        ViewState(**{**row, "definition": textwrap.dedent(row["definition"]).strip()})
-        for row in rows
-    ]
+    found: list[State] = []
+    for row in rows:
+        definition = textwrap.dedent(row["definition"]).strip()
+        defaults = _defaults(row["defaults"] or {})
+        found.append(ViewState(**{**row, "definition": definition, "defaults": defaults}))
+    return found
 
 
 # --- compare: dropped and created, whatever changes -----------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import DefaultClause, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
@@ -56,6 +56,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
             check_option=None if cls.__metrics__ else "cascaded",
             comment=table.comment or "",
             metrics=cls.__metrics__,
+            defaults=_defaults(table) if cls.__metrics__ else {},
         )
     ]
     if cls.__metrics__:
@@ -86,6 +87,7 @@ def tenant_view(
     comment: str,
     of: str | None = None,
     metrics: Sequence[Metric] = (),
+    defaults: Mapping[str, str] | None = None,
     check_option: str | None = None,
     metadata: MetaData | None = None,
 ) -> View:
@@ -94,6 +96,7 @@ def tenant_view(
     Args:
         of: the hypertable or rollup, if it has another name.
         metrics: what the column ``metrics`` shows besides, from columns of its own.
+        defaults: those of the table, where it is a trigger that inserts.
     """
     shown = {column: sql.ident(column) for column in columns}
     triggers = []
@@ -123,9 +126,20 @@ def tenant_view(
             "fleet_operator_read": "select",
         },
         triggers=triggers,
+        defaults=defaults,
         comment=f"{comment} Only rows of the current tenant.",
         metadata=metadata,
     )
+
+
+def _defaults(table: Table) -> dict[str, str]:
+    """The default of each column that has one, as an expression."""
+    found = {}
+    for column in table.columns:
+        if isinstance(column.server_default, DefaultClause):
+            value = column.server_default.arg
+            found[column.name] = sql.literal(value) if isinstance(value, str) else str(value)
+    return found
 
 
 def catalogue_access() -> list[SchemaItem]:

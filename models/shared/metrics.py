@@ -91,11 +91,17 @@ def add_columns(cls: type, declared: Sequence[_Column]) -> None:
     """Give the class, which is not mapped yet, a column for each metric or attribute.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: there is such a column already; the message names it.
+        sqlalchemy.exc.ArgumentError: there is such a column already, or the name is SQLAlchemy's;
+            the message names it.
     """
     for one in declared:
+        kind = type(one).__name__.lower()
+        if one.name.startswith(("__", "_sa_")):
+            raise ArgumentError(
+                f"{kind} {one.name}: SQLAlchemy keeps names that begin with __ or _sa_ to itself; "
+                "one of such a name stays in the JSON"
+            )
         if hasattr(cls, one.name):
-            kind = type(one).__name__.lower()
             raise ArgumentError(
                 f"{kind} {one.name}: {cls.__name__} has an attribute {one.name} already; "
                 f"declare each {kind} once, and none by the name of another column"

@@ -137,7 +137,7 @@ if METRICS:
 _BY = """
     SELECT t.tenant_id, t.device_id, m.metric, time_bucket('{bucket}', t.ts) AS bucket,
            avg(m.value) AS avg, min(m.value) AS min, max(m.value) AS max, count(*) AS count
-      FROM timeseries.telemetry t, LATERAL numeric_metrics(t) m
+      FROM timeseries.telemetry t, LATERAL numeric_metrics(t.*) m
      GROUP BY 1, 2, 3, 4
 """
 _COLUMNS = ("tenant_id", "device_id", "metric", "bucket", "avg", "min", "max", "count")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
 from models.shared.functions import PLPGSQL_SETTINGS
@@ -102,7 +101,8 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
 
     PostgreSQL inserts into a view by itself only where each column is one of the table. The
     function parts each row and hands it to the view without that expression, whose check option
-    judges the tenant; so it needs no rights that its caller has not.
+    judges the tenant; so it needs no rights that its caller has not. What an INSERT leaves out has
+    the default of the view, so that NULL is refused here as by the table.
     """
     metadata = table.metadata
     Function(
@@ -116,14 +116,9 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         comment="A value of a message as text if a column of the type holds it exactly, else NULL.",
         metadata=metadata,
     )
-    given = [
-        f"new.{sql.ident(column.name)} := coalesce(new.{sql.ident(column.name)}, {default});"
-        for column in table.columns
-        if (default := _default(column)) is not None
-    ]
-    filled = [f"new.{sql.ident(one.name)} := {_filled(one)};" for one in metrics]
+    filled = [f"{_new(one.name)} := {_filled(one)};" for one in metrics]
     in_columns = [
-        f"case when new.{sql.ident(one.name)} is not null then {sql.literal(one.name)} end"
+        f"case when {_new(one.name)} is not null then {sql.literal(one.name)} end"
         for one in metrics
     ]
     names = [sql.ident(column.name) for column in table.columns]
@@ -134,19 +129,17 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         language="plpgsql",
         settings=PLPGSQL_SETTINGS,
         body=f"""
-        declare
-          sent constant jsonb := new.metrics;
         begin
-          {step.join([*given, *filled])}
+          {step.join(filled)}
           new.metrics := new.metrics - array[
             {f",{step}  ".join(in_columns)}]::text[];
           insert into public.{sql.ident(as_stored(table.name))} ({", ".join(names)})
-          values ({", ".join(f"new.{name}" for name in names)})
+          values ({", ".join(_new(column.name) for column in table.columns)})
           on conflict do nothing;
           if not found then
             return null;
           end if;
-          new.metrics := coalesce(sent, new.metrics);
+          new.metrics := {merged(metrics, "new.")};
           return new;
         end
         """,
@@ -155,14 +148,10 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
     )
 
 
+def _new(column: str) -> str:
+    return f"new.{sql.quoted(column)}"
+
+
 def _filled(metric: Metric) -> str:
-    column = f"new.{sql.ident(metric.name)}"
+    column = _new(metric.name)
     return f"coalesce({column}, {fitting(metric, 'new.metrics', 'new.msg_type')})"
-
-
-def _default(column: Column[Any]) -> str | None:
-    """What the table puts in place of nothing; a view with such a trigger does not."""
-    if column.server_default is None:
-        return None
-    argument = cast("Any", column.server_default).arg
-    return sql.literal(argument) if isinstance(argument, str) else str(argument)

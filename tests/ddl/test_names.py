@@ -250,3 +250,31 @@ def test_table_that_grant_would_misread() -> None:
     Table("sequence numbers", metadata, Column("a", Integer))
     with pytest.raises(ArgumentError, match="GRANT would take this for a sequence"):
         check_names(metadata)
+
+
+@pytest.mark.parametrize("name", ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"])
+def test_column_that_every_table_has(name: str) -> None:
+    metadata = MetaData()
+    Table("sites", metadata, Column(name, Integer))
+    with pytest.raises(ArgumentError, match=f"PostgreSQL has a column {name} in every table"):
+        check_names(metadata)
+
+
+@pytest.mark.parametrize("schema", [None, "plant"])
+def test_column_that_would_hide_a_function_of_its_row(schema: str | None) -> None:
+    """``sites.area`` was the function until there was such a column."""
+    metadata = MetaData()
+    row = "sites" if schema is None else "plant.sites"
+    Function("area", f"site {row}", returns="int", body="RETURN 1", metadata=metadata)
+    Function("area", "site integer", returns="int", body="RETURN 1", metadata=metadata)
+    Function("size", f"site {row}, n int", returns="int", body="RETURN 1", metadata=metadata)
+    Table("sites", metadata, Column("size", Integer), schema=schema)
+    check_names(metadata)
+    Table("others", metadata, Column("area", Integer), schema=schema)
+    check_names(metadata)
+    metadata.remove(metadata.tables["sites" if schema is None else "plant.sites"])
+    Table("sites", metadata, Column("area", Integer), schema=schema)
+    with pytest.raises(
+        ArgumentError, match=r"how the function area\(site .*\) is called for a row"
+    ):
+        check_names(metadata)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text
 
-from ddl import View
-from tests.ddl.case import Case
+from ddl import Function, Trigger, View
+from tests.ddl.case import SETTINGS, Case
+from tests.support.generated_revisions import Declare, apply, metadata_of
 
 ROWS = ["INSERT INTO items VALUES (1, 'a')"]
 
@@ -121,3 +122,36 @@ def test_names_in_parts(engine: Engine) -> None:
         )
 
     Case(table, after, rows=ROWS).walk(engine)
+
+
+def test_defaults_of_a_view_that_inserts_by_a_trigger(engine: Engine) -> None:
+    def viewed(**defaults: str) -> Declare:
+        def declare(metadata: MetaData) -> None:
+            table(metadata)
+            Function(
+                "take",
+                returns="trigger",
+                language="plpgsql",
+                settings=SETTINGS,
+                body="BEGIN INSERT INTO public.items VALUES (new.id, new.name); RETURN new; END",
+                metadata=metadata,
+            )
+            insert = Trigger("take", timing="instead of", events="insert", function="take()")
+            View(
+                "named",
+                "SELECT id, upper(name) AS name FROM items",
+                triggers=[insert],
+                defaults=defaults,
+                metadata=metadata,
+            )
+
+        return declare
+
+    before, after = viewed(name="'a:b 50%'"), viewed(id="1 + 1", name="now()::text")
+    with engine.connect() as connection:
+        apply(connection, metadata_of(before))
+        connection.exec_driver_sql("INSERT INTO named (id) VALUES (1)")
+        connection.exec_driver_sql("INSERT INTO named VALUES (2, NULL)")
+        found = connection.exec_driver_sql("SELECT name FROM items ORDER BY id").scalars().all()
+        assert found == ["a:b 50%", None]
+    Case(before, after).walk(engine)

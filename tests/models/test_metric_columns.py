@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from database.tenancy import tenant_transaction
 from ddl.edition import COMMUNITY, detect
@@ -45,14 +45,14 @@ EXPECTED = """
     SELECT device_id, m.key, extract(epoch FROM date_trunc('hour', ts))::bigint,
            avg(m.value::double precision),
            min(m.value::double precision), max(m.value::double precision), count(*)
-      FROM (SELECT device_id, ts, all_metrics(t) AS metrics FROM timeseries.telemetry t) t,
+      FROM (SELECT device_id, ts, t.all_metrics AS metrics FROM timeseries.telemetry t) t,
            jsonb_each(metrics) m
      WHERE CASE WHEN jsonb_typeof(m.value) = 'number'
                 THEN m.value::numeric = 0 OR abs(m.value::numeric) BETWEEN 1e-100 AND 1e100 END
      GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 
-_METRICS = "'{speed,load,odometer,moving,order,x,y}'"
+_METRICS = f"'{{{','.join([*NAMES, 'x', 'y'])}}}'"
 _RANGE = "now() - interval '20 minutes', now() + interval '1 minute'"
 QUESTIONS = {
     f"""
@@ -160,21 +160,11 @@ def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
         project, url, INGEST.replace("datetime.datetime.now(datetime.UTC)", last(engine))
     )
     columns = in_columns(engine, "d1")
-    assert columns[0] == {
-        "speed": 0.1,
-        "load": None,
-        "odometer": 2**62,
-        "moving": True,
-        "order": "a\tb\\né",
-    }
-    assert columns[1] == {
-        "speed": 7,
-        "load": None,
-        "odometer": -1,
-        "moving": False,
-        "order": "",
-    }
     nothing = dict.fromkeys(NAMES)
+    assert columns[0] == {name: value for name, value in SENT[0][1].items() if name != "x"} | {
+        "load": None
+    }
+    assert columns[1] == nothing | {"speed": 7, "odometer": -1, "moving": False, "order": ""}
     assert columns[2:5] == [nothing] * 3
     assert columns[5:8] == [
         nothing | {"speed": 1e-300, "odometer": 4},
@@ -201,12 +191,27 @@ def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(DBAPIError, match="check option"), tenant_transaction(engine, TWO) as other:
         other.execute(INSERT, values)
     with tenant_transaction(engine, ONE) as connection:
-        connection.exec_driver_sql(
+        returned = connection.exec_driver_sql(
             "INSERT INTO telemetry (tenant_id, ts, device_id, speed, metrics) VALUES"
             f""" ('{ONE}', now(), 'd3', 2.5, '{{"speed": "x", "y": 1}}'),"""
-            f""" ('{ONE}', now() - interval '1 s', 'd3', NULL, NULL)"""
+            f""" ('{ONE}', now() - interval '1 s', 'd3', NULL, DEFAULT)"""
+            " RETURNING metrics, msg_type, seq, ingested_at = now()"
         )
+        assert [tuple(row) for row in returned] == [
+            ({"speed": 2.5, "y": 1}, "telemetry", 0, True),
+            ({}, "telemetry", 0, True),
+        ], "what is stored"
     assert shown(engine, "d3") == [{"speed": 2.5, "y": 1}, {}]
+    # NULL is refused as it is where no metric is declared.
+    for column in ("metrics", "msg_type", "seq", "ingested_at"):
+        with (
+            pytest.raises(IntegrityError, match=f'null value in column "{column}"'),
+            tenant_transaction(engine, ONE) as connection,
+        ):
+            connection.exec_driver_sql(
+                f"INSERT INTO telemetry (tenant_id, ts, device_id, {column})"
+                f" VALUES ('{ONE}', now() - interval '2 s', 'd3', NULL)"
+            )
 
     # In rollups each value counts once.
     refresh(engine)

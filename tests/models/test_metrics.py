@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import BigInteger, Double
 from sqlalchemy.exc import ArgumentError
 
 from models.shared.metrics import Metric, add_columns, merged
+from tests.support.alembic_project import alembic, copy_project, failure
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,27 @@ def test_the_name_of_another_attribute_is_rejected(name: str) -> None:
 
     with pytest.raises(ArgumentError, match=f"metric {name}: Series has an attribute {name}"):
         add_columns(Series, [Metric(name, "text")])
+
+
+@pytest.mark.parametrize("name", ["__table__", "__mapper_args__", "_sa_class_manager"])
+def test_a_name_of_sqlalchemy_is_rejected(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"metric {name}: SQLAlchemy keeps names"):
+        add_columns(type("Series", (), {}), [Metric(name, "text")])
+
+
+@pytest.mark.parametrize(
+    "name", ["all_metrics", "numeric_metrics", "xmin", "_ts_meta_count", "seq"]
+)
+def test_a_name_that_means_something_else_fails_at_import(name: str, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    path = project / "models" / "telemetry" / "metrics.py"
+    path.write_text(
+        "from models.shared.metrics import Metric\n\n"
+        f'METRICS: tuple[Metric, ...] = (Metric("{name}", "text"),)\n'
+    )
+    message = failure(alembic("check", url=None, cwd=project))
+    assert name in message
+    assert message.strip().count("\n") == 0
 
 
 def test_a_metric_is_declared_once() -> None:

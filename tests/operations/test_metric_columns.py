@@ -17,12 +17,12 @@ from ddl.edition import COMMUNITY, detect
 from tests.support import time_series
 from tests.support.alembic_project import alembic, environment
 from tests.support.databases import MakeDatabase, named_server, richest_or_each
-from tests.support.declared_metrics import SENT, declare, migrate
+from tests.support.declared_metrics import NAMES, SENT, declare, migrate
 from tests.support.engines import engine_of
 from tests.support.telemetry import ONE, populate, rows
 
 NONE = "METRICS = ()\n"
-ALL = "SELECT ts, all_metrics(t) FROM timeseries.telemetry t ORDER BY device_id, ts"
+ALL = "SELECT ts, t.all_metrics FROM timeseries.telemetry t ORDER BY device_id, ts"
 IN_JSON = "SELECT count(*) FROM timeseries.telemetry WHERE metrics ? 'speed'"
 HOURLY = "SELECT * FROM timeseries.telemetry_hourly ORDER BY device_id, metric, bucket"
 INVALID = """
@@ -106,7 +106,7 @@ def test_old_rows_are_filled_and_emptied(engine: Engine, tmp_path: Path) -> None
     (project / "models" / "telemetry" / "metrics.py").write_text(NONE)
     assert "has no column spead" in run(engine, project, "empty", "spead").stderr
     assert "declares no metric" in run(engine, project, "fill").stderr
-    emptied = run(engine, project, "empty", "speed", "load", "odometer", "moving", "order")
+    emptied = run(engine, project, "empty", *NAMES)
     assert emptied.returncode == 0, emptied.stderr
     assert rows(engine, ALL) == before
     assert compressed(engine) == chunks
@@ -114,7 +114,7 @@ def test_old_rows_are_filled_and_emptied(engine: Engine, tmp_path: Path) -> None
     assert "# accept" not in revision, "nothing is lost"
     migrate(project, url, "upgrade", "head")
     migrate(project, url, "check")
-    assert rows(engine, ALL.replace("all_metrics(t)", "metrics")) == before
+    assert rows(engine, ALL.replace("all_metrics", "metrics")) == before
     assert compressed(engine) == chunks
 
 
@@ -122,7 +122,7 @@ def test_old_rows_are_filled_and_emptied(engine: Engine, tmp_path: Path) -> None
 @pytest.mark.parametrize("way", ["downgrade", "upgrade"])
 def test_a_dropped_column_leaves_its_values(engine: Engine, tmp_path: Path, way: str) -> None:
     project, url = tmp_path / "project", engine.url.render_as_string(hide_password=False)
-    stored = ALL.replace("all_metrics(t)", "metrics")
+    stored = ALL.replace("all_metrics", "metrics")
     before, hourly, chunks = rows(engine, stored), rows(engine, HOURLY), compressed(engine)
     invalid = rows(engine, INVALID) if chunks else []
     declare(project, url)

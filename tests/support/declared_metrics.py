@@ -20,13 +20,24 @@ METRICS = (
     Metric("odometer", "bigint"),
     Metric("moving", "boolean"),
     Metric("order", "text"),
+    # Names that statements and functions of ours have for something else.
+    Metric("t", "double precision"),
+    Metric("by", "text"),
+    Metric("chunk", "boolean"),
 )
 '''
-NAMES = ("speed", "load", "odometer", "moving", "order")
+NAMES = ("speed", "load", "odometer", "moving", "order", "t", "by", "chunk")
 
 SENT: list[tuple[str, dict[str, Any]]] = [
-    ("readings", {"speed": 0.1, "moving": True, "order": "a\tb\\né", "odometer": 2**62, "x": 1}),
-    ("readings", {"speed": 7, "load": 3, "moving": False, "order": "", "odometer": -1}),
+    (
+        "readings",
+        {"speed": 0.1, "moving": True, "order": "a\tb\\né", "odometer": 2**62, "x": 1}
+        | {"t": 2.5, "by": "bus", "chunk": False},
+    ),
+    (
+        "readings",
+        {"speed": 7, "load": 3, "moving": False, "order": "", "odometer": -1, "by": 4, "chunk": 4},
+    ),
     ("readings", {"speed": 2**60 + 1, "odometer": 2**63, "moving": 1, "order": 5}),
     ("readings", {"speed": "fast", "odometer": 1.5, "moving": "yes", "order": ["a"]}),
     ("readings", {"speed": None, "odometer": None, "moving": None, "order": None}),

@@ -28,7 +28,8 @@ _PAIR = attrgetter("tenant_id", "device_id")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _KNOWN = """
     SELECT t.tenant_id::text, p.retention_days, d.device_id, d.site_id::text
-      FROM public.tenants t
+      FROM unnest(%(tenants)s::text::uuid[]) AS named
+      JOIN public.tenants t ON t.tenant_id = named AND t.status <> 'deleted'
       LEFT JOIN public.data_retention_policies p
            ON p.tenant_id = t.tenant_id AND p.relation = 'telemetry'
       LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
@@ -36,7 +37,6 @@ _KNOWN = """
                         AS asked (tenant_id, device_id)
                    JOIN public.device_registry r USING (tenant_id, device_id)) d
            ON d.tenant_id = t.tenant_id
-     WHERE t.tenant_id = ANY (%(tenants)s::text::uuid[]) AND t.status <> 'deleted'
 """
 
 

@@ -67,6 +67,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
     """Current status and shadow of a device."""
 
     __tablename__ = "device_state"
+    # What is no time there would break device_metrics for the whole tenant.
+    __guarded_columns__ = ("state_times",)
 
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str] = mapped_column(

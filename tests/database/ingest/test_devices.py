@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from database.ingest import Message, devices, ingest
 from database.tenancy import tenant_transaction
@@ -196,3 +197,14 @@ def test_the_parameters_are_those_of_the_function(shared: Engine) -> None:
     assert declared == ", ".join(
         f"{name} {named.get(kind, kind)}[]" for name, kind in devices._ARRAYS.items()
     )
+
+
+def test_a_tenant_cannot_break_the_times_of_its_devices(shared: Engine) -> None:
+    ingest(shared, [message(1, ts=NOW)], now=NOW)
+    with (
+        pytest.raises(ProgrammingError, match="permission denied"),
+        tenant_transaction(shared, ONE) as connection,
+    ):
+        connection.exec_driver_sql('UPDATE device_state SET state_times = \'{"t": "x"}\'')
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("UPDATE device_state SET status = 'offline', state = '{}'")

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from database import privileges, security
 from database.tenancy import take_role, tenant_transaction
 from ddl.edition import Edition, detect
 from models.shared.base import TIMESERIES
@@ -112,6 +113,22 @@ _PARALLEL = {
     "enable_indexonlyscan": "off",
     "enable_bitmapscan": "off",
 }
+
+
+def test_the_settings_for_that_are_compared(engine: Engine) -> None:
+    with engine.connect() as connection:
+        settings = privileges.settings(connection)
+        with_timescaledb = detect(connection) is not Edition.POSTGRESQL
+        assert (settings.keys() > privileges.SETTINGS.keys()) == with_timescaledb
+        assert privileges.problems(connection) == []
+        name = connection.engine.url.database
+        connection.exec_driver_sql(f"ALTER DATABASE {name} RESET ALL")
+        assert len(privileges.problems(connection)) == len(settings)
+        found = [one for one in security.differences(connection) if one.kind == "database"]
+        for one in found:
+            connection.exec_driver_sql(one.mend)
+        assert privileges.problems(connection) == []
+        connection.rollback()
 
 
 def test_no_context_shows_nothing(engine: Engine) -> None:

@@ -94,7 +94,7 @@ class RecordBatch:
                 continue
             if key not in found:
                 found[key] = record, line
-            elif self.series.merged_by is None:
+            elif self.series.corrected_by is None:
                 self._repeated.setdefault(key, []).append((record, line))
             else:
                 self._repeated.setdefault(key, []).insert(0, found[key])

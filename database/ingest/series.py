@@ -30,7 +30,7 @@ from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent
 from models.telemetry.device_health import DeviceHealthTelemetry
 from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
-from models.telemetry.tag_values import MERGE, TagValue
+from models.telemetry.tag_values import CORRECT, TagValue
 
 NULL = r"\N"
 """What COPY reads as NULL."""
@@ -125,9 +125,9 @@ class Series:
     fields: tuple[Field, ...] = field(default=(), repr=False)
     presence: Callable[[Record], str | None] | None = None
     """What a record says of its device: ``online``, ``offline``, or None, that it was seen."""
-    merged_by: str | None = None
+    corrected_by: str | None = None
     """A function, where a later record corrects an earlier one with its key; of arrays, one a
-    column. It returns how many rows are new, and how many were corrected."""
+    column. It returns how many were corrected."""
 
     def oldest(self, now: datetime.datetime, days: int | None) -> datetime.datetime:
         """What is older is not taken; ``days`` is the retention of a tenant, if it has its own."""
@@ -164,25 +164,25 @@ class Series:
 
     @cached_property
     def merge(self) -> str:
-        """From there into the series; answered by the number of rows, or what the function returns.
+        """From there into the series, what is new.
 
         Without a conflict target, which would need SELECT. In the order of the key, so that two
         deliveries of the same rows wait for each other instead of deadlocking.
         """
-        if self.merged_by is not None:
-            arrays = ", ".join(f"array_agg({sql.ident(name)})" for name in self.columns)
-            names = ", ".join(f"n{number}" for number in range(len(self.columns)))
-            return (
-                "SELECT merged.*\n"
-                f"  FROM (SELECT {arrays} FROM pg_temp.{self._staging}) AS n ({names}),\n"
-                f"       public.{self.merged_by}({names}) AS merged"
-            )
         return (
             f"INSERT INTO {TIMESERIES}.{sql.ident(self.name)} ({self._names})\n"
             f"SELECT {self._names} FROM pg_temp.{self._staging}\n"
             f" ORDER BY {', '.join(map(sql.ident, self.key))}\n"
             "ON CONFLICT DO NOTHING"
         )
+
+    @cached_property
+    def correct(self) -> str | None:
+        """The values of what is there already, after `merge`; answered by their number."""
+        if self.corrected_by is None:
+            return None
+        arrays = ", ".join(f"array_agg({sql.ident(name)})" for name in self.columns)
+        return f"SELECT public.{self.corrected_by}({arrays}) FROM pg_temp.{self._staging}"
 
     @cached_property
     def unstage(self) -> str:
@@ -218,7 +218,7 @@ def _series(
     spread: Mapping[str, Sequence[str]] | None = None,
     key: Sequence[str] | None = None,
     presence: Callable[[Record], str | None] | None = None,
-    merged_by: str | None = None,
+    corrected_by: str | None = None,
 ) -> Series:
     """A series whose columns, types, key and retention are those of its model.
 
@@ -253,7 +253,7 @@ def _series(
         references,
         tuple(fields),
         presence,
-        merged_by,
+        corrected_by,
     )
 
 
@@ -389,7 +389,7 @@ TAGS = _series(
         ),
         "quality": (_status_code, "an integer of 32 bits"),
     },
-    merged_by=MERGE,
+    corrected_by=CORRECT,
 )
 HEALTH = _series(DeviceHealthTelemetry, DeviceHealth, _DEVICE, presence=lambda _: None)
 CONNECTIONS = _series(

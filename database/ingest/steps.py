@@ -125,7 +125,7 @@ class _Storing:
         """Store the batch, which is encoded while the server works."""
         batch = self.batch
         encoded = batch.encoded()
-        error = yield from self._attempt(Step(batch.series.copy, rows=encoded))
+        error = yield from self._copy(encoded)
         for _ in encoded:
             pass  # The server gave up before the end.
         if error is None:
@@ -152,35 +152,51 @@ class _Storing:
             batch.rejected.append(Rejected(batch.accepted[rows[0]], "rejected_by_database", detail))
             return
         for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-            refused = yield from self._attempt(Step(batch.series.copy, rows=_lines(batch, half)))
+            refused = yield from self._copy(_lines(batch, half))
             if refused is not None:
                 yield from self._anyway(half, refused)
+
+    def _copy(self, lines: Iterable[bytes]) -> Generator[Step, Any, errors.Error | None]:
+        """Store rows that are all new; returns the error if there is one."""
+        answers = yield from self._attempt(Step(self.batch.series.copy, rows=lines))
+        if isinstance(answers, errors.Error):
+            return answers
+        self.stored += answers[0]
+        return None
 
     def _merge(self, rows: range) -> Generator[Step, Any, errors.Error | None]:
         """Store those that may be there already; returns the error if there is one."""
         series = self.batch.series
-        staging = Step(series.stage), Step(series.copy_to_stage, rows=_lines(self.batch, rows))
-        return (yield from self._attempt(*staging, Step(series.merge), last=Step(series.unstage)))
+        steps = [
+            Step(series.stage),
+            Step(series.copy_to_stage, rows=_lines(self.batch, rows)),
+            Step(series.merge),
+            Step(series.unstage),
+        ]
+        if series.correct is not None:
+            steps.insert(3, Step(series.correct))
+        answers = yield from self._attempt(*steps)
+        if isinstance(answers, errors.Error):
+            return answers
+        self.stored += answers[2]
+        if series.correct is not None:
+            ((corrected,),) = answers[3]
+            self.corrected += corrected
+        return None
 
-    def _attempt(
-        self, *steps: Step, last: Step | None = None
-    ) -> Generator[Step, Any, errors.Error | None]:
-        """Take the steps in a savepoint, and count what the one before ``last`` stored."""
+    def _attempt(self, *steps: Step) -> Generator[Step, Any, errors.Error | list[Any]]:
+        """Take the steps in a savepoint: their answers, or the error."""
         yield Step("SAVEPOINT batch")
+        answers = []
         try:
             for step in steps:
-                answer = yield step
-            if last is not None:
-                yield last
+                answers.append((yield step))
         except (errors.UniqueViolation, *_REJECTIONS) as error:
             yield Step("ROLLBACK TO SAVEPOINT batch")
             yield Step("RELEASE SAVEPOINT batch")
             return error
         yield Step("RELEASE SAVEPOINT batch")
-        stored, corrected = (answer, 0) if isinstance(answer, int) else answer[0]
-        self.stored += stored
-        self.corrected += corrected
-        return None
+        return answers
 
 
 def _lines(batch: Batch | RecordBatch, rows: range) -> list[bytes]:

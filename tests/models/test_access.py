@@ -222,9 +222,9 @@ def test_two_functions_run_with_the_rights_of_their_owner() -> None:
     and a trigger, which nobody can call, removes rows that its statement has inserted.
     """
     found = {s.name: s for s in DECLARED.of(FunctionState).values() if s.security_definer}
-    assert found.keys() == {"merge_tag_values", "remove_misplaced"}
+    assert found.keys() == {"correct_tag_values", "remove_misplaced"}
     assert found["remove_misplaced"].returns == "trigger"
-    merge = found["merge_tag_values"]
+    merge = found["correct_tag_values"]
     grants = DECLARED.of(GrantState)[merge.relation].privileges
     assert {(held.role, held.name) for held in grants} == {("fleet_ingest", "execute")}
     named = set(re.findall(r"(?:from|join|into|update) (\w+\.\w+)", merge.body))

@@ -97,15 +97,19 @@ def _batches(records: Sequence[Message | Record], now: datetime) -> list[Batch |
     """
     kinds: tuple[type, ...] = (Message, *SERIES)
     found: dict[type, list[Any]] = {kind: [] for kind in kinds}
-    for kind in set(map(type, records)):
+    named = set(map(type, records))
+    for kind in named:
         if kind not in found:
             known = next((one for one in kind.__mro__ if one in found), None)
             if known is None:
                 names = ", ".join(one.__name__ for one in kinds)
                 raise TypeError(f"expected one of {names}; found {kind.__qualname__}")
             found[kind] = found[known]
-    for record in records:
-        found[record.__class__].append(record)
+    if len(named) == 1:
+        found[named.pop()] += records
+    else:
+        for record in records:
+            found[record.__class__].append(record)
     return [
         Batch(found[kind], now) if kind is Message else RecordBatch(SERIES[kind], found[kind], now)
         for kind in kinds

@@ -221,7 +221,7 @@ def test_averages_leave_out_what_no_average_can_take() -> None:
 
 def _where(definition: str) -> str:
     """The condition of a rollup, or of the function that it reads its values from."""
-    if "numeric_metrics(t)" in definition:
+    if "numeric_metrics(t.*)" in definition:
         key = ("public", "numeric_metrics", "timeseries.telemetry")
         definition = DECLARED.of(FunctionState)[key].body
     return definition.partition(" WHERE ")[2] if "\n WHERE " in definition else ""

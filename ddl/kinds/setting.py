@@ -181,13 +181,6 @@ found AS (
      -- Other names are a server's own.
      WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited')
     UNION ALL
-    SELECT c.schema, 'column', c.shown, 'default', e.text, c.relname,
-           ARRAY[c.schema, c.relname, c.attname]::text[], c.alter || ' SET DEFAULT ' || e.text,
-           c.alter || ' DROP DEFAULT'
-      FROM columns c JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, c.attnum)
-     CROSS JOIN LATERAL pg_get_expr(d.adbin, d.adrelid) e (text)
-     WHERE c.relkind = 'v'
-    UNION ALL
     SELECT i.schema, 'index', i.shown, o.option_name, o.option_value, i.relname,
            ARRAY[i.schema, i.relname, i.index]::text[],
            format('ALTER INDEX %s SET (%s = %L)', i.name, o.option_name, o.option_value),

@@ -21,7 +21,6 @@ class HealthCheck(TenantTimeSeries, Base):
     """One check of an endpoint."""
 
     __tablename__ = "health_checks"
-    __reference__ = "endpoint_id = endpoints.id"
     __time_column__ = "checked_at"
 
     checked_at: Mapped[datetime.datetime] = mapped_column(

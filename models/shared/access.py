@@ -11,7 +11,6 @@ from sqlalchemy.schema import SchemaItem
 
 from ddl import Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from models.shared.metrics import Metric, as_stored, merged
-from models.shared.misplaced import quarantined
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -73,7 +72,6 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
         *views,
         HiddenFrom("fleet_app"),
         *([Grant("insert", to="fleet_ingest")] if cls.__ingested__ else []),
-        *(quarantined(table, cls.__time_column__, cls.__reference__) if cls.__reference__ else []),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
     ]

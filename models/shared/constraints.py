@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint
 
 from ddl import sql
-from models.shared.misplaced import BY_INGEST
 
 
 def tenant_reference(
@@ -72,14 +71,14 @@ def json_value(column: str) -> CheckConstraint:
 
 
 def not_ahead(column: str) -> CheckConstraint:
-    """A CHECK that rejects moments more than a day ahead; of the ingest, a trigger moves them.
+    """A CHECK that rejects moments more than a day ahead, whoever writes.
 
     A clock further ahead is wrong, and each such day would cost a chunk of its own. What passes
     once passes for ever, so a dump can be restored; that is why there is no such CHECK of rows
     older than the retention. Rows from before the CHECK stay.
     """
     return CheckConstraint(
-        f"{sql.ident(column)} <= now() + interval '1 day' OR {BY_INGEST}",
+        f"{sql.ident(column)} <= now() + interval '1 day'",
         name=f"{column}_not_ahead",
         postgresql_not_valid=True,
     )

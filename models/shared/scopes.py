@@ -53,8 +53,6 @@ class TenantTimeSeries:
         __guarded_columns__: columns that fleet_app can read but not write.
         __metrics__: what has a column of its own, beside the column ``metrics``.
         __ingested__: whether fleet_ingest may insert; False for what devices do not send.
-        __reference__: the column that a row of the ingest must find in another table, as in
-            ``device_id = device_registry.device_id``; what it does not find goes to quarantine.
         __time_column__: the second column, after tenant_id. Both must come before every column that
             may be dropped one day: otherwise TimescaleDB checks the wrong column.
     """
@@ -64,7 +62,6 @@ class TenantTimeSeries:
     __guarded_columns__: ClassVar[Sequence[str]] = ()
     __metrics__: ClassVar[Sequence[Metric]] = ()
     __ingested__: ClassVar[bool] = True
-    __reference__: ClassVar[str | None] = None
     __time_column__: ClassVar[str] = "ts"
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(sort_order=-20)

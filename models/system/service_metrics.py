@@ -20,7 +20,6 @@ from models.shared.base import (
     not_ahead,
     not_empty,
 )
-from models.shared.misplaced import quarantined
 from models.shared.rollups import MEASURABLE, platform_rollup
 from models.shared.time_series_checks import check_hypertable
 
@@ -63,10 +62,7 @@ class SystemMetric(Private, Base):
     )
 
 
-_TABLE = Base.metadata.tables[f"{TIMESERIES}.system_metrics"]
-check_hypertable(_TABLE, "ts", tenants=False)
-for _trigger in quarantined(_TABLE, "ts", None):
-    _trigger._set_parent_with_dispatch(_TABLE)
+check_hypertable(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
 
 platform_rollup(
     "system_metrics_hourly",

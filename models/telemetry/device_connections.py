@@ -29,7 +29,6 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
     """A connection that was made or lost, as the broker reports it."""
 
     __tablename__ = "device_connection_events"
-    __reference__ = "device_id = device_registry.device_id"
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it happened, according to the broker."

@@ -29,7 +29,6 @@ class DeviceHealthTelemetry(TenantTimeSeries, Base):
     """
 
     __tablename__ = "device_health_telemetry"
-    __reference__ = "device_id = device_registry.device_id"
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was measured, according to the device."

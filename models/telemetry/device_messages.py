@@ -80,7 +80,6 @@ class Telemetry(TenantTimeSeries, Base):
     """A message of a device. A redelivered message has the same key, so it changes nothing."""
 
     __tablename__ = "telemetry"
-    __reference__ = "device_id = device_registry.device_id"
     __metrics__ = METRICS
 
     ts: Mapped[datetime.datetime] = mapped_column(

@@ -19,7 +19,6 @@ class TagValue(TenantTimeSeries, Base):
     """A sample of a tag. A redelivered sample has the same key, so it changes nothing."""
 
     __tablename__ = "tag_values"
-    __reference__ = "tag_id = tag_metadata.tag_id"
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was sampled, according to the source."

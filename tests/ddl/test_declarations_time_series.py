@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import TIMESTAMP, Column, MetaData, Table, Uuid
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Hypertable, RefreshPolicy, RetentionPolicy, Rollup, check_models
+from ddl import Function, Hypertable, RefreshPolicy, RetentionPolicy, Rollup, Trigger, check_models
 from ddl.intervals import days
 from ddl.kinds.hypertable import HypertableOperation, HypertableState
 from tests.support.declared_time_series import fleet
@@ -91,3 +91,34 @@ def test_intervals_that_cannot_be_compared() -> None:
     for interval in ("P30D", "30 moons", "30", "30 days ago", ""):
         with pytest.raises(ArgumentError, match=f'interval "{interval}": expected numbers'):
             days(interval)
+
+
+@pytest.mark.parametrize("level", ["statement", "row"])
+def test_a_trigger_that_collects_new_rows_hides_them_from_rollups(level: str) -> None:
+    """TimescaleDB does not note what COPY changes then; one that fires for each row is harmless."""
+    metadata = refreshed("3 days")
+    fixed = {"search_path": "pg_catalog, pg_temp"}
+    Function(
+        "seen",
+        returns="trigger",
+        language="plpgsql",
+        settings=fixed,
+        body="begin return null; end",
+        metadata=metadata,
+    )
+    trigger = Trigger(
+        "seen",
+        timing="after",
+        events="insert",
+        function="seen()",
+        level=level,
+        new_table="new_rows" if level == "statement" else None,
+    )
+    trigger._set_parent_with_dispatch(metadata.tables["timeseries.raw"])
+    if level == "row":
+        check_models(metadata)
+        return
+    with pytest.raises(
+        ArgumentError, match=r"seen.* in new_rows, .* COPY .* rollup public\.hourly"
+    ):
+        check_models(metadata)

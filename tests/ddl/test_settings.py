@@ -44,7 +44,7 @@ DRIFT = {
     ),
     "default of a view's column": (
         "ALTER VIEW counts ALTER n SET DEFAULT 7",
-        "column public.counts.n default: expected nothing, found 7",
+        "view public.counts defaults: expected nothing, found n SET DEFAULT 7",
     ),
     "storage parameter of a key": (
         "ALTER INDEX sites_pkey SET (fillfactor = 50)",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from database.ingest import Ingested, ingest
+from database.ingest import DeviceHealth, Ingested, ingest
 from database.ingest import quarantine as quarantine_module
 from models.shared.base import PLATFORM_TENANT_ID
 from tests.support.telemetry import (
@@ -134,3 +134,31 @@ def test_poison_that_only_the_database_sees_costs_only_itself(shared: Engine) ->
     assert ingest(shared, sent) == Ingested(96, 0, 4)
     assert ingest(shared, sent) == Ingested(0, 96, 4)
     assert {row.reason for row in quarantine(shared)} == {"rejected_by_database"}
+
+
+def test_a_policy_of_the_tenant_counts(shared: Engine) -> None:
+    """Such a message would be deleted before a rollup has it."""
+    with shared.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
+        connection.exec_driver_sql(
+            "INSERT INTO data_retention_policies (tenant_id, relation, retention_days)"
+            " VALUES (%s, 'telemetry', 30), (%s, 'device_health_telemetry', 40)",
+            (ONE, ONE),
+        )
+    try:
+        day = datetime.timedelta(days=1)
+        sent = [
+            message(1, ts=NOW - 31 * day),
+            message(2, ts=NOW - 29 * day),
+            message(3, ts=NOW - 31 * day, tenant_id=TWO),
+            DeviceHealth(ONE, "d1", NOW - 39 * day),
+            DeviceHealth(ONE, "d1", NOW - 41 * day),
+            DeviceHealth(TWO, "d1", NOW - 41 * day),
+        ]
+        assert ingest(shared, sent, now=NOW) == Ingested(4, 0, 2)
+        found = {(row.reason, row.event_ts, row.tenant_id) for row in quarantine(shared)}
+        assert found == {("expired_ts", NOW - days * day, ONE) for days in (31, 41)}
+    finally:
+        with shared.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
+            connection.exec_driver_sql("DELETE FROM data_retention_policies")

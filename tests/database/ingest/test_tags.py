@@ -203,7 +203,7 @@ def test_the_ingest_corrects_and_neither_reads_nor_changes(engine: Engine, login
     ):
         with own.connect() as connection, pytest.raises(ProgrammingError, match="denied"):
             connection.exec_driver_sql(statement)
-    # The function is no way around what happens to misplaced rows.
+    # The function stores nothing that was not there.
     with own.begin() as connection:
         corrected = connection.exec_driver_sql(
             "SELECT correct_tag_values(%s, %s, %s, %s, '{9}', '{NULL}', '{NULL}', '{NULL}', '{0}')",

@@ -132,8 +132,10 @@ def calendar() -> Iterator[None]:
             metadata=models.metadata,
         )
     yield
-    declared.states.clear()
-    declared.states.update(before)
+    # In place: other tests hold these dictionaries.
+    for kind, states in declared.states.items():
+        states.clear()
+        states.update(before.get(kind, {}))
 
 
 @pytest.mark.usefixtures("calendar")

@@ -29,15 +29,12 @@ from ddl.kinds import KINDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.schema import SchemaState
 from ddl.kinds.table import TableState
-from ddl.rename_operation import OF_TABLE
+from ddl.likeness import SIMILAR, WIDTH, is_equal, of_functions, selected
 from ddl.rollups import RollupState
-from ddl.select import parsed
 from ddl.shadow import Comparison
 
 RENAMED = {kind.name: kind for kind in KINDS if kind.rename}
 """The kinds of which one can get another name, in the order of the registry."""
-_SIMILAR = 2 / 3
-"""The part of columns, or of a body, that must be the same for a rename to be likely."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +308,7 @@ class Decisions:
 
     def _of_tables(self, old: Key, new: Key) -> str:
         same, whole = self._same(self._columns(self.current, old), self._columns(self.target, new))
-        return f"{same} of {whole} columns are the same" if same / whole >= _SIMILAR else ""
+        return f"{same} of {whole} columns are the same" if same / whole >= SIMILAR else ""
 
     def _of_columns(self, old: Key, new: Key) -> str:
         before: Any = self.current.get(("column", old))
@@ -333,12 +330,12 @@ class Decisions:
         if equal:
             return ""  # it is renamed without a question
         if kind.state is FunctionState:
-            return _of_functions(before, after)
-        same, whole = self._same(*(_selected(state.definition) for state in (before, after)))
-        if same / whole >= _SIMILAR:
+            return of_functions(before, after)
+        same, whole = self._same(*(selected(state.definition) for state in (before, after)))
+        if same / whole >= SIMILAR:
             return f"{same} of {whole} columns are the same"
         # Columns of what it reads may have other names, too, and history is the dearest to lose.
-        widths = [_WIDTH.findall(state.definition) for state in (before, after)]
+        widths = [WIDTH.findall(state.definition) for state in (before, after)]
         alike = kind.state is RollupState and widths[0] and widths[0] == widths[1]
         return f"both have buckets of {widths[0][0]}" if alike else ""
 
@@ -373,36 +370,3 @@ class Decisions:
                 found.setdefault(key[:2], set()).add((state.name, state.type))
             self._of_table[side] = found
         return self._of_table[side].get(table, set())
-
-
-def _selected(definition: str) -> set[tuple[str, str]]:
-    """(name, expression) of each column of a query, whatever the table is called."""
-    columns = parsed(definition).columns.items()
-    return {(name, _QUALIFIER.sub("", sql.squeezed(text))) for name, text in columns}
-
-
-_WIDTH = re.compile(r"\btime_bucket\(\s*'([^']*)'")
-_QUALIFIER = re.compile(rf"(?:{sql.IDENT})\.(?=[\w\"])")
-
-
-def _of_functions(before: FunctionState, after: FunctionState) -> str:
-    if (before.signature, before.returns) != (after.signature, after.returns):
-        return ""
-    words, others = (re.findall(r"\w+|[^\w\s]", state.body) for state in (before, after))
-    alike = difflib.SequenceMatcher(None, words, others, autojunk=False).ratio()
-    return "arguments, result and most of the body are the same" if alike >= _SIMILAR else ""
-
-
-def is_equal(before: Any, after: Any) -> bool:
-    """True for two states that differ in nothing but their names and comments."""
-    if type(before) is not type(after) or before.key == after.key:
-        return False
-    if before.kind in _BESIDE_TABLES and before.relation != after.relation:
-        return False
-    states = [state.called(after.name, after.schema) for state in (before, after)]
-    if hasattr(after, "comment"):
-        states = [dataclasses.replace(state, comment=None) for state in states]
-    return bool(states[0] == states[1])
-
-
-_BESIDE_TABLES = {*OF_TABLE, "index"}

@@ -30,9 +30,10 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.schema import SchemaOperation, SchemaState
 from ddl.kinds.sequence import IdentitySequenceState, SequenceState
 from ddl.kinds.table import TableState
+from ddl.likeness import is_equal
 from ddl.refusal import said
 from ddl.rename_operation import OF_TABLE, rename_operations
-from ddl.renames import RENAMED, Answers, Decisions, Rename, is_equal
+from ddl.renames import RENAMED, Answers, Decisions, Rename
 from ddl.rollups import RollupState
 from ddl.select import parsed
 from ddl.shadow import Comparison, schemas_of

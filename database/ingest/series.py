@@ -19,7 +19,20 @@ from database.ingest.records import (
     ServiceMetric,
     TagSample,
 )
-from database.ingest.values import is_text, json_text, uuid_text
+from database.ingest.values import is_text, uuid_text
+from database.ingest.writers import (
+    MAX_NAME,
+    NULL,
+    Write,
+    any_number,
+    connection_event,
+    full_name,
+    json_object,
+    name_or_nothing,
+    not_negative,
+    status_code,
+    tag_value,
+)
 from ddl import Declared, sql
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.monitoring.check_history import HealthCheck
@@ -32,17 +45,8 @@ from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
 from models.telemetry.tag_values import CORRECT, TagValue
 
-NULL = r"\N"
-"""What COPY reads as NULL."""
-
-MAX_NAME = 255
-"""Characters of text in a key."""
-
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _SHORT = {"timestamp with time zone": "timestamptz"}
-
-Write = Callable[[object], str | None]
-"""The value as COPY takes it, with a tab between columns; None if it is refused."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +265,10 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
     """How values of a column are written, and what is expected of them."""
     kind = column_types(column.table, [column.name])[column.name]
     if kind == "jsonb":
-        return _json_object, "a dict that JSON and jsonb have"
+        return json_object, "a dict that JSON and jsonb have"
     if column.primary_key and kind == "text":
-        return _name, f"text of at most {MAX_NAME} characters"
-    write = _double if kind == "double precision" else WRITERS[kind]
+        return name_or_nothing, f"text of at most {MAX_NAME} characters"
+    write = any_number if kind == "double precision" else WRITERS[kind]
     wanted = {
         "double precision": "a number",
         "bigint": "an integer of 64 bits",
@@ -273,72 +277,6 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
         "text": f"text of at most {MAX_METRICS:,} characters",
     }[kind]
     return write, wanted
-
-
-def _double(value: object) -> str | None:
-    """Any number that a double holds exactly, also NaN and infinity, which rollups leave out."""
-    return float.__repr__(value) if isinstance(value, float) else WRITERS["double precision"](value)
-
-
-def _value(value: object) -> str | None:
-    """The columns of a tag's value: number, text, truth value, JSON; of which one is filled.
-
-    An integer that a double does not hold is kept exactly, as JSON.
-    """
-    columns: list[str | None] = [NULL] * 4
-    if isinstance(value, bool):
-        columns[2] = WRITERS["boolean"](value)
-    elif isinstance(value, int | float):
-        columns[0] = _double(value)
-        if columns[0] is None:
-            columns[0], columns[3] = NULL, _json(value)
-    elif isinstance(value, str):
-        columns[1] = WRITERS["text"](value)
-    elif isinstance(value, dict | list | tuple):
-        columns[3] = _json(value)
-    else:
-        return None
-    return None if None in columns else "\t".join(columns)  # type: ignore[arg-type]
-
-
-def _status_code(value: object) -> str | None:
-    """A code of 32 bits, signed or not (as in OPC UA), as a signed integer."""
-    if isinstance(value, int) and 2**31 <= value < 2**32:
-        value -= 2**32
-    return WRITERS["integer"](value)
-
-
-def _not_negative(value: object) -> str | None:
-    return None if isinstance(value, int | float) and value < 0 else _double(value)
-
-
-def _name(value: object) -> str | None:
-    return "" if value == "" else _full_name(value)
-
-
-def _full_name(value: object) -> str | None:
-    return escaped(str(value)) if is_text(value, MAX_NAME) else None
-
-
-def _event(value: object) -> str | None:
-    return str(value) if isinstance(value, str) and value in EVENTS else None
-
-
-def _json_object(value: object) -> str | None:
-    if value is None:
-        return "{}"
-    return _json(value) if isinstance(value, dict) else None
-
-
-def _json(value: object) -> str | None:
-    """JSON, unless jsonb cannot hold it or it is too long."""
-    try:
-        if isinstance(value, dict):
-            "".join(value)  # JSON would make text of any name.
-        text = json_text(value)
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return escaped(text) if len(text) <= MAX_METRICS else None
 
 
 _MESSAGES: Table = Telemetry.__table__  # type: ignore[assignment]
@@ -384,10 +322,10 @@ TAGS = _series(
     spread={"value": ("v_num", "v_text", "v_bool", "v_json")},
     writes={
         "value": (
-            _value,
+            tag_value,
             f"a number, text, truth value or JSON of at most {MAX_METRICS:,} characters",
         ),
-        "quality": (_status_code, "an integer of 32 bits"),
+        "quality": (status_code, "an integer of 32 bits"),
     },
     corrected_by=CORRECT,
 )
@@ -396,19 +334,19 @@ CONNECTIONS = _series(
     DeviceConnectionEvent,
     ConnectionEvent,
     _DEVICE,
-    writes={"event": (_event, f"one of {', '.join(EVENTS)}")},
+    writes={"event": (connection_event, f"one of {', '.join(EVENTS)}")},
     presence=lambda one: "online" if one.event == "connected" else "offline",  # type: ignore[attr-defined]
 )
 CHECKS = _series(
     HealthCheck,
     EndpointCheck,
     _ENDPOINT,
-    writes={"response_ms": (_not_negative, "a number that is not negative")},
+    writes={"response_ms": (not_negative, "a number that is not negative")},
 )
 SERVICE_METRICS = _series(
     SystemMetric,
     ServiceMetric,
-    writes={"metric_name": (_full_name, f"text of 1 to {MAX_NAME} characters")},
+    writes={"metric_name": (full_name, f"text of 1 to {MAX_NAME} characters")},
     # In the table a hash of the labels stands for them.
     key=("metric_name", "service", "labels", "ts"),
 )

@@ -11,8 +11,8 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from database.errors import FleetSchemaError
-from database.ingest.series import NULL
 from database.ingest.series import TAGS as SERIES_OF_TAGS
+from database.ingest.writers import NULL
 from ddl.sql import escaped, ident
 from models.shared.base import TIMESERIES, Base
 from models.shared.metrics import fitting

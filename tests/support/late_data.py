@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -68,3 +69,17 @@ def horizon(engine: Engine, relation: str, tenant: object) -> Any:
         "SELECT max(complete_from) FROM raw_data_horizons"
         f" WHERE relation = '{relation}' AND of_tenant = '{tenant}'",
     )
+
+
+def rolled_up_tags(engine: Engine, tenants: Iterable[object], *, compressed: bool) -> None:
+    """Two weeks of two tags of each tenant, all of them in the hourly rollup."""
+    for tenant in tenants:
+        for tag in (1, 2):
+            add_tags(engine, tenant, "14 days", tag=tag)
+    alone(
+        engine,
+        "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly',"
+        " NULL, date_trunc('hour', now()))",
+    )
+    if compressed:
+        alone(engine, f"SELECT compress_chunk(c) FROM show_chunks('{TAGS}') c")

@@ -18,7 +18,7 @@ from operations.cli import app
 from operations.maintenance import corrections, device_states
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
-from tests.support.late_data import add_tags, buckets, differences
+from tests.support.late_data import buckets, differences, rolled_up_tags
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import ENDPOINT, HOUR, NOW, ONE, message, populate, rows
 from tests.support.time_series import ACME, GLOBEX, alone, make_tenants, migrate, scalar, stop_jobs
@@ -232,16 +232,7 @@ def test_corrections_reach_the_rollups(
     with engine_of(url) as engine:
         stop_jobs(engine)
         make_tenants(engine)
-        for tenant in (ACME, GLOBEX):
-            for tag in (1, 2):
-                add_tags(engine, tenant, "14 days", tag=tag)
-        alone(
-            engine,
-            "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly',"
-            " NULL, date_trunc('hour', now()))",
-        )
-        if compressed:
-            alone(engine, "SELECT compress_chunk(c) FROM show_chunks('timeseries.tag_values') c")
+        rolled_up_tags(engine, (ACME, GLOBEX), compressed=compressed)
         others = f"NOT (tenant_id = '{ACME}' AND tag_id = 1)"
         kept = buckets(engine, "tag_values_hourly", others)
         (before,) = alone(engine, "SELECT sum(v_num), count(*) FROM timeseries.tag_values")[0:1]

@@ -12,7 +12,7 @@ from database.ingest import ingest
 from operations.cli import app
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
-from tests.support.late_data import add_tags, buckets, differences, run_refresh_jobs
+from tests.support.late_data import buckets, differences, rolled_up_tags
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import NOW, message, populate
 from tests.support.time_series import (
@@ -52,17 +52,7 @@ def test_samples_and_their_part_in_rollups_go(
     with engine_of(url) as engine:
         stop_jobs(engine)
         make_tenants(engine)
-        for tenant in (ACME, GLOBEX):
-            for tag in (1, 2):
-                add_tags(engine, tenant, "14 days", tag=tag)
-        run_refresh_jobs(engine)
-        alone(
-            engine,
-            "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly',"
-            " NULL, date_trunc('hour', now()))",
-        )
-        if compressed:
-            alone(engine, "SELECT compress_chunk(c) FROM show_chunks('timeseries.tag_values') c")
+        rolled_up_tags(engine, (ACME, GLOBEX), compressed=compressed)
         others = f"NOT (tenant_id = '{ACME}' AND tag_id = 1)"
         kept = buckets(engine, "tag_values_hourly", others)
         arguments = (slug(engine), "tag_values", "1", "--from", day(9), "--to", f"{day(7)}T06:10")

@@ -48,7 +48,8 @@ class Rollup:
     source_id: int
     """Their numbers in TimescaleDB's catalog."""
     until: datetime.datetime
-    """Younger buckets are left to its policy; now, if it has none."""
+    """Younger buckets are left to its policy, but for those that are stored already, which would
+    be wrong until then; now, if it has none."""
 
     @property
     def name(self) -> str:
@@ -82,11 +83,14 @@ _ROLLUPS = sa.text("""
            coalesce(s.view_name, a.hypertable_name) AS source,
            format('%I.%I', a.hypertable_schema, a.hypertable_name) AS source_storage,
            c.mat_hypertable_id AS id, c.raw_hypertable_id AS source_id,
-           now() - coalesce((SELECT min((j.config ->> 'end_offset')::interval)
-                               FROM timescaledb_information.jobs j
-                              WHERE j.proc_name = 'policy_refresh_continuous_aggregate'
-                                AND (j.config ->> 'mat_hypertable_id')::int = c.mat_hypertable_id),
-                            '0') AS until
+           greatest(
+               now() - coalesce((SELECT min((j.config ->> 'end_offset')::interval)
+                                   FROM timescaledb_information.jobs j
+                                  WHERE j.proc_name = 'policy_refresh_continuous_aggregate'
+                                    AND (j.config ->> 'mat_hypertable_id')::int
+                                      = c.mat_hypertable_id), '0'),
+               least(now(), coalesce(_timescaledb_functions.to_timestamp(w.watermark),
+                                     '-infinity'))) AS until
       FROM timescaledb_information.continuous_aggregates a
       JOIN timescaledb_information.dimensions d ON d.dimension_number = 1
        AND (d.hypertable_schema, d.hypertable_name)
@@ -95,6 +99,8 @@ _ROLLUPS = sa.text("""
         ON (c.user_view_schema, c.user_view_name) = (a.view_schema, a.view_name)
       JOIN _timescaledb_catalog.continuous_aggs_bucket_function f
         ON f.mat_hypertable_id = c.mat_hypertable_id
+      LEFT JOIN _timescaledb_catalog.continuous_aggs_watermark w
+        ON w.mat_hypertable_id = c.mat_hypertable_id
       LEFT JOIN timescaledb_information.continuous_aggregates s
         ON (s.materialization_hypertable_schema, s.materialization_hypertable_name)
          = (a.hypertable_schema, a.hypertable_name)

@@ -26,6 +26,7 @@ _ARRAYS = {
     "states": "jsonb",
     "times": "jsonb",
 }
+_OLDEST = list(_ARRAYS).index("oldest")
 _STATEMENT = "SELECT public.record_devices({})".format(
     ", ".join(f"%({name})s::text::{kind}[]" for name, kind in _ARRAYS.items())
 )
@@ -38,19 +39,21 @@ class Devices:
         self._now = now
         self._messages: dict[tuple[str, str], list[Message]] = {}
         self._rows: dict[tuple[str, str], tuple[str | None, ...]] = {}
+        self._doubtful: set[tuple[str, str]] = set()
 
     def take(self, messages: list[Message], times: list[datetime]) -> None:
         """Take in accepted messages of one device, in any order, and their times."""
-        tenant, device = uuid_text(messages[0].tenant_id), messages[0].device_id
-        assert tenant is not None
-        assert isinstance(device, str)
-        key = tenant, device
+        key = _key(messages[0])
         if key in self._messages:
             # One device may be named in two ways, by a UUID and by its text.
             messages = self._messages[key] + messages
             times = _times(messages)
         self._messages[key] = messages
-        self._rows[key] = self._row(tenant, device, messages, times)
+        self._rows[key] = self._row(*key, messages, times)
+
+    def doubt(self, messages: list[Message]) -> None:
+        """Some of these may not be stored: another with their key was, of unknown content."""
+        self._doubtful.update(map(_key, messages))
 
     def statement(self, rejected: set[int]) -> tuple[str, dict[str, str]]:
         """The call and its arrays, an element a device.
@@ -64,6 +67,10 @@ class Devices:
                 rows.append(self._rows[key])
             elif kept := [one for one in messages if id(one) not in rejected]:
                 rows.append(self._row(*key, kept, _times(kept)))
+            else:
+                continue
+            if key in self._doubtful:
+                rows[-1] = (*rows[-1][:_OLDEST], "-infinity", *rows[-1][_OLDEST + 1 :])
         return _STATEMENT, dict(zip(_ARRAYS, map(array_text, zip(*rows, strict=True)), strict=True))
 
     def _row(
@@ -89,6 +96,13 @@ class Devices:
         )
 
 
+def _key(message: Message) -> tuple[str, str]:
+    tenant, device = uuid_text(message.tenant_id), message.device_id
+    assert tenant is not None
+    assert isinstance(device, str)
+    return tenant, device
+
+
 def _times(messages: list[Message]) -> list[Any]:
     return [moment(one.ts) for one in messages]
 
@@ -98,7 +112,7 @@ def _newest(
 ) -> tuple[dict[str, Any], dict[str, datetime]]:
     """The newest value of each metric, and its time; no times: all are the newest.
 
-    Of one moment, the message with the highest ``seq`` counts.
+    Of one moment, the message with the highest ``seq`` counts, then that with the last type.
     """
     values: Any = messages[times.index(newest)].metrics
     objects: list[Any] = [one.metrics for one in messages]
@@ -106,7 +120,11 @@ def _newest(
     if len(names) == len(values) and times.count(newest) == 1:
         return values, {}
     values, found = {}, {}
-    for number in sorted(range(len(times)), key=lambda one: (times[one], messages[one].seq)):
+    order: Any = sorted(
+        (ts, one.seq, one.msg_type, number)
+        for number, (ts, one) in enumerate(zip(times, messages, strict=True))
+    )
+    for *_, number in order:
         metrics: Any = messages[number].metrics
         values.update(metrics)
         found.update(dict.fromkeys(metrics, times[number]))

@@ -183,6 +183,9 @@ class _Storing:
         if isinstance(answers, errors.Error):
             return answers
         self.stored += answers[2]
+        if isinstance(self.batch, Batch) and answers[2] < len(rows):
+            # Which of them were there already only the table knows.
+            self.batch.devices.doubt(self.batch.accepted[rows.start : rows.stop])
         if series.correct is not None:
             ((corrected,),) = answers[3]
             self.corrected += corrected

@@ -23,6 +23,7 @@ from models.shared.base import (
     not_empty,
 )
 from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.metrics import merged
 from models.shared.rollups import tenant_rollup
 from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
 from models.telemetry.metrics import METRICS
@@ -127,6 +128,53 @@ class Telemetry(TenantTimeSeries, Base):
         },
     )
 
+
+Function(
+    "metrics_stored_otherwise",
+    "tenants uuid[], devices text[], states jsonb[], times jsonb[]",
+    returns="TABLE(tenant_id uuid, device_id text, metrics text[])",
+    language="plpgsql",
+    volatility="stable",
+    settings=PLPGSQL_SETTINGS,
+    # OFFSET: an index look-up for each moment instead of a scan of the table.
+    body=f"""
+        #variable_conflict use_column
+        begin
+          return query
+            with given as materialized (
+              select n.tenant_id, n.device_id, g.key as metric, n.state -> g.key as value,
+                     to_timestamp(g.value::double precision) as ts
+                from unnest(tenants, devices, states, times)
+                       as n (tenant_id, device_id, state, times),
+                     lateral jsonb_each_text(n.times) as g
+            ), stored as (
+              select distinct on (n.tenant_id, n.device_id, n.ts, m.key)
+                     n.tenant_id, n.device_id, n.ts, m.key as metric, m.value
+                from (select distinct g.tenant_id, g.device_id, g.ts from given g) as n,
+                     lateral (
+                       select {merged(METRICS, "t.")} as metrics, t.seq, t.msg_type
+                         from timeseries.telemetry t
+                        where t.tenant_id = n.tenant_id and t.device_id = n.device_id
+                          and t.ts = n.ts
+                       offset 0) as t,
+                     lateral jsonb_each(t.metrics) as m
+               order by n.tenant_id, n.device_id, n.ts, m.key,
+                        t.seq desc, t.msg_type collate "C" desc
+            )
+            select g.tenant_id, g.device_id, array_agg(g.metric)
+              from given g
+              left join stored s using (tenant_id, device_id, ts, metric)
+             where s.value is distinct from g.value
+             group by 1, 2;
+        end
+    """,
+    security_definer=True,
+    reason="The ingest compares values with what is stored, without the right to read that.",
+    grants={"fleet_ingest": "execute"},
+    comment="Which of the metrics of devices, given with their times in seconds since 1970, have "
+    "another value in the stored message of that moment with the highest seq, or none.",
+    metadata=Base.metadata,
+)
 
 numeric_metrics(Base.metadata, METRICS)
 if METRICS:

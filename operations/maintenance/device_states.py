@@ -17,7 +17,7 @@ _LOCK = sa.text("""
 """)
 _READ_ANEW = """
     WITH messages AS NOT MATERIALIZED (
-      SELECT __metrics AS metrics, t.ts, t.seq
+      SELECT __metrics AS metrics, t.ts, t.seq, t.msg_type
         FROM timeseries.telemetry t
        WHERE t.tenant_id = :tenant AND t.device_id = :device
     ), known AS (
@@ -35,7 +35,7 @@ _READ_ANEW = """
         LEFT JOIN LATERAL (
              SELECT t.metrics -> k.metric AS value, t.ts FROM messages t
               WHERE t.metrics ? k.metric AND t.ts = newest.ts
-              ORDER BY t.seq DESC LIMIT 1) n ON true
+              ORDER BY t.seq DESC, t.msg_type COLLATE "C" DESC LIMIT 1) n ON true
        WHERE k.ts >= :begins AND k.ts < :ends
     ), given AS (
       SELECT coalesce(array_agg(metric), '{}') AS gone,

@@ -209,23 +209,28 @@ def test_the_context_is_read_in_one_place() -> None:
     findings += [
         state.title()
         for state in DECLARED.of(FunctionState).values()
-        if re.search(r"current_setting\((?!'fleetschema\.)", state.body)
+        if re.search(r"current_setting\((?!'(fleetschema\.|lock_timeout'))", state.body)
         and state.name not in {"current_tenant", "keep_history"}
     ]
     assert_none(findings)
 
 
-def test_one_function_runs_with_the_rights_of_its_owner() -> None:
+def test_two_functions_run_with_the_rights_of_their_owner() -> None:
     """Row-level security is forced, so the owner sees no rows; operators act across tenants.
 
-    Hypertables have none. The ingest may correct tag values, and neither read nor change others.
+    Hypertables have none. The ingest may correct tag values, and ask whether a value is stored; it
+    may neither read nor change others.
     """
     found = [state for state in DECLARED.of(FunctionState).values() if state.security_definer]
-    assert [state.name for state in found] == ["correct_tag_values"]
-    grants = DECLARED.of(GrantState)[found[0].relation].privileges
-    assert {(held.role, held.name) for held in grants} == {("fleet_ingest", "execute")}
-    named = set(re.findall(r"(?:from|join|into|update) (\w+\.\w+)", found[0].body))
-    assert named == {"timeseries.tag_values"}
+    named = {}
+    for state in found:
+        grants = DECLARED.of(GrantState)[state.relation].privileges
+        assert {(held.role, held.name) for held in grants} == {("fleet_ingest", "execute")}
+        named[state.name] = set(re.findall(r"(timeseries\.\w+|public\.\w+)", state.body))
+    assert named == {
+        "metrics_stored_otherwise": {"timeseries.telemetry"},
+        "correct_tag_values": {"timeseries.tag_values"},
+    }
 
 
 def test_text_bodies_qualify_tables_with_their_schema() -> None:

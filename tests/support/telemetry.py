@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.ingest import Message
+from database.tenancy import tenant_transaction
 
 ONE, TWO, GONE = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
 
@@ -105,6 +106,13 @@ def count(engine: Engine, table: str = "telemetry") -> int:
 
 def quarantine(engine: Engine) -> list[Any]:
     return rows(engine, "SELECT * FROM timeseries.quarantine_events ORDER BY reason, id")
+
+
+def newest(engine: Engine, tenant: uuid.UUID = ONE) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Device and metric to the newest value and its time."""
+    with tenant_transaction(engine, tenant) as connection:
+        found = connection.exec_driver_sql("SELECT * FROM device_metrics").all()
+    return {(row.device_id, row.metric): (row.value, row.ts) for row in found}
 
 
 def empty(engine: Engine) -> None:

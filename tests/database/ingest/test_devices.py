@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
-from database.ingest import Message, devices, ingest
+from database.ingest import devices, ingest
 from database.tenancy import tenant_transaction
-from tests.support.telemetry import HOUR, NOW, ONE, TWO, empty, message, rows
+from tests.support.telemetry import HOUR, NOW, ONE, TWO, message, newest, rows
 
 SECOND = datetime.timedelta(seconds=1)
-
-
-def newest(engine: Engine, tenant: Any = ONE) -> dict[tuple[str, str], tuple[Any, Any]]:
-    with tenant_transaction(engine, tenant) as connection:
-        found = connection.exec_driver_sql("SELECT * FROM device_metrics").all()
-    return {(row.device_id, row.metric): (row.value, row.ts) for row in found}
 
 
 def states(engine: Engine) -> dict[str, Any]:
@@ -142,52 +134,6 @@ def test_batches_of_the_same_devices_at_once(engine: Engine) -> None:
     assert newest(engine) == {(f"d{n}", "n"): (31, NOW + 31 * SECOND) for n in range(10)}
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    st.lists(
-        st.lists(
-            st.tuples(
-                st.integers(0, 1),
-                st.integers(0, 5),
-                st.sets(st.sampled_from("abc")),
-                st.booleans(),
-            ),
-            max_size=5,
-        ),
-        max_size=5,
-    )
-)
-def test_the_newest_of_each_metric_is_known_in_any_order(shared: Engine, batches: Any) -> None:
-    empty(shared)
-    expected: dict[tuple[str, str], tuple[int, Any]] = {}
-    stored = set()
-    numbers = itertools.count()
-    for batch in batches:
-        sent = []
-        for device, second, names, as_text in batch:
-            if (device, second) in stored:
-                continue
-            stored.add((device, second))
-            ts, number = NOW - 30 * HOUR + second * SECOND, next(numbers)
-            metrics = dict.fromkeys(names, number)
-            sent.append(
-                Message(
-                    str(ONE).upper() if as_text else ONE,
-                    f"d{device}",
-                    ts.isoformat() if as_text else ts,
-                    metrics,
-                )
-            )
-            for name in names:
-                known = expected.get((f"d{device}", name))
-                if known is None or known[1] < ts:
-                    expected[f"d{device}", name] = number, ts
-        ingest(shared, sent, now=NOW)
-    assert newest(shared) == expected
-
-
 def test_the_parameters_are_those_of_the_function(shared: Engine) -> None:
     (declared,) = rows(
         shared,
@@ -208,3 +154,40 @@ def test_a_tenant_cannot_break_the_times_of_its_devices(shared: Engine) -> None:
         connection.exec_driver_sql('UPDATE device_state SET state_times = \'{"t": "x"}\'')
     with tenant_transaction(shared, ONE) as connection:
         connection.exec_driver_sql("UPDATE device_state SET status = 'offline', state = '{}'")
+
+
+def test_no_batch_waits_for_rows_that_a_tenant_holds(shared: Engine) -> None:
+    sent = [message(n, ts=NOW) for n in (1, 2)] + [message(n, tenant_id=TWO) for n in (1, 2)]
+    ingest(shared, sent)
+    again = [
+        replace(one, ts=NOW + SECOND, metrics={"t": 9, "new": device})
+        for device, one in enumerate(sent)
+    ]
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("UPDATE device_state SET state = '{}' WHERE device_id = 'd1'")
+        connection.exec_driver_sql(
+            "INSERT INTO device_sensors (tenant_id, device_id, metric_key, display_name)"
+            " VALUES (current_tenant(), 'd3', 't', 'x')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO device_state (tenant_id, device_id) VALUES (current_tenant(), 'd4')"
+        )
+        assert ingest(shared, again).stored == 4
+        assert {k: v for k, (v, _) in newest(shared).items()} == {
+            ("d1", "t"): 1.5,
+            ("d2", "t"): 9,
+            ("d2", "new"): 1,
+        }
+        for device in (3, 4):
+            sent = [message(device), message(5 + device, tenant_id=TWO)]
+            assert ingest(shared, sent).stored == 2
+    assert {k: v for k, (v, _) in newest(shared, TWO).items()} == {
+        ("d1", "t"): 9,
+        ("d1", "new"): 2,
+        ("d2", "t"): 9,
+        ("d2", "new"): 3,
+        ("d8", "t"): 8.5,
+        ("d9", "t"): 9.5,
+    }
+    ingest(shared, [replace(one, ts=NOW + 2 * SECOND) for one in again])
+    assert newest(shared)["d1", "new"] == (0, NOW + 2 * SECOND)

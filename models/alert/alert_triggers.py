@@ -29,7 +29,22 @@ _KEEP_STATUS = f"""
       kept jsonb;
       left_over jsonb;
     begin
+      if (tg_op = 'INSERT' or new.created_at <> old.created_at)
+         and not (isfinite(new.created_at) and new.created_at <= now()) then
+        raise exception 'alert % has created_at %', new.fingerprint, new.created_at
+          using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                constraint = tg_name, column = 'created_at',
+                hint = 'Expected a moment that is not in the future.';
+      end if;
       if tg_op = 'INSERT' then
+        if imports and new.status = 'open'
+           and (new.acknowledged_at, new.closed_at) is distinct from (null, null) then
+          raise exception 'alert % is open with acknowledged_at %, closed_at %', new.fingerprint,
+              coalesce(new.acknowledged_at::text, 'NULL'), coalesce(new.closed_at::text, 'NULL')
+            using errcode = 'check_violation', schema = tg_table_schema, table = tg_table_name,
+                  constraint = tg_name, column = 'status',
+                  hint = 'Give the status acknowledged or closed, or neither of the times.';
+        end if;
         if not imports or new.status = 'open' then
           if new.status <> 'open' then
             raise exception 'a new alert has status open, not %', new.status
@@ -135,15 +150,35 @@ _RECORD = """
 """
 
 # Events come from the trigger above, hence at depth 2; only notes are inserted directly, and by an
-# import what the alert itself does not tell.
+# import what the alert itself does not tell, at times of its own.
 _REJECT_MANUAL = """
+    declare
+      imports boolean := pg_has_role(current_user, 'fleet_operator', 'usage');
+      opened timestamptz;
+      closed timestamptz;
     begin
-      if pg_trigger_depth() < 2
-         and not (new.event in ('escalated', 'silenced')
-                  and pg_has_role(current_user, 'fleet_operator', 'usage')) then
+      if pg_trigger_depth() > 1 then
+        return new;
+      end if;
+      if new.event <> 'note' and not (imports and new.event in ('escalated', 'silenced')) then
         raise exception 'event % can only be written by the database', new.event
           using errcode = 'insufficient_privilege', table = tg_table_name,
-                hint = 'Change the alert, and the event is recorded. Only notes can be inserted.';
+                hint = 'Change the alert, and the event is recorded. '
+                  || case when imports then 'An import gives notes, escalated and silenced.'
+                       else 'Only notes can be inserted.' end;
+      end if;
+      if new.at <> now() then
+        select a.created_at, a.closed_at into opened, closed
+          from public.fleet_alert a where a.tenant_id = new.tenant_id and a.id = new.alert_id;
+        if new.event = 'note' or closed is null then
+          closed := now();
+        end if;
+        if not new.at between opened and closed then
+          raise exception 'event % of alert % is of %', new.event, new.alert_id, new.at
+            using errcode = 'check_violation', table = tg_table_name, column = 'at',
+                  hint = format('Expected a moment from %s to %s: from when the alert was created '
+                    'until it was closed, for a note until now.', opened, closed);
+        end if;
       end if;
       return new;
     end
@@ -191,7 +226,7 @@ ALERT_FUNCTIONS = (
     _trigger_function(
         "reject_manual_alert_event",
         _REJECT_MANUAL,
-        "rejects events other than notes that are inserted directly.",
+        "rejects events that only the database writes, and times at which there was no alert.",
     ),
     _trigger_function(
         "announce_alerts",

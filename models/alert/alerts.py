@@ -218,7 +218,7 @@ class AlertEvent(TenantScoped, Identified, Base):
             "only_notes_are_inserted",
             timing="before",
             events="insert",
-            when="new.event <> 'note'",
+            when="new.event <> 'note' OR new.at <> now()",
             function="reject_manual_alert_event()",
         ),
         {"comment": "What happened to each alert; append-only."},

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from database.engine import make_engine
+from database.errors import FleetSchemaError
 from database.readiness import wait_until_ready
 from database.settings import Settings, migration_url
+from database.urls import describe
 from ddl.sql import ident
+from models.shared.base import TIMESERIES
 
 
 @contextmanager
@@ -30,6 +33,42 @@ def owner_engine() -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def maintained_database() -> Iterator[Engine]:
+    """The same, for work on our tables that only their owner can do.
+
+    Raises:
+        OwnerError: the database has no such tables, or they are another role's.
+    """
+    with owner_engine() as engine:
+        with engine.connect() as connection:
+            found = connection.execute(_OWNER, {"schema": TIMESERIES}).one()
+        where = f"database {engine.url.database} at {describe(engine.url)}"
+        if found.owner is None:
+            raise OwnerError(
+                f"{where}: expected the tables of this project, found no schema {TIMESERIES}: "
+                "correct MIGRATION_DATABASE_URL (without it DATABASE_URL counts), or run: alembic "
+                "upgrade head"
+            )
+        if not found.may:
+            raise OwnerError(
+                f"{where}: expected a login that may act as the owner of the tables, "
+                f"{found.owner}, found {found.login}: set MIGRATION_DATABASE_URL to the owner's URL"
+            )
+        yield engine
+
+
+class OwnerError(FleetSchemaError):
+    """Work for the owner of our tables cannot begin; the text says why."""
+
+
+_OWNER = sa.text("""
+    SELECT current_user AS login, n.nspowner::regrole::text AS owner,
+           coalesce(pg_has_role(n.nspowner, 'USAGE'), false) AS may
+      FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = :schema
+""")
 
 
 @contextmanager

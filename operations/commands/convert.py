@@ -7,7 +7,7 @@ import typer
 from database.console import Progress
 from operations.console import write
 from operations.maintenance.conversion import convert as convert_database
-from operations.owner import owner_engine
+from operations.owner import maintained_database
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ def convert() -> None:
     Plain tables become hypertables with all their rows, views become rollups, and policies start
     to run.
     """
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         conversion = convert_database(engine, progress=Progress(write))
     if conversion is None:
         write("Nothing to convert: no operation is pending")

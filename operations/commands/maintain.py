@@ -10,7 +10,7 @@ from operations.console import console, plain_table, write
 from operations.maintenance.late_data import Refreshed
 from operations.maintenance.run import Removal, Report
 from operations.maintenance.run import maintain as run_maintenance
-from operations.owner import owner_engine
+from operations.owner import maintained_database
 from operations.text import count
 
 app = typer.Typer()
@@ -29,7 +29,7 @@ def maintain(
 
     Also reports jobs of TimescaleDB that do not run as declared; exit code 1 if there are any.
     """
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         report = run_maintenance(engine, dry_run=dry_run)
     write_refreshed(report.refreshed, dry_run=dry_run)
     _write_removals(report)

@@ -9,7 +9,7 @@ import typer
 from models.telemetry.metrics import METRICS
 from operations import metric_columns
 from operations.console import write
-from operations.owner import owner_engine
+from operations.owner import maintained_database
 
 app = typer.Typer(help="Values of declared metrics, into their columns and back.")
 
@@ -21,7 +21,7 @@ def fill() -> None:
     Chunk by chunk, compressed ones too; who reads or writes a chunk waits while it is its turn. Run
     it again if it was interrupted.
     """
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         rows = metric_columns.fill(engine, METRICS, _say)
     write(f"{rows:,} rows have values in columns that were in the JSON")
 
@@ -31,7 +31,7 @@ def empty(
     names: Annotated[list[str], typer.Argument(help="Metrics that are declared no more.")],
 ) -> None:
     """Move values back into the JSON, before a revision drops their columns."""
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         rows = metric_columns.empty(engine, names, _say)
     write(f"{rows:,} rows have values in the JSON that were in columns")
 

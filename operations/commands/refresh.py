@@ -14,7 +14,7 @@ from operations.lock import exclusive_run
 from operations.maintenance import late_data
 from operations.maintenance.late_data import Rollup, Step
 from operations.maintenance.run import BUSY
-from operations.owner import owner_engine
+from operations.owner import maintained_database
 from operations.text import count
 
 app = typer.Typer()
@@ -58,7 +58,7 @@ def refresh(
     """
     if begins and ends and begins >= ends:
         raise typer.BadParameter(f"expected --from before --to, found {begins} and {ends}")
-    with owner_engine() as engine, engine.connect() as connection:
+    with maintained_database() as engine, engine.connect() as connection:
         with connection.begin():
             stored = late_data.rollups(connection)
         if not stored:

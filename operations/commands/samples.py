@@ -7,13 +7,15 @@ from decimal import Decimal
 from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
 
 from operations.commands.maintain import write_refreshed
 from operations.commands.refresh import moment
 from operations.console import write
 from operations.maintenance import samples
 from operations.maintenance.corrections import Correction
-from operations.owner import owner_engine
+from operations.owner import maintained_database
+from operations.text import count
 
 app = typer.Typer(help="Delete or correct samples.", no_args_is_help=True)
 
@@ -53,8 +55,9 @@ def delete(
     Values of the device's state that were among them become the newest that remain.
     """
     chosen = _chosen(slug, series, subject, begins, ends)
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         found = samples.count(engine, chosen)
+        _write_lasting(engine, chosen)
         if not found or dry_run:
             write(f"{found:,} samples: {chosen}")
             return
@@ -101,8 +104,9 @@ def correct(
     """
     chosen = _chosen(slug, series, subject, begins, ends)
     correction = Correction(metric, scale, offset, value)
-    with owner_engine() as engine:
+    with maintained_database() as engine:
         found = samples.preview(engine, chosen, correction)
+        _write_lasting(engine, chosen)
         what = f"{found.corrected:,} of {found.samples:,} samples"
         if None not in found.before:
             what += f", {_range(*found.before)}"
@@ -132,6 +136,15 @@ def _chosen(
     if begins >= ends:
         raise typer.BadParameter(f"expected --from before --to, found {begins} and {ends}")
     return samples.Samples(slug, series, subject, begins, ends)
+
+
+def _write_lasting(engine: Engine, chosen: samples.Samples) -> None:
+    """What no longer depends on samples."""
+    for rollup, rows in samples.lasting(engine, chosen).items():
+        write(
+            f"{rollup}: {count(rows, 'bucket')} of this range will stay, since retention has "
+            "deleted the samples that are in them"
+        )
 
 
 def _range(lowest: Decimal | None, highest: Decimal | None) -> str:

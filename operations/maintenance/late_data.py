@@ -294,8 +294,14 @@ class Extent:
     """Those that a refresh leaves as they are, since the raw data no longer covers them."""
 
 
-def extent(connection: Connection, rollup: Rollup, begins: str, ends: str) -> Extent:
-    """Count the rows of a rollup in a range as :class:`Step` has it."""
+def extent(
+    connection: Connection, rollup: Rollup, begins: str, ends: str, **only: str | int
+) -> Extent:
+    """Count the rows of a rollup in a range as :class:`Step` has it.
+
+    Args:
+        only: values of columns; rows that have others do not count.
+    """
     condition = connection.scalar(_KEPT_IF, {"storage": rollup.storage}) or "false"
     bucket = escaped(rollup.bucket)
     row = connection.execute(
@@ -304,8 +310,13 @@ def extent(connection: Connection, rollup: Rollup, begins: str, ends: str) -> Ex
             f" FROM {escaped(rollup.storage)} AS old"
             f" WHERE {bucket} >= CAST(CAST(:begins AS text) AS timestamptz)"
             f" AND {bucket} < CAST(CAST(:ends AS text) AS timestamptz)"
+            + "".join(f" AND CAST({escaped(ident(name))} AS text) = :only_{name}" for name in only)
         ),
-        {"begins": begins, "ends": ends},
+        {
+            "begins": begins,
+            "ends": ends,
+            **{f"only_{name}": str(value) for name, value in only.items()},
+        },
     ).one()
     return Extent(row.rows, row.stay)
 

@@ -48,9 +48,10 @@ class Samples:
     """Not included."""
 
     def __str__(self) -> str:
+        begins, ends = (one.astimezone(datetime.UTC) for one in (self.begins, self.ends))
         return (
-            f"{self.series} of {self.subject} from {self.begins:%Y-%m-%d %H:%M:%S} to "
-            f"{self.ends:%Y-%m-%d %H:%M:%S} UTC"
+            f"{self.series} of {self.subject} from {begins:%Y-%m-%d %H:%M:%S} to "
+            f"{ends:%Y-%m-%d %H:%M:%S} UTC"
         )
 
 
@@ -91,6 +92,27 @@ def count(engine: Engine, samples: Samples) -> int:
             connection, "SELECT count(*) FROM {table} WHERE {where}"
         ).scalar_one()
         return found
+
+
+def lasting(engine: Engine, samples: Samples) -> dict[str, int]:
+    """Rollup to how many of its rows in the range rest on samples that are there no longer.
+
+    Retention deleted those, so neither deleting nor correcting samples changes the rows.
+
+    Raises:
+        TenantError, SamplesError: as for :func:`count`.
+    """
+    chosen = _Chosen.of(engine, samples)
+    only = {"tenant_id": chosen.tenant_id, chosen.column: samples.subject}
+    found = {}
+    with engine.connect() as connection, connection.begin() as transaction:
+        for rollup in _over(late_data.rollups(connection), samples.series):
+            late_data.note_dropped(connection, rollup)
+            begins, ends = samples.begins.isoformat(), samples.ends.isoformat()
+            if rows := late_data.extent(connection, rollup, begins, ends, **only).stay:
+                found[rollup.name] = rows
+        transaction.rollback()
+    return found
 
 
 def preview(engine: Engine, samples: Samples, correction: Correction) -> Preview:

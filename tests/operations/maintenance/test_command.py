@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from typer.testing import CliRunner
@@ -36,6 +37,26 @@ def test_the_command(migrated_database: str, monkeypatch: pytest.MonkeyPatch) ->
         odd = CliRunner().invoke(app, ["maintain"])
         assert odd.exit_code == 1
         assert "problem: timeseries.telemetry: expected a retention" in odd.output
+
+
+@pytest.mark.parametrize("command", ["maintain", "refresh", "convert"])
+def test_what_is_not_the_owners_is_said(
+    migrated_database: str, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    with engine_of(migrated_database) as engine:
+        name = f"login_{uuid.uuid4().hex[:8]}"
+        execute(engine, f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE fleet_app")
+        login = engine.url.set(username=name, password="x").render_as_string(hide_password=False)
+        monkeypatch.setenv("MIGRATION_DATABASE_URL", login)
+        error = CliRunner().invoke(app, [command]).exception
+        execute(engine, f"DROP ROLE {name}")
+        assert "expected a login that may act as the owner of the tables, " in str(error)
+        assert f"found {name}: set MIGRATION_DATABASE_URL to the owner's URL" in str(error)
+        foreign = engine.url.set(database="postgres").render_as_string(hide_password=False)
+        monkeypatch.setenv("MIGRATION_DATABASE_URL", foreign)
+        error = CliRunner().invoke(app, [command]).exception
+        assert "database postgres at " in str(error)
+        assert "expected the tables of this project, found no schema timeseries" in str(error)
 
 
 def test_concurrent_runs(migrated_database: str) -> None:

@@ -19,6 +19,7 @@ from tests.support.time_series import (
     ACME,
     GLOBEX,
     alone,
+    execute,
     make_tenants,
     migrate,
     scalar,
@@ -78,6 +79,29 @@ def test_samples_and_their_part_in_rollups_go(
         assert invoke(*arguments, "--yes")[1].startswith("0 samples")
 
 
+@pytest.mark.timescaledb
+def test_buckets_whose_samples_are_gone_are_said_to_stay(
+    timescaledb_server: DatabaseServer, make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database(timescaledb_server, like=migrate)
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", url)
+    with engine_of(url) as engine:
+        stop_jobs(engine)
+        make_tenants(engine)
+        rolled_up_tags(engine, (ACME, GLOBEX), compressed=False)
+        execute(engine, f"SELECT drop_chunks('timeseries.tag_values', '{day(6)}'::timestamptz)")
+        before = buckets(engine, "tag_values_hourly")
+        arguments = (slug(engine), "tag_values", "1", "--from", day(9), "--to", f"{day(8)}T06:00")
+        code, output = invoke(*arguments, "--yes")
+        said = "timeseries.tag_values_hourly: 30 buckets of this range will stay"
+        assert (code, output[: len(said)]) == (0, said)
+        assert " 0 samples: " in output
+        assert scalar(engine, "SELECT count(*) FROM raw_data_horizons") == 0
+        assert "will stay" not in invoke(*arguments[:2], "7", *arguments[3:], "--yes")[1]
+        assert "will stay" not in invoke(*arguments[:4], day(3), "--to", day(2), "--dry-run")[1]
+        assert buckets(engine, "tag_values_hourly") == before
+
+
 def test_mistakes_and_a_device_without_rollups(
     migrated_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,5 +116,11 @@ def test_mistakes_and_a_device_without_rollups(
         assert "expected one of device_" in invoke("tenant-0", "x", "d1", *times)[1]
         assert "no tenant has the slug" in invoke("nobody", "telemetry", "d1", *times)[1]
         assert "invalid input syntax" in invoke("tenant-0", "tag_values", "d1", *times)[1]
+        begins = NOW.astimezone(datetime.timezone(datetime.timedelta(hours=-7)))
+        zone = ("--from", begins.isoformat(), "--to", "2100-01-01T01:30+02:00")
+        said = f"from {NOW:%Y-%m-%d %H:%M:%S} to 2099-12-31 23:30:00 UTC"
+        assert (
+            invoke("tenant-0", "telemetry", "d1", *zone)[1] == f"0 samples: telemetry of d1 {said}"
+        )
         late = ("--from", day(0), "--to", day(1))
         assert invoke("tenant-0", "telemetry", "d1", *late)[0] == 2

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns, escaped
 from database.ingest.refusal import MalformedError
-from database.ingest.series import TELEMETRY
+from database.ingest.series import DEVICE_IS_HEARD, TELEMETRY
 from database.ingest.values import array_text, expected, is_text, moment, uuid_text
 from models.telemetry.metrics import METRICS
 
@@ -26,7 +26,7 @@ COPIED_AT_ONCE = 65_536
 
 _PAIR = attrgetter("tenant_id", "device_id")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
-_KNOWN = """
+_KNOWN = f"""
     SELECT t.tenant_id::text, p.retention_days, d.device_id, d.site_id::text
       FROM unnest(%(tenants)s::text::uuid[]) AS named
       JOIN public.tenants t ON t.tenant_id = named AND t.status <> 'deleted'
@@ -35,7 +35,8 @@ _KNOWN = """
       LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
                    FROM unnest(%(owners)s::text::uuid[], %(devices)s::text::text[])
                         AS asked (tenant_id, device_id)
-                   JOIN public.device_registry r USING (tenant_id, device_id)) d
+                   JOIN public.device_registry r USING (tenant_id, device_id)
+                  WHERE {DEVICE_IS_HEARD}) d
            ON d.tenant_id = t.tenant_id
 """
 
@@ -186,7 +187,8 @@ class Batch:
                 expected(f"text of 1 to {MAX_DEVICE_ID} characters", device),
             )
         elif (tenant_id, device) not in sites:
-            rejection = "unknown_device", expected(f"a registered device of {tenant_id}", device)
+            wanted = f"a registered device of {tenant_id} that is not suspended or revoked"
+            rejection = "unknown_device", expected(wanted, device)
         if rejection is not None:
             return Source("", None, None, rejection)
         site = sites[str(tenant_id), str(device)]

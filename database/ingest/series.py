@@ -46,6 +46,8 @@ from models.telemetry.metrics import METRICS
 from models.telemetry.tag_values import CORRECT, TagValue
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+DEVICE_IS_HEARD = "r.status NOT IN ('suspended', 'revoked')"
+"""Somebody stopped the others, or cannot tell who uses their name."""
 _SHORT = {"timestamp with time zone": "timestamptz"}
 
 
@@ -286,7 +288,8 @@ _DEVICE = Reference(
     "device_id",
     "text",
     f"text of 1 to {MAX_NAME} characters",
-    "a registered device",
+    "a registered device that is not suspended or revoked",
+    only=DEVICE_IS_HEARD,
 )
 _TAG = Reference(
     "tag_id",

@@ -9,6 +9,7 @@ import uuid
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ddl import Function, Trigger
 from models.shared.base import (
     Base,
     Identified,
@@ -19,6 +20,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
+from models.shared.functions import PLPGSQL_SETTINGS
 
 
 class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
@@ -78,6 +80,33 @@ class DeviceSensor(TenantScoped, Identified, Timestamped, Base):
         *access(
             "fleet_ingest",
             "insert (tenant_id, device_id, metric_key, display_name, source)",
+        ),
+        Function(
+            "forget_sensors",
+            returns="trigger",
+            language="plpgsql",
+            settings=PLPGSQL_SETTINGS,
+            # What device_state does not have, record_devices() takes for new.
+            body="""
+                begin
+                  update public.device_state s set state = s.state - o.metrics
+                    from (select d.tenant_id, d.device_id, array_agg(d.metric_key) as metrics
+                            from old_rows d group by 1, 2) o
+                   where s.tenant_id = o.tenant_id and s.device_id = o.device_id
+                     and s.state ?| o.metrics;
+                  return null;
+                end
+            """,
+            comment="Trigger: takes the newest values of deleted sensors out of device_state, so "
+            "that they come back when their devices send them again.",
+        ),
+        Trigger(
+            "sensors_are_forgotten",
+            timing="after",
+            events="delete",
+            level="statement",
+            old_table="old_rows",
+            function="forget_sensors()",
         ),
         {"comment": "Sensors of devices, with their latest value."},
     )

@@ -44,7 +44,7 @@ _DEVICES = sa.text("""
              WHERE (n.tenant_id, n.device_id) = (d.tenant_id, d.device_id)) AS metrics
       FROM device_registry d
       LEFT JOIN sites s ON (s.tenant_id, s.site_id) = (d.tenant_id, d.site_id)
-     WHERE d.status <> 'decommissioned'
+     WHERE d.status NOT IN ('suspended', 'revoked', 'decommissioned')
      ORDER BY d.device_id LIMIT :count
 """)
 

@@ -102,6 +102,19 @@ def test_an_operator_keeps_what_a_tenant_says_of_a_sensor(shared: Engine) -> Non
     assert {metric for _, metric in newest(shared)} == {"t", ""}
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_deleted_sensor_comes_back_with_its_metric(shared: Engine, late: bool) -> None:
+    ingest(shared, [message(1, ts=NOW, metrics={"t": 1, "u": 1}), message(2, ts=NOW)])
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("DELETE FROM device_sensors WHERE metric_key = 't'")
+    assert newest(shared) == {("d1", "u"): (1, NOW)}
+    times = (NOW - SECOND, NOW + SECOND) if late else (NOW + SECOND,)
+    for ts in times:
+        ingest(shared, [message(1, ts=ts, metrics={"t": 2, "u": 2})])
+    assert newest(shared)["d1", "t"] == (2, NOW + SECOND)
+    assert len(rows(shared, "SELECT FROM device_sensors WHERE device_id = 'd1'")) == 2
+
+
 def test_a_device_that_invents_names_stays_small(shared: Engine) -> None:
     for number in range(6):
         names = [f"invented-name-{number}-{n}" for n in range(1000)]

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from database.ingest import DeviceHealth, Ingested, ingest
 from database.ingest import quarantine as quarantine_module
 from models.shared.base import PLATFORM_TENANT_ID
+from tests.support.acme_and_globex import operator
 from tests.support.telemetry import (
     GONE,
     HOUR,
@@ -91,6 +92,40 @@ def test_a_bad_message_costs_only_itself(
     foreign = bad.tenant_id not in (ONE, TWO)
     assert kept.tenant_id == (PLATFORM_TENANT_ID if foreign else ONE)
     assert (kept.payload is None) != (kept.payload_raw is None)
+
+
+def test_devices_that_are_stopped_are_not_heard_and_others_are(shared: Engine) -> None:
+    statuses = ("pending", "active", "inactive", "decommissioned", "suspended", "revoked")
+    with operator(shared) as connection:
+        for number, status in enumerate(statuses):
+            connection.exec_driver_sql(
+                "UPDATE device_registry SET status = %s, decommissioned_at = %s"
+                " WHERE tenant_id = %s AND device_id = %s",
+                (status, NOW if status == "decommissioned" else None, ONE, f"d{number}"),
+            )
+        connection.exec_driver_sql(
+            "UPDATE tenants SET status = 'suspended' WHERE tenant_id = %s", (TWO,)
+        )
+    try:
+        sent = [message(n) for n in range(6)] + [DeviceHealth(ONE, f"d{n}", NOW) for n in range(6)]
+        done = ingest(shared, [*sent, message(1, tenant_id=TWO)], now=NOW)
+    finally:
+        with operator(shared) as connection:
+            connection.exec_driver_sql(
+                "UPDATE device_registry SET status = 'pending', decommissioned_at = NULL"
+            )
+            connection.exec_driver_sql(
+                "UPDATE tenants SET status = 'active' WHERE status = 'suspended'"
+            )
+    assert (done.stored, done.quarantined) == (9, 4)
+    kept = quarantine(shared)
+    assert {(row.reason, row.device_id) for row in kept} == {
+        ("unknown_device", "d4"),
+        ("unknown_device", "d5"),
+    }
+    assert "that is not suspended or revoked" in kept[0].detail
+    seen = rows(shared, "SELECT device_id FROM device_state WHERE tenant_id = :one", one=ONE)
+    assert {row.device_id for row in seen} == {"d0", "d1", "d2", "d3"}
 
 
 @pytest.mark.parametrize("received", [b'{"a": [1, 2]}', '{"a": [1, 2]}', {"a": [1, 2]}])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy import Engine
 
 from database.tenancy import tenant_transaction
 from operations.maintenance import late_data
 from operations.maintenance.run import maintain
+from tests.support.alembic_project import config_for
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.late_data import (
@@ -35,8 +38,11 @@ from tests.support.time_series import (
     execute,
     scalar,
     set_policy,
+    stop_jobs,
     with_tenants,
 )
+
+DAY = datetime.timedelta(days=1)
 
 pytestmark = pytest.mark.timescaledb
 
@@ -141,6 +147,38 @@ def test_a_bucket_whose_raw_rows_a_policy_deleted_stays(engine: Engine) -> None:
         assert buckets(engine, name, f"tenant_id = '{ACME}'") == rows
         assert differences(engine, name, f"tenant_id <> '{ACME}'") == []
     assert horizon(engine, "telemetry", ACME) == moment
+
+
+def test_an_upgrade_finds_what_a_former_policy_deleted(engine: Engine) -> None:
+    """A database from before horizons were noted, whose policy is gone: rows tell of it."""
+    for tenant in (ACME, GLOBEX):
+        add_tags(engine, tenant, "20 days")
+        add_rows(engine, tenant, "20 days")
+    add_tags(engine, HOOLI, "3 days")
+    maintain(engine)
+    for relation in ("tag_values", "telemetry"):
+        set_policy(engine, ACME, relation, 5 if relation == "tag_values" else 10)
+    maintain(engine)
+    execute(engine, "SET LOCAL ROLE fleet_operator", "DELETE FROM data_retention_policies")
+    names = ("tag_values_hourly", "telemetry_hourly", "telemetry_daily")
+    kept = {name: buckets(engine, name, f"tenant_id = '{ACME}'") for name in names}
+    before = {relation: horizon(engine, relation, ACME) for relation in ("tag_values", "telemetry")}
+    config = config_for(engine)
+    command.downgrade(config, "0033")
+    command.upgrade(config, "head")
+    stop_jobs(engine)
+    others = "SELECT count(*) FROM raw_data_horizons WHERE of_tenant <> '{}'"
+    assert scalar(engine, others.format(ACME)) == 0
+    for relation, moment in before.items():
+        assert moment - DAY <= horizon(engine, relation, ACME) <= moment
+    for tenant in (GLOBEX, ACME):
+        add_late(engine, tenant, "20 days")
+        add_tags(engine, tenant, "19 days", until="15 days", tag=3)
+    run_refresh_jobs(engine)
+    assert maintain(engine).problems == []
+    for name, rows in kept.items():
+        assert set(rows) <= set(buckets(engine, name, f"tenant_id = '{ACME}'"))
+        assert differences(engine, name, f"tenant_id <> '{ACME}'") == []
 
 
 def test_dropped_chunks_take_no_bucket_along(engine: Engine) -> None:

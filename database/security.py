@@ -71,7 +71,8 @@ SELECT r.rolname AS name, d.datname AS database, split_part(c.setting, '=', 1) A
   FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c (setting)
   LEFT JOIN bound r ON r.oid = s.setrole LEFT JOIN database d ON d.oid = s.setdatabase
  WHERE (s.setrole = 0 OR r.oid IS NOT NULL) AND (s.setdatabase = 0 OR d.oid IS NOT NULL)
-   AND (starts_with(lower(c.setting), 'app.') OR lower(split_part(c.setting, '=', 1)) IN (
+   AND (starts_with(lower(c.setting), 'app.') OR starts_with(lower(c.setting), 'fleetschema.')
+        OR lower(split_part(c.setting, '=', 1)) IN (
         'search_path', 'role', 'session_authorization', 'row_security',
         'session_replication_role'))
    -- As `operations login create` sets it.

@@ -26,7 +26,8 @@ from models import (
     telemetry,
 )
 from models.shared import functions
-from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID, Base
+from models.shared.base import PLATFORM_TENANT_ID, SYSTEM_USER_ID, Base, TenantTimeSeries
+from models.shared.ingest_views import check_registered
 from models.shared.roles import ROLE_NAMES, ROLES
 from models.system import retention_policies
 
@@ -52,6 +53,8 @@ for _mapper in Base.registry.mappers:
     if isinstance(_mapper.local_table, Table):
         DOMAINS[_mapper.local_table.key] = _mapper.class_.__module__.split(".")[1]
         SCOPES[_mapper.local_table.key] = _mapper.class_.__scope__
+        if issubclass(_mapper.class_, TenantTimeSeries):
+            check_registered(metadata, _mapper.local_table.name, _mapper.class_.__registered__)
 
 DOMAINS = dict(sorted(DOMAINS.items()))
 SCOPES = dict(sorted(SCOPES.items()))

@@ -13,13 +13,14 @@ from database.ingest.records import Record
 from database.ingest.refusal import MalformedError
 from database.ingest.series import Reference, Series
 from database.ingest.values import expected, in_utc, moment, uuid_text
+from models.shared.ingest_views import TAKEN_TENANT
 
-KNOWN_TENANTS = """
+KNOWN_TENANTS = f"""
     SELECT t.tenant_id::text, p.retention_days
       FROM public.tenants t
       LEFT JOIN public.data_retention_policies p
            ON p.tenant_id = t.tenant_id AND p.relation = %(relation)s
-     WHERE t.tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND t.status <> 'deleted'
+     WHERE t.tenant_id = ANY (%(tenants)s::text[]::uuid[]) AND {TAKEN_TENANT}
 """
 
 

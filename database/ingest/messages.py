@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns, escaped
 from database.ingest.refusal import MalformedError
-from database.ingest.series import DEVICE_IS_HEARD, TELEMETRY
+from database.ingest.series import TELEMETRY
 from database.ingest.values import array_text, expected, is_text, moment, uuid_text
+from models.shared.ingest_views import MAX_AHEAD_DAYS, TAKEN_TENANT
 from models.telemetry.metrics import METRICS
+from models.telemetry.registered import DEVICE
 
-MAX_AHEAD = timedelta(days=1)
+MAX_AHEAD = timedelta(days=MAX_AHEAD_DAYS)
 """A clock further ahead than this is wrong; each such day would cost a chunk of its own."""
 
 MAX_DEVICE_ID = 255
@@ -29,14 +31,14 @@ _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _KNOWN = f"""
     SELECT t.tenant_id::text, p.retention_days, d.device_id, d.site_id::text
       FROM unnest(%(tenants)s::text::uuid[]) AS named
-      JOIN public.tenants t ON t.tenant_id = named AND t.status <> 'deleted'
+      JOIN public.tenants t ON t.tenant_id = named AND {TAKEN_TENANT}
       LEFT JOIN public.data_retention_policies p
            ON p.tenant_id = t.tenant_id AND p.relation = 'telemetry'
       LEFT JOIN (SELECT r.tenant_id, r.device_id, r.site_id
                    FROM unnest(%(owners)s::text::uuid[], %(devices)s::text::text[])
                         AS asked (tenant_id, device_id)
                    JOIN public.device_registry r USING (tenant_id, device_id)
-                  WHERE {DEVICE_IS_HEARD}) d
+                  WHERE {DEVICE.only}) d
            ON d.tenant_id = t.tenant_id
 """
 

@@ -35,19 +35,19 @@ from database.ingest.writers import (
 )
 from ddl import Declared, sql
 from ddl.kinds.retention_policy import RetentionPolicyState
-from models.monitoring.check_history import HealthCheck
+from models.monitoring.check_history import ENDPOINT, HealthCheck
 from models.shared.base import TIMESERIES, Base
+from models.shared.ingest_views import Registered
 from models.shared.time_series_checks import days
 from models.system.service_metrics import SystemMetric
 from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent
 from models.telemetry.device_health import DeviceHealthTelemetry
 from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
-from models.telemetry.tag_values import CORRECT, TagValue
+from models.telemetry.registered import CONNECTION, DEVICE, TAG
+from models.telemetry.tag_values import CORRECTION, TagValue
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
-DEVICE_IS_HEARD = "r.status NOT IN ('suspended', 'revoked')"
-"""Somebody stopped the others, or cannot tell who uses their name."""
 _SHORT = {"timestamp with time zone": "timestamptz"}
 
 
@@ -68,36 +68,37 @@ class Field:
 class Reference:
     """What a record names, and its tenant must have registered."""
 
-    name: str
-    """Of the record's field, and the column that it fills."""
-    table: str
-    column: str
+    registered: Registered
+    """Where. Its column is the record's field, too; what it brings stands for the next
+    reference, if a record has none."""
     kind: str
     wanted: str
     known: str
     """What is expected of it: in itself, and to be known."""
-    only: str = "true"
-    """Which rows of the table count."""
-    brings: str | None = None
-    """A column of the table; what it holds stands for the next reference, if a record has none."""
 
     @cached_property
     def look_up(self) -> str:
         """The query; its parameters are the pairs of tenant (``owners``) and name (``named``)."""
-        brought = f"r.{self.brings}::text" if self.brings else "NULL"
+        rows = self.registered
+        brought = f"r.{rows.brings}::text" if rows.brings else "NULL"
         return (
-            f"SELECT r.tenant_id::text, r.{self.column}::text, {brought}\n"
+            f"SELECT r.tenant_id::text, r.{rows.found_by}::text, {brought}\n"
             f"  FROM unnest(%(owners)s::text[]::uuid[], %(named)s::text[]::{self.kind}[])\n"
             f"       AS asked (tenant_id, named)\n"
-            f"  JOIN public.{self.table} r\n"
-            f"       ON r.tenant_id = asked.tenant_id AND r.{self.column} = asked.named\n"
-            f" WHERE {self.only}"
+            f"  JOIN public.{rows.table} r\n"
+            f"       ON r.tenant_id = asked.tenant_id AND r.{rows.found_by} = asked.named\n"
+            f" WHERE {rows.only or 'true'}"
         )
+
+    @property
+    def name(self) -> str:
+        """Of the record's field, and the column that it fills."""
+        return self.registered.column
 
     @property
     def unknown(self) -> str:
         """The reason of a record that names what is not registered."""
-        return f"unknown_{self.name.removesuffix('_id')}"
+        return self.registered.unknown
 
     def written(self, name: str) -> str:
         """The name as COPY takes it."""
@@ -283,26 +284,15 @@ def _by_type(column: Column[object]) -> tuple[Write, str]:
 
 _MESSAGES: Table = Telemetry.__table__  # type: ignore[assignment]
 _DEVICE = Reference(
-    "device_id",
-    "device_registry",
-    "device_id",
+    DEVICE,
     "text",
     f"text of 1 to {MAX_NAME} characters",
     "a registered device that is not suspended or revoked",
-    only=DEVICE_IS_HEARD,
 )
-_TAG = Reference(
-    "tag_id",
-    "tag_metadata",
-    "tag_id",
-    "bigint",
-    "an integer of 64 bits",
-    "a tag",
-    only="r.status <> 'deleted'",
-    brings="connection_id",
-)
-_CONNECTION = Reference("connection_id", "connections", "id", "uuid", "a UUID", "a data source")
-_ENDPOINT = Reference("endpoint_id", "endpoints", "id", "uuid", "a UUID", "an endpoint")
+_TAG = Reference(TAG, "bigint", "an integer of 64 bits", "a tag")
+_CONNECTION = Reference(CONNECTION, "uuid", "a UUID", "a data source")
+_ENDPOINT = Reference(ENDPOINT, "uuid", "a UUID", "an endpoint")
+
 
 _SENT = ("tenant_id", "device_id", "ts", "msg_type", "seq", "site_id", "metrics")
 TELEMETRY = Series(
@@ -330,7 +320,7 @@ TAGS = _series(
         ),
         "quality": (status_code, "an integer of 32 bits"),
     },
-    corrected_by=CORRECT,
+    corrected_by=CORRECTION.function,
 )
 HEALTH = _series(DeviceHealthTelemetry, DeviceHealth, _DEVICE, presence=lambda _: None)
 CONNECTIONS = _series(

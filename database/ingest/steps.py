@@ -18,12 +18,14 @@ from database.ingest.batch import RecordBatch
 from database.ingest.messages import Batch, Message, Rejected
 from database.ingest.records import Record
 from database.ingest.series import SERIES
+from models.shared.ingest_views import JUDGED
 
-_SETTINGS = """
+_SETTINGS = f"""
     SELECT set_config('client_encoding', 'UTF8', true),
            -- Late rows make the server look into every batch of rows of their device in a
            -- compressed chunk; the usual limit would reject such a batch for ever.
-           set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
+           set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true),
+           set_config('{JUDGED}', 'on', true)
 """
 BATCH_LOCK = "hashtextextended('ingest of ' || CAST({} AS text), 0)"
 """The advisory lock that a batch shares for each of its tenants until it is committed. Deleting a

@@ -11,7 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, TenantTimeSeries, not_ahead
+from models.shared.ingest_views import Registered
 from models.shared.rollups import MEASURABLE, tenant_rollup
+
+ENDPOINT = Registered("endpoint_id", "endpoints", key="id")
 
 LATENCY_BOUNDS_MS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 """Upper bounds of the latency buckets in milliseconds; the last bucket has none."""
@@ -22,6 +25,7 @@ class HealthCheck(TenantTimeSeries, Base):
 
     __tablename__ = "health_checks"
     __time_column__ = "checked_at"
+    __registered__ = (ENDPOINT,)
 
     checked_at: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19,

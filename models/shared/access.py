@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import DefaultClause, MetaData, Table
+from sqlalchemy import MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
 from ddl import Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
+from models.shared.ingest_views import defaults, ingest_access
 from models.shared.metrics import Metric, as_stored, merged
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
@@ -36,6 +37,12 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
     return [*items, *operator_access(read=read)]
 
 
+def attach(table: Table, items: Iterable[SchemaItem]) -> None:
+    """Declare the items on a table that exists already, as Table does with its arguments."""
+    for item in items:
+        item._set_parent_with_dispatch(table)
+
+
 def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem]:
     """Grants on a hypertable of tenants, and its tenant view.
 
@@ -55,7 +62,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
             check_option=None if cls.__metrics__ else "cascaded",
             comment=table.comment or "",
             metrics=cls.__metrics__,
-            defaults=_defaults(table) if cls.__metrics__ else {},
+            defaults=defaults(table) if cls.__metrics__ else {},
         )
     ]
     if cls.__metrics__:
@@ -71,7 +78,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     return [
         *views,
         HiddenFrom("fleet_app"),
-        *([Grant("insert", to="fleet_ingest")] if cls.__ingested__ else []),
+        *(_ingest_access(cls, table) if cls.__ingested__ else []),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
     ]
@@ -130,14 +137,14 @@ def tenant_view(
     )
 
 
-def _defaults(table: Table) -> dict[str, str]:
-    """The default of each column that has one, as an expression."""
-    found = {}
-    for column in table.columns:
-        if isinstance(column.server_default, DefaultClause):
-            value = column.server_default.arg
-            found[column.name] = sql.literal(value) if isinstance(value, str) else str(value)
-    return found
+def _ingest_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem]:
+    return ingest_access(
+        table,
+        cls.__time_column__,
+        registered=cls.__registered__,
+        correction=cls.__correction__,
+        metrics=cls.__metrics__,
+    )
 
 
 def catalogue_access() -> list[SchemaItem]:

@@ -31,6 +31,7 @@ from ddl import Trigger
 from models.shared.access import (
     OWN_TENANT,
     access,
+    attach,
     catalogue_access,
     hypertable_access,
     operator_access,
@@ -147,6 +148,4 @@ class Base(DeclarativeBase):
             items += tenant_access(cls, table)
         elif issubclass(cls, Catalogue):
             items += catalogue_access()
-        for item in items:
-            # As Table does with its arguments; here the table exists already.
-            item._set_parent_with_dispatch(table)
+        attach(table, items)

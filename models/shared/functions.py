@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ddl import Function, schema_grant
 from models.shared.base import TIMESERIES, Base
+from models.shared.ingest_views import INGEST, declare_functions
 from models.shared.roles import ROLE_NAMES
 
 PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
@@ -14,6 +15,8 @@ for _role in ROLE_NAMES:
     schema_grant("usage", on="public", to=_role, metadata=Base.metadata)
 for _role in ("fleet_ingest", "fleet_operator", "fleet_operator_read"):
     schema_grant("usage", on=TIMESERIES, to=_role, metadata=Base.metadata)
+schema_grant("usage", on=INGEST, to="fleet_ingest", metadata=Base.metadata)
+declare_functions(Base.metadata)
 
 Function(
     "current_tenant",

@@ -123,6 +123,21 @@ def fitting(metric: Metric, metrics: str, message_type: str) -> str:
     return f"CASE WHEN {message_type} = {sql.literal(metric.message_type)} THEN {value} END"
 
 
+def filled(metric: Metric) -> str:
+    """What a trigger puts into the column of ``new``: what was given, or the value in the JSON."""
+    column = f"new.{sql.quoted(metric.name)}"
+    return f"coalesce({column}, {fitting(metric, 'new.metrics', 'new.msg_type')})"
+
+
+def without(metrics: Sequence[Metric], step: str) -> str:
+    """The assignment by which a trigger takes out of the JSON what is in columns of ``new``."""
+    in_columns = [
+        f"case when new.{sql.quoted(one.name)} is not null then {sql.literal(one.name)} end"
+        for one in metrics
+    ]
+    return f"new.metrics := new.metrics - array[{step}{f',{step}'.join(in_columns)}]::text[];"
+
+
 def merged(metrics: Sequence[Metric], row: str = "") -> str:
     """The column ``metrics`` with the values of the others in it; they win where both have one."""
     return json_values.merged([metric.name for metric in metrics], f"{row}metrics", row)

@@ -16,6 +16,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.shared.attributes import Attribute
+from models.shared.ingest_views import Correction, Registered
 from models.shared.metrics import Metric
 
 
@@ -52,7 +53,10 @@ class TenantTimeSeries:
         __app_privileges__: privileges of fleet_app on the view.
         __guarded_columns__: columns that fleet_app can read but not write.
         __metrics__: what has a column of its own, beside the column ``metrics``.
-        __ingested__: whether fleet_ingest may insert; False for what devices do not send.
+        __ingested__: whether fleet_ingest may insert, with SQL of its own by the view in schema
+            ``ingest``; False for what devices do not send.
+        __registered__: what rows that fleet_ingest writes refer to.
+        __correction__: how a later row changes an earlier one with its key.
         __time_column__: the second column, after tenant_id. Both must come before every column that
             may be dropped one day: otherwise TimescaleDB checks the wrong column.
     """
@@ -62,6 +66,8 @@ class TenantTimeSeries:
     __guarded_columns__: ClassVar[Sequence[str]] = ()
     __metrics__: ClassVar[Sequence[Metric]] = ()
     __ingested__: ClassVar[bool] = True
+    __registered__: ClassVar[Sequence[Registered]] = ()
+    __correction__: ClassVar[Correction | None] = None
     __time_column__: ClassVar[str] = "ts"
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(sort_order=-20)

@@ -9,6 +9,7 @@ from sqlalchemy import Computed, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, RefreshPolicy, RetentionPolicy
+from models.shared.access import attach
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -20,6 +21,7 @@ from models.shared.base import (
     not_ahead,
     not_empty,
 )
+from models.shared.ingest_views import ingest_access
 from models.shared.rollups import MEASURABLE, platform_rollup
 from models.shared.time_series_checks import check_hypertable
 
@@ -55,14 +57,15 @@ class SystemMetric(Private, Base):
             segmentby="metric_name, service", orderby="labels_hash, ts DESC", after="1 day"
         ),
         RetentionPolicy("30 days"),
-        Grant("insert", to="fleet_ingest"),
         Grant("select", to="fleet_operator_read"),
         Grant("select", to="fleet_operator"),
         {"schema": TIMESERIES, "comment": "Metrics of the platform's own services."},
     )
 
 
-check_hypertable(Base.metadata.tables[f"{TIMESERIES}.system_metrics"], "ts", tenants=False)
+_TABLE = Base.metadata.tables[f"{TIMESERIES}.system_metrics"]
+check_hypertable(_TABLE, "ts", tenants=False)
+attach(_TABLE, ingest_access(_TABLE, "ts"))
 
 platform_rollup(
     "system_metrics_hourly",

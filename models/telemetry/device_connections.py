@@ -21,6 +21,7 @@ from models.shared.base import (
     not_empty,
     one_of,
 )
+from models.telemetry.registered import DEVICE
 
 EVENTS = ("connected", "disconnected", "connection_lost")
 
@@ -29,6 +30,7 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
     """A connection that was made or lost, as the broker reports it."""
 
     __tablename__ = "device_connection_events"
+    __registered__ = (DEVICE,)
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it happened, according to the broker."

@@ -20,6 +20,7 @@ from models.shared.base import (
     not_empty,
 )
 from models.shared.rollups import MEASURABLE, tenant_rollup
+from models.telemetry.registered import DEVICE
 
 
 class DeviceHealthTelemetry(TenantTimeSeries, Base):
@@ -29,6 +30,7 @@ class DeviceHealthTelemetry(TenantTimeSeries, Base):
     """
 
     __tablename__ = "device_health_telemetry"
+    __registered__ = (DEVICE,)
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was measured, according to the device."

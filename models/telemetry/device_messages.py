@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import PrimaryKeyConstraint
@@ -27,6 +28,7 @@ from models.shared.metrics import merged
 from models.shared.rollups import tenant_rollup
 from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
 from models.telemetry.metrics import METRICS
+from models.telemetry.registered import DEVICE
 
 MOST_NOTIFIED_TENANTS = 200
 """For more tenants than this, the payload is ``*`` instead of each tenant."""
@@ -81,6 +83,7 @@ class Telemetry(TenantTimeSeries, Base):
     """A message of a device. A redelivered message has the same key, so it changes nothing."""
 
     __tablename__ = "telemetry"
+    __registered__ = (replace(DEVICE, brings="site_id"),)
     __metrics__ = METRICS
 
     ts: Mapped[datetime.datetime] = mapped_column(

@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
 from models.shared.functions import PLPGSQL_SETTINGS
-from models.shared.metrics import NUMBERS, Metric, as_stored, fitting, merged
+from models.shared.metrics import NUMBERS, Metric, as_stored, filled, merged, without
 
 _READERS = ("fleet_app", "fleet_operator", "fleet_operator_read")
 
@@ -112,15 +112,10 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         volatility="immutable",
         parallel="safe",
         body=_FITTING,
-        grants={"fleet_app": "execute"},
+        grants={"fleet_app": "execute", "fleet_ingest": "execute"},
         comment="A value of a message as text if a column of the type holds it exactly, else NULL.",
         metadata=metadata,
     )
-    filled = [f"{_new(one.name)} := {_filled(one)};" for one in metrics]
-    in_columns = [
-        f"case when {_new(one.name)} is not null then {sql.literal(one.name)} end"
-        for one in metrics
-    ]
     names = [sql.ident(column.name) for column in table.columns]
     step = f"\n{'':10}"
     Function(
@@ -130,9 +125,8 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
-          {step.join(filled)}
-          new.metrics := new.metrics - array[
-            {f",{step}  ".join(in_columns)}]::text[];
+          {step.join(f"{_new(one.name)} := {filled(one)};" for one in metrics)}
+          {without(metrics, f"{step}  ")}
           insert into public.{sql.ident(as_stored(table.name))} ({", ".join(names)})
           values ({", ".join(_new(column.name) for column in table.columns)})
           on conflict do nothing;
@@ -150,8 +144,3 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
 
 def _new(column: str) -> str:
     return f"new.{sql.quoted(column)}"
-
-
-def _filled(metric: Metric) -> str:
-    column = _new(metric.name)
-    return f"coalesce({column}, {fitting(metric, 'new.metrics', 'new.msg_type')})"

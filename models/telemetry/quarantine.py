@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Columnstore, Hypertable, RefreshPolicy, RetentionPolicy
+from ddl import Columnstore, Grant, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import NOW, TIMESERIES, Base, TenantTimeSeries, json_value, not_empty
 from models.shared.rollups import tenant_rollup
 
@@ -23,6 +23,8 @@ class QuarantineEvent(TenantTimeSeries, Base):
 
     __tablename__ = "quarantine_events"
     __app_privileges__ = "select"
+    # Directly: what nobody may judge has no view.
+    __ingested__ = False
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19,
@@ -53,6 +55,7 @@ class QuarantineEvent(TenantTimeSeries, Base):
         Hypertable("ts", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
         RetentionPolicy("30 days"),
+        Grant("insert", to="fleet_ingest"),
         {"schema": TIMESERIES, "comment": "Rejected messages, as received."},
     )
 

@@ -12,13 +12,32 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value, not_ahead
 from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.ingest_views import Correction
 from models.shared.rollups import MEASURABLE, tenant_rollup
+from models.telemetry.registered import CONNECTION, TAG
+
+CORRECTION = Correction(
+    "correct_tag_values",
+    (
+        "tenant_id",
+        "tag_id",
+        "connection_id",
+        "ts",
+        "v_num",
+        "v_text",
+        "v_bool",
+        "v_json",
+        "quality",
+    ),
+)
 
 
 class TagValue(TenantTimeSeries, Base):
     """A sample of a tag. A redelivered sample has the same key, so it changes nothing."""
 
     __tablename__ = "tag_values"
+    __registered__ = (TAG, CONNECTION)
+    __correction__ = CORRECTION
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was sampled, according to the source."
@@ -49,7 +68,6 @@ class TagValue(TenantTimeSeries, Base):
     )
 
 
-CORRECT = "correct_tag_values"
 _VALUE = ("quality", "v_num", "v_text", "v_bool", "v_json")
 _COLUMNS = ("tenant_id", "tag_id", "ts", "connection_id", *_VALUE)
 
@@ -57,7 +75,7 @@ _COLUMNS = ("tenant_id", "tag_id", "ts", "connection_id", *_VALUE)
 # TimescaleDB decompress its batch, also where the two are equal (measured). By hour and tag, since
 # row by row each would cost a batch (20,000 rows: 2.4 s instead of 0.2).
 Function(
-    CORRECT,
+    CORRECTION.function,
     "tenants uuid[], tags bigint[], connections uuid[], times timestamptz[],"
     " numbers double precision[], texts text[], truths boolean[], structures jsonb[],"
     " qualities integer[]",

@@ -23,8 +23,9 @@ from ddl.kinds.view import ViewState
 from ddl.rollups import RollupState
 from ddl.sql import DEFAULT_SCHEMA, IDENT, send, unquoted
 from models.shared.base import TIMESERIES
+from models.shared.ingest_views import INGEST
 
-SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES)
+SCHEMAS = (DEFAULT_SCHEMA, TIMESERIES, INGEST)
 
 BOOKKEEPING = {
     "alembic_version": "Alembic's own: the revision that the database is at.",
@@ -213,14 +214,26 @@ class Facts:
         view = (DEFAULT_SCHEMA, relation[1])
         return view if relation[0] == TIMESERIES and view in self.catalog.of(ViewState) else None
 
+    def ingest_view(self, relation: Key) -> Key | None:
+        """The view through which fleet_ingest writes into a hypertable."""
+        view = (INGEST, relation[1])
+        return view if relation[0] == TIMESERIES and view in self.catalog.of(ViewState) else None
+
     def own_views(self, tables: Iterable[Key]) -> list[Key]:
-        """Views, other than tenant views, that originate in one of ``tables``."""
+        """Views, other than those of a hypertable, that originate in one of ``tables``."""
         selected = set(tables)
-        views = [key for key in sorted(self.catalog.of(ViewState)) if not self.is_tenant_view(key)]
+        views = [key for key in sorted(self.catalog.of(ViewState)) if not self._is_door(key)]
         return [key for key in views if self.origin(key) in selected]
 
     def is_tenant_view(self, view: Key) -> bool:
-        """Whether a view shows the hypertable or rollup of the same name."""
+        """Whether a view shows tenants the hypertable or rollup of the same name."""
+        return view[0] == DEFAULT_SCHEMA and self._is_door(view)
+
+    def is_ingest_view(self, view: Key) -> bool:
+        """Whether fleet_ingest writes through a view into the hypertable of the same name."""
+        return view[0] == INGEST and self._is_door(view)
+
+    def _is_door(self, view: Key) -> bool:
         behind = (TIMESERIES, view[1])
         return behind in self.catalog.of(TableState) or behind in self.catalog.of(RollupState)
 

@@ -77,14 +77,19 @@ def _spaced(text: str) -> str:
 
 
 def _reached(facts: Facts, key: Key) -> list[str]:
-    """The tenant view, and what tenants may do through it."""
+    """The tenant view, and what tenants may do through it; the view of the ingest."""
+    ingest = facts.ingest_view(key)
+    written = (
+        [f"**fleet_ingest** writes through the view {code('.'.join(ingest))}."] if ingest else []
+    )
     view = facts.tenant_view(key)
     if view is None:
-        return ["**Tenants** do not reach it."]
+        return ["**Tenants** do not reach it.", *written]
     held = facts.grants(view).get("fleet_app", {})
     verbs = {"select": "read", "insert": "append", "update": "change", "delete": "delete"}
     allowed = enumeration([verb for name, verb in verbs.items() if name in held])
-    return [f"**Tenants** {allowed} their own rows through the view {code('.'.join(view))}."]
+    reached = f"**Tenants** {allowed} their own rows through the view {code('.'.join(view))}."
+    return [reached, *written]
 
 
 def _bullets(lines: list[str]) -> str:

@@ -104,6 +104,8 @@ def _scope(facts: Facts, key: Key) -> str:
     if key in facts.catalog.of(RollupState):
         return "rollup"
     if key in facts.catalog.of(ViewState):
+        if facts.is_ingest_view(key):
+            return "ingest view"
         return "tenant view" if facts.is_tenant_view(key) else "view"
     scope = facts.scope(key)
     return f"{scope} hypertable" if key in facts.catalog.of(HypertableState) else scope
@@ -122,6 +124,8 @@ def _cell(facts: Facts, key: Key, role: str) -> str:
 
 def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
     """Which rows: by the policies of the role for this command, else by the kind of relation."""
+    if facts.is_ingest_view(key):
+        return "judged"
     if key in facts.catalog.of(ViewState):
         state = facts.catalog.of(ViewState)[key]
         text = expression(state.definition).replace(f"{key[1]}.", "")

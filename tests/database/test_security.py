@@ -58,9 +58,11 @@ DRIFT = {
     "settings of a login": (
         (
             f"{LOGIN} ALTER ROLE svc SET search_path = evil; ALTER ROLE svc SET statement_timeout = 1;"
-            " ALTER ROLE svc SET role = fleet_operator; ALTER ROLE svc SET app.tenant_id = 'x'"
+            " ALTER ROLE svc SET role = fleet_operator; ALTER ROLE svc SET app.tenant_id = 'x';"
+            " ALTER ROLE svc SET fleetschema.judged = 'on'"
         ),
         "role svc app.tenant_id: expected nothing, found x; run: ALTER ROLE svc RESET app.tenant_id",
+        "role svc fleetschema.judged: expected nothing, found on; run: ALTER ROLE svc RESET fleetschema.judged",
         "role svc role: expected nothing, found fleet_operator; run: ALTER ROLE svc RESET role",
         "role svc search_path: expected nothing, found evil; run: ALTER ROLE svc RESET search_path",
     ),

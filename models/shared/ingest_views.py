@@ -1,0 +1,333 @@
+"""Views through which fleet_ingest writes rows of its own SQL, each judged as ``ingest()`` would.
+
+``ingest()`` judges a batch before it sends it, and stores it by COPY. A service that writes its
+own SQL, in whatever language, inserts into the view of the same name in schema ``ingest``: what
+may not be stored goes to quarantine there, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import DefaultClause, MetaData, Table
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.schema import SchemaItem
+
+from ddl import Declared, Function, Grant, Trigger, View, sql
+from ddl.kinds.grant import GrantState
+from ddl.kinds.retention_policy import RetentionPolicyState
+from models.shared.columns import PLATFORM_TENANT_ID
+from models.shared.metrics import Metric, filled, without
+from models.shared.time_series_checks import TIMESERIES
+
+INGEST = "ingest"
+"""The schema of the views. It is not ``public``, where the tenant views have the same names."""
+
+JUDGED = "fleetschema.judged"
+"""The setting by which ``ingest()`` and the views say that the rows they write are judged."""
+
+MAX_AHEAD_DAYS = 1
+"""How far in the future a moment may lie; the CHECK of `not_ahead` says the same."""
+
+TAKEN_TENANT = "t.status <> 'deleted'"
+"""Of which tenants rows are taken."""
+
+
+_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What a column of a series names must be there in a table of the same tenant.
+
+    Attributes:
+        column: of the series.
+        table: in schema ``public``.
+        key: the column of the table; the same name unless given.
+        only: which rows of the table, called ``r``, count.
+        brings: a column of the table; what it holds stands for a column of that name in the
+            series, where a row has none.
+    """
+
+    column: str
+    table: str
+    key: str = ""
+    only: str = ""
+    brings: str | None = None
+
+    @property
+    def found_by(self) -> str:
+        """The column of the table."""
+        return self.key or self.column
+
+    @property
+    def unknown(self) -> str:
+        """The reason why a row is rejected that names what is not there."""
+        return f"unknown_{self.column.removesuffix('_id')}"
+
+    def rows(self, shown: str = "") -> str:
+        """A query for what the row ``new`` names."""
+        only = f" and {self.only}" if self.only else ""
+        return (
+            f"select {shown}{' ' if shown else ''}from public.{sql.ident(self.table)} r\n{'':20}"
+            f"where r.tenant_id = new.tenant_id and r.{sql.ident(self.found_by)} = "
+            f"{_new(self.column)}{only}"
+        )
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A function by which a later row corrects an earlier one with its key.
+
+    Attributes:
+        function: in schema ``public``; its arguments are arrays, one for each column.
+        columns: of the series, in the order of the arguments.
+    """
+
+    function: str
+    columns: tuple[str, ...]
+
+
+def declare_functions(metadata: MetaData) -> None:
+    """Declare what the views and hypertables of all series have in common."""
+    # The key is the same for each delivery of a row: a day where its own time is no key.
+    Function(
+        "quarantine",
+        "series text, reason text, at timestamptz, sent jsonb",
+        returns="void",
+        language="plpgsql",
+        settings=_SETTINGS,
+        body=f"""
+        begin
+          insert into timeseries.quarantine_events
+                 (tenant_id, ts, id, reason, detail, topic, claimed_tenant, device_id, site_id,
+                  msg_type, event_ts, payload)
+          values (coalesce((select t.tenant_id from public.tenants t
+                             where t.tenant_id = (sent ->> 'tenant_id')::uuid
+                               and {TAKEN_TENANT}), '{PLATFORM_TENANT_ID}'),
+                  case when at between now() - interval '1 day' and now() + interval '1 day'
+                       then at else date_trunc('day', now(), 'UTC') end,
+                  md5(series || ' ' || sent::text)::uuid, reason,
+                  'written with SQL into {INGEST}.' || series, '', sent ->> 'tenant_id',
+                  sent ->> 'device_id', sent ->> 'site_id', coalesce(sent ->> 'msg_type', series),
+                  case when isfinite(at) then at end, sent)
+          on conflict do nothing;
+        end
+        """,
+        grants={"fleet_ingest": "execute"},
+        comment="Keeps a row that may not be stored, with the reason.",
+        metadata=metadata,
+    )
+    Function(
+        "reason_against",
+        "series text, kept interval, of_tenant uuid, at timestamptz",
+        returns="text",
+        language="plpgsql",
+        volatility="stable",
+        settings=_SETTINGS,
+        body=f"""
+        begin
+          if not exists (select from public.tenants t
+                          where t.tenant_id = of_tenant and {TAKEN_TENANT}) then
+            return 'unknown_tenant';
+          elsif at > now() + interval '{MAX_AHEAD_DAYS} day' then
+            return 'future_ts';
+          elsif at < now() - least(kept, (select make_interval(days => p.retention_days)
+                                            from public.data_retention_policies p
+                                           where p.tenant_id = of_tenant
+                                             and p.relation = series)) then
+            return 'expired_ts';
+          end if;
+          return null;
+        end
+        """,
+        grants={"fleet_ingest": "execute"},
+        comment="Why a row of that tenant and moment may not be stored in a series that is kept so "
+        "long; NULL if it may.",
+        metadata=metadata,
+    )
+    Function(
+        "require_judgement",
+        returns="trigger",
+        language="plpgsql",
+        settings=_SETTINGS,
+        body=f"""
+        begin
+          if current_setting('{JUDGED}', true) = 'on'
+             or not pg_has_role(current_user, 'fleet_ingest', 'usage')
+             or pg_has_role(current_user, (select c.relowner from pg_class c
+                                            where c.oid = tg_relid), 'usage') then
+            return null;
+          end if;
+          raise exception 'fleet_ingest cannot insert into %.% directly', tg_table_schema,
+              tg_table_name
+            using errcode = 'insufficient_privilege',
+                  hint = format('Insert into {INGEST}.%I, which judges each row, or call ingest().',
+                                tg_table_name);
+        end
+        """,
+        comment="Trigger: refuses rows of fleet_ingest that nothing has judged.",
+        metadata=metadata,
+    )
+
+
+def ingest_access(
+    table: Table,
+    time_column: str,
+    *,
+    registered: Sequence[Registered] = (),
+    correction: Correction | None = None,
+    metrics: Sequence[Metric] = (),
+) -> list[SchemaItem]:
+    """What fleet_ingest may do with a hypertable: its grant, its trigger, and its view.
+
+    Args:
+        registered: what rows refer to.
+        correction: how a later row changes an earlier one; otherwise it changes nothing.
+        metrics: those with a column of their own.
+    """
+    shown = [column for column in table.columns if not column.computed and not _is_clock(column)]
+    names = [column.name for column in shown]
+    function = f"judge_{table.name}"
+    return [
+        Grant("insert", to="fleet_ingest"),
+        Trigger(
+            "require_judgement",
+            timing="before",
+            events="insert",
+            level="statement",
+            function="require_judgement()",
+        ),
+        Function(
+            function,
+            returns="trigger",
+            language="plpgsql",
+            settings=_SETTINGS,
+            body=_body(table, names, time_column, registered, correction, metrics),
+            comment=f"Trigger: stores a row of {table.name}, or keeps it in quarantine.",
+        ),
+        View(
+            table.name,
+            f"SELECT {', '.join(map(sql.ident, names))}\n"
+            f"  FROM {TIMESERIES}.{sql.ident(table.name)}",
+            grants={"fleet_ingest": "insert"},
+            triggers=[
+                Trigger(function, timing="instead of", events="insert", function=f"{function}()")
+            ],
+            defaults=defaults(table, names),
+            comment=f"{table.comment} What may not be stored goes to quarantine.",
+            schema=INGEST,
+        ),
+    ]
+
+
+def check_registered(metadata: MetaData, name: str, registered: Sequence[Registered]) -> None:
+    """Reject a series whose rows refer to what fleet_ingest cannot look up.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the message says what to write.
+    """
+    grants = Declared.on(metadata).of(GrantState)
+    for one in registered:
+        held = grants.get((sql.DEFAULT_SCHEMA, one.table))
+        readable = {
+            privilege.column
+            for privilege in (held.privileges if held else ())
+            if (privilege.role, privilege.name) == ("fleet_ingest", "select")
+        }
+        needed = dict.fromkeys(filter(None, ("tenant_id", one.found_by, one.brings)))
+        if "" not in readable and not readable.issuperset(needed):
+            raise ArgumentError(
+                f"hypertable {name}: its rows refer to {one.table}, which fleet_ingest cannot "
+                f'read; write *access("fleet_ingest", "select ({", ".join(needed)})") in the '
+                f"__table_args__ of {one.table}"
+            )
+
+
+def _body(
+    table: Table,
+    names: Sequence[str],
+    time_column: str,
+    registered: Sequence[Registered],
+    correction: Correction | None,
+    metrics: Sequence[Metric],
+) -> str:
+    """Judge the row, then store it, or what was sent of it in quarantine."""
+    retention = Declared.on(table.metadata).of(RetentionPolicyState)[TIMESERIES, table.name]
+    judgements = [_of_tenant_and_time(table, time_column, retention.drop_after)]
+    completed = []
+    for one in registered:
+        judgements.append(
+            f"case when not exists ({one.rows()}) then {sql.literal(one.unknown)} end"
+        )
+        if one.brings is not None:
+            brought = one.rows(f"r.{sql.ident(one.brings)}")
+            completed.append(f"{_new(one.brings)} := coalesce({_new(one.brings)}, ({brought}));")
+    stored = [f"{_new(one.name)} := {filled(one)};" for one in metrics]
+    if metrics:
+        stored.append(without(metrics, f"\n{'':12}"))
+    step, listed, column = f"\n{'':10}", f",\n{'':12}", ", ".join
+    return f"""
+        declare
+          sent jsonb := to_jsonb(new);
+          before text := coalesce(current_setting('{JUDGED}', true), '');
+          reason text;
+          changed boolean;
+        begin
+          {step.join([*completed, "reason := coalesce("])}
+            {listed.join(judgements)});
+          if reason is not null then
+            perform public.quarantine({sql.literal(table.name)}, reason, {_new(time_column)}, sent);
+            return null;
+          end if;{"".join(step + line for line in stored)}
+          -- By SET of the function only a superuser could create it.
+          perform set_config('{JUDGED}', 'on', true);
+          insert into {TIMESERIES}.{sql.ident(table.name)}
+                 ({column(map(sql.ident, names))})
+          values ({column(map(_new, names))})
+          on conflict do nothing;
+          changed := {_changed(correction)};
+          perform set_config('{JUDGED}', before, true);
+          return case when changed then new end;
+        end
+        """
+
+
+def _of_tenant_and_time(table: Table, time_column: str, kept: str) -> str:
+    """The reason against a row of that tenant and moment, as an expression."""
+    time = _new(time_column)
+    if "tenant_id" in table.columns:
+        return f"public.reason_against({sql.literal(table.name)}, '{kept}', new.tenant_id, {time})"
+    return (
+        f"case when {time} > now() + interval '{MAX_AHEAD_DAYS} day' then 'future_ts'\n"
+        f"{'':17}when {time} < now() - interval '{kept}' then 'expired_ts' end"
+    )
+
+
+def _changed(correction: Correction | None) -> str:
+    if correction is None:
+        return "found"
+    arrays = ", ".join(f"array[{_new(name)}]" for name in correction.columns)
+    return f"found or public.{correction.function}({arrays}) > 0"
+
+
+def _new(column: str) -> str:
+    return f"new.{sql.quoted(column)}"
+
+
+def defaults(table: Table, names: Sequence[str] | None = None) -> dict[str, str]:
+    """The default of each column that has one, as an expression."""
+    found = {}
+    for column in table.columns:
+        if (names is None or column.name in names) and isinstance(
+            column.server_default, DefaultClause
+        ):
+            value = column.server_default.arg
+            found[column.name] = sql.literal(value) if isinstance(value, str) else str(value)
+    return found
+
+
+def _is_clock(column: object) -> bool:
+    default = getattr(column, "server_default", None)
+    return isinstance(default, DefaultClause) and str(default.arg) == "now()"

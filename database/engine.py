@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolResetState
 
 from database.libpq import connect_arguments
 from database.settings import Settings, application_url
@@ -13,22 +14,50 @@ from database.urls import parse_url
 
 APPLICATION_NAME = "fleetschema"
 
+FORGET = (
+    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *;"
+    " SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+)
+"""What leaves nothing of one session to the next: all of DISCARD ALL but its DISCARD PLANS. Plans
+tell nothing, and the functions and foreign keys of the next transaction need them."""
+
 
 def make_engine(
     url: URL | str | None = None, *, settings: Settings | None = None, **options: Any
 ) -> Engine:
     """An engine for the URL (default: `application_url`), with the pool that the settings name.
 
+    A connection that returns to the pool forgets its session (`FORGET`), so that the next tenant
+    finds no setting, cursor, lock or prepared statement of the last one. What a program sets for
+    every session belongs into the URL or to the login, not into a listener to ``connect``.
+
     ``options`` go to `sqlalchemy.create_engine` and win over what is set here.
     """
-    return create_engine(**_arguments(url, settings, options))
+    engine = create_engine(**_arguments(url, settings, options))
+    event.listen(engine, "reset", _forget)
+    return engine
 
 
 def make_async_engine(
     url: URL | str | None = None, *, settings: Settings | None = None, **options: Any
 ) -> AsyncEngine:
     """The same as `make_engine`, for asyncio, over the same driver."""
-    return create_async_engine(**_arguments(url, settings, options))
+    engine = create_async_engine(**_arguments(url, settings, options))
+    event.listen(engine.sync_engine, "reset", _forget)
+    return engine
+
+
+def _forget(connection: Any, _: object, state: PoolResetState) -> None:
+    """Roll back, as the pool would, and leave nothing of the session."""
+    if not state.asyncio_safe:
+        return  # Nobody waits for it any more: the pool closes it.
+    connection.rollback()
+    if state.terminate_only:
+        return
+    autocommit = connection.autocommit
+    connection.autocommit = True
+    connection.cursor().execute(FORGET)
+    connection.autocommit = autocommit
 
 
 def _arguments(
@@ -48,7 +77,12 @@ def _arguments(
     }
     if "application_name" not in url.query:
         connect_args.setdefault("application_name", APPLICATION_NAME)
-    arguments: dict[str, Any] = {"url": url, "connect_args": connect_args, "pool_pre_ping": True}
+    arguments: dict[str, Any] = {
+        "url": url,
+        "connect_args": connect_args,
+        "pool_pre_ping": True,
+        "pool_reset_on_return": None,  # `_forget` does it.
+    }
     if "poolclass" not in options:
         # Another class of pool need not know these.
         arguments |= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import shutil
 import subprocess
 import time
@@ -13,31 +14,40 @@ from typing import Any
 import pytest
 
 from database.embedded import TemporaryServer
+from tests.support.alembic_project import ROOT
 
 PORT = 6432
+
+CONFIGURATION = ROOT / "pgbouncer.ini"
 
 
 @contextmanager
 def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
-    """Run the pooler with one server connection, as ``login``; gives its socket folder."""
+    """Run our pooler with one server connection, as ``login``; gives its socket folder."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
     if program is None:
         pytest.skip("no PgBouncer on this machine")
     assert server.socket_directory is not None
     folder = server.socket_directory
     file = server.home / "pgbouncer.ini"
-    file.write_text(
-        f"""[databases]
-        * = host={folder} port=5432 user={login} password=x
-        [pgbouncer]
-        listen_addr =
-        listen_port = {PORT}
-        unix_socket_dir = {folder}
-        auth_type = any
-        pool_mode = transaction
-        default_pool_size = 1
-        """.replace("        ", "")
+    settings = configparser.ConfigParser(interpolation=None, delimiters=["="])
+    settings.read(CONFIGURATION)
+    settings["databases"] = {"*": f"host={folder} port=5432 user={login} password=x"}
+    pooler = settings["pgbouncer"]
+    for name in ("auth_user", "auth_file", "auth_query"):
+        del pooler[name]
+    pooler.update(
+        {
+            "listen_addr": "",
+            "listen_port": str(PORT),
+            "unix_socket_dir": str(folder),
+            "auth_type": "any",
+            "default_pool_size": "1",
+            "reserve_pool_size": "0",
+        }
     )
+    with file.open("w") as written:
+        settings.write(written)
     file.chmod(0o644)
     identity: dict[str, Any] = {}
     if server.account is not None:

@@ -27,7 +27,8 @@ TYPES: dict[str, Any] = {
 }
 """The types that a metric may have."""
 
-NUMBERS = ("double precision", "bigint", "integer")
+WHOLE = ("bigint", "integer")
+NUMBERS = ("double precision", *WHOLE)
 
 NAME = r"[a-z_][a-z0-9_]{0,62}"
 """A name that is a column's as it stands."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ddl import Declared, Function
+from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.base import Base
@@ -100,10 +101,11 @@ class Parts:
         hourly: its rollup by hour.
         daily: its rollup by day, if there is one.
         of_rows: the query of the series, with ``{view}``, and with ``{starts}`` and ``{ends}`` for
-            the range.
+            the range; ``{until}`` is its end in PL/pgSQL.
         of_rollup: the same of a rollup, with the same columns.
         by_hour: the condition, in PL/pgSQL, under which whole hours may come from a rollup.
         by_day: the same for whole days.
+        declares: variables that ``of_rows`` needs, as declarations of PL/pgSQL.
     """
 
     rows: str
@@ -113,6 +115,7 @@ class Parts:
     daily: str | None = None
     by_hour: str = "true"
     by_day: str = "true"
+    declares: str = ""
 
     @property
     def variables(self) -> str:
@@ -125,6 +128,7 @@ hour_from timestamptz := date_bin('1 hour', starts + interval '59:59.999999', '2
 hour_to timestamptz := date_bin('1 hour', {_stored(self.hourly)}, '2000-01-03Z');
 day_from timestamptz := date_bin('1 day', starts + interval '23:59:59.999999', '2000-01-03Z');
 day_to timestamptz := date_bin('1 day', {_stored(self.daily or self.hourly)}, '2000-01-03Z');
+{self.declares.strip()}
 """
 
     @property
@@ -157,9 +161,11 @@ end if;
         ):
             if view is not None:
                 values = {"{view}": f"public.{view}", "{starts}": starts, "{ends}": ends}
+                values["{until}"] = f"({ends})"
                 found += (
                     f"if {starts} < {ends} then\n"
-                    f"  parts := parts || $part${_filled(query, values)}$part$::text;\nend if;\n"
+                    f"  parts := array_append(parts, $part${_filled(query, values)}$part$);\n"
+                    "end if;\n"
                 )
         return found
 
@@ -188,6 +194,11 @@ def _stored(rollup: str) -> str:
 def kept(relation: str) -> str:
     """For how long a series or rollup keeps its rows, as an interval."""
     return Declared.on(Base.metadata).of(RetentionPolicyState)[(TIMESERIES, relation)].drop_after
+
+
+def stored_by_column_after(relation: str) -> str | None:
+    """From what age on the rows of a series are in the columnstore, as an interval."""
+    return Declared.on(Base.metadata).of(ColumnstoreState)[(TIMESERIES, relation)].after
 
 
 UNION = "array_to_string(parts, ' UNION ALL ')"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ddl import sql
-from models.shared.metrics import NUMBERS, TYPES, as_stored
+from models.shared.metrics import NUMBERS, TYPES, WHOLE, Metric, as_stored
 from models.shared.questions import (
     BUCKETS,
     PARTS,
@@ -17,9 +17,9 @@ from models.shared.questions import (
     kept,
     question,
     required,
+    stored_by_column_after,
     whole,
 )
-from models.shared.rollups import MEASURABLE
 from models.telemetry.device_connections import DeviceConnectionEvent
 from models.telemetry.device_messages import Telemetry
 from models.telemetry.metrics import METRICS
@@ -54,28 +54,79 @@ def _json(metric: str) -> str:
 
 
 # The same values as in the rollups: numbers that can be averaged. As jsonb, numbers lie between
-# numbers only, so the type need not be asked for.
+# numbers only, so the type need not be asked for. The same of a double without abs(): the
+# columnstore compares a column with constants many rows at a time, and calls functions row by row.
 _NUMBER = """CASE WHEN t.j BETWEEN '-1e100' AND '1e100'
                               AND (t.j >= '1e-100' OR t.j <= '-1e-100' OR t.j = '0')
                               THEN t.j::double precision END"""
-_COLUMN = _stored("$8", "{}::double precision", NUMBERS)
-_AND_COLUMN = f", {_COLUMN} AS c" if _COLUMN else ""
-_HAS_IT = f" AND ({_COLUMN} IS NOT NULL OR t.metrics ? $8)" if _COLUMN else ""
+_MEASURABLE = (
+    "(t.<column> = 0 OR t.<column> BETWEEN 1e-100 AND 1e100"
+    " OR t.<column> BETWEEN -1e100 AND -1e-100)"
+)
+_NUMBERS = [one for one in METRICS if one.type in NUMBERS]
+
+
+def _listed(metrics: Collection[Metric]) -> str:
+    return f"any (array[{', '.join(sql.literal(one.name) for one in metrics)}]::text[])"
+
+
+# The column is named in the text: it would take longer to plan a choice among fifty.
+_COLUMN = f"""
+column_name text := case when metric = {_listed(_NUMBERS)} then quote_ident(metric) end;
+measurable text := case when metric = {_listed([m for m in _NUMBERS if m.type in WHOLE])}
+                        then 't.<column> IS NOT NULL' else {sql.literal(_MEASURABLE)} end;
+"""
+
+
+def _of_rows() -> str:
+    """The query of the messages: the value of the column, if there is one, else of the JSON.
+
+    Where all rows are stored by column, the columns are read apart: then the columnstore does all
+    of it, and looks into the JSON of rows without a value only.
+    """
+    rows = f"FROM {_ROWS} AS t WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}}"
+    values = "sum(v) AS total, min(v) AS low, max(v) AS high, count(*) AS times"
+    apart = f"""
+        SELECT {{key}}, {values}
+          FROM (SELECT t.device_id, t.ts AS at, t.<column>::double precision AS v
+                  {rows} AND $column$ || measurable || $column$) AS t
+         GROUP BY 1
+         UNION ALL"""
+    by_column = f"{{until}} <= now() - interval '{stored_by_column_after('telemetry')}'"
+    first, column, value, condition = "", "", _NUMBER, "v IS NOT NULL"
+    if _NUMBERS:
+        value, condition = f"coalesce(t.c, {_NUMBER})", _MEASURABLE.replace("t.<column>", "v")
+        first = _named(f"case when {by_column} then $column${apart}$column$ end", "''")
+        column = _named("', t.<column>::double precision AS c'", "', NULL::double precision AS c'")
+        rows += _named(
+            f"case when {by_column} then ' AND t.<column> IS NULL AND t.metrics ? $8'"
+            " else ' AND (t.<column> IS NOT NULL OR t.metrics ? $8)' end",
+            "' AND t.metrics ? $8'",
+        )
+    # OFFSET: the server takes the value out of the message once, instead of each time it is used.
+    return f"""{first}
+        SELECT {{key}}, {values}
+          FROM (SELECT t.device_id, t.at, {value} AS v
+                  FROM (SELECT t.device_id, t.ts AS at, t.metrics -> $8 AS j{column}
+                          {rows}
+                        OFFSET 0) AS t
+                OFFSET 0) AS t
+         WHERE {condition}
+         GROUP BY 1
+    """
+
+
+def _named(text: str, other: str) -> str:
+    """What to put into a part: ``text`` with the name of the column, or ``other`` without one."""
+    return f"$part$ || coalesce(replace({text}, '<column>', column_name), {other}) || $part$"
+
+
 _METRICS = Parts(
     Telemetry.__tablename__,
     "telemetry_hourly",
     daily="telemetry_daily",
-    # OFFSET: the server takes the value out of the message once, instead of each time it is used.
-    of_rows=f"""
-        SELECT {{key}}, sum(v) AS total, min(v) AS low, max(v) AS high, count(*) AS times
-          FROM (SELECT t.device_id, t.at, {f"coalesce(t.c, {_NUMBER})" if _COLUMN else _NUMBER} AS v
-                  FROM (SELECT t.device_id, t.ts AS at, t.metrics -> $8 AS j{_AND_COLUMN}
-                          FROM {_ROWS} AS t
-                         WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}}{_HAS_IT}
-                        OFFSET 0) AS t) AS t
-         WHERE v = 0 OR abs(v) BETWEEN 1e-100 AND 1e100
-         GROUP BY 1
-    """,
+    of_rows=_of_rows(),
+    declares=_COLUMN if _NUMBERS else "",
     of_rollup="""
         SELECT {key}, sum(t.avg * t.count), min(t.min), max(t.max), sum(t.count)
           FROM (SELECT t.device_id, t.bucket AS at, t.avg, t.min, t.max, t.count
@@ -86,22 +137,26 @@ _METRICS = Parts(
     # The rollups have no longer names.
     by_hour="octet_length(metric) <= 255",
 )
+# Buckets of hours and less are computed, those of days and months looked up among the edges; $10 is
+# constant when the query is planned, so that one branch remains; $11 is the first edge.
+_BUCKET = """CASE WHEN date_trunc('day', $10) = '0' THEN date_bin($10, {0}, $11)
+                    ELSE $9[width_bucket({0}, $9)] END"""
 _TAGS = Parts(
     TagValue.__tablename__,
     "tag_values_hourly",
     of_rows=f"""
-        SELECT width_bucket(t.ts, $9) AS n, sum(t.v_num) AS total, min(t.v_num) AS low,
+        SELECT {_BUCKET.format("t.ts")}, sum(t.v_num) AS total, min(t.v_num) AS low,
                max(t.v_num) AS high, count(*) AS times
           FROM {{view}} AS t
          WHERE t.tag_id = $7 AND t.ts >= {{starts}} AND t.ts < {{ends}}
-           AND {MEASURABLE.format("t.v_num")}
+           AND t.v_num BETWEEN -1e100 AND 1e100
          GROUP BY 1
     """,
-    of_rollup="""
-        SELECT width_bucket(t.bucket, $9) AS n, sum(t.avg * t.count), min(t.min), max(t.max),
+    of_rollup=f"""
+        SELECT {_BUCKET.format("t.bucket")}, sum(t.avg * t.count), min(t.min), max(t.max),
                sum(t.count)
-          FROM {view} AS t
-         WHERE t.tag_id = $7 AND t.bucket >= {starts} AND t.bucket < {ends}
+          FROM {{view}} AS t
+         WHERE t.tag_id = $7 AND t.bucket >= {{starts}} AND t.bucket < {{ends}}
          GROUP BY 1
     """,
     by_hour=whole("hour"),
@@ -122,22 +177,23 @@ _POINTS = (
     "TABLE(bucket timestamptz, avg double precision, min double precision, max double precision,"
     " count bigint)"
 )
-_POINT = f"""
-          WITH part(n, total, low, high, times) AS (
-            SELECT 0, 0::double precision, 0::double precision, 0::double precision, 0::numeric
-             WHERE false $query$ || coalesce(' UNION ALL ' || nullif({UNION}, ''), '') || $query$
-          ), point AS (
+# times is a double as well, since adding up as numeric is slow.
+_POINT = f"""(
             SELECT e.bucket, p.avg, p.low, p.high, coalesce(p.times, 0) AS times
-              FROM unnest($9) WITH ORDINALITY AS e(bucket, n)
-              LEFT JOIN (SELECT n, sum(total) / sum(times)::double precision AS avg,
-                                min(low) AS low, max(high) AS high, sum(times)::bigint AS times
-                           FROM part GROUP BY n) AS p ON p.n = e.n
-          )
-"""
+              FROM unnest($9) AS e(bucket)
+              LEFT JOIN (SELECT bucket, sum(total) / sum(times) AS avg, min(low) AS low,
+                                max(high) AS high, sum(times)::bigint AS times
+                           FROM (SELECT $11, 0::double precision, 0::double precision,
+                                        0::double precision, 0::double precision
+                                  WHERE false $query$
+            || coalesce(' UNION ALL ' || nullif({UNION}, ''), '') || $query$
+                                ) AS part(bucket, total, low, high, times)
+                          GROUP BY bucket) AS p ON p.bucket = e.bucket
+          ) AS point"""
 
 
 def _series(of: str, arguments: str, parts: Parts, *, keys: str, checks: str, comment: str) -> None:
-    using = f"using {PARTS}, {keys}, edges"
+    using = f"using {PARTS}, {keys}, edges, width, edges[1]"
     question(
         f"{of}_series",
         f"{arguments}, {RANGE}, {BUCKETS}, fill text DEFAULT 'null'",
@@ -151,13 +207,14 @@ def _series(of: str, arguments: str, parts: Parts, *, keys: str, checks: str, co
         body=f"""
 {parts.code.strip()}
 if fill = 'null' then
-  return query execute $query${_POINT}
-          SELECT * FROM point ORDER BY bucket $query$
+  return query execute $query$
+          SELECT * FROM {_POINT}
+           ORDER BY bucket $query$
         {using};
 else
-  return query execute $query${_POINT}
+  return query execute $query$
           SELECT bucket,
-                 CASE WHEN times > 0 OR $10 = 'previous' THEN before
+                 CASE WHEN times > 0 OR $12 = 'previous' THEN before
                       ELSE before + (after - before) * extract(epoch FROM bucket - began)
                                     / extract(epoch FROM ended - began) END,
                  low, high, times
@@ -167,7 +224,7 @@ else
                          first_value(bucket) OVER ahead AS ended
                     FROM (SELECT *, count(avg) OVER (ORDER BY bucket) AS earlier,
                                  count(avg) OVER (ORDER BY bucket DESC) AS later
-                            FROM point) AS p
+                            FROM {_POINT}) AS p
                   WINDOW back AS (PARTITION BY earlier ORDER BY bucket),
                          ahead AS (PARTITION BY later ORDER BY bucket DESC)) AS p
            ORDER BY bucket $query$
@@ -188,7 +245,7 @@ _series(
     "device_id text, metric text",
     _of(
         _METRICS,
-        "width_bucket(t.at, $9) AS n",
+        _BUCKET.format("t.at"),
         "t.device_id = $7 AND",
         by_hour=f"octet_length(metric) <= 255 and {whole('hour')}",
         by_day=whole("day"),

@@ -147,3 +147,8 @@ def merged(metrics: Sequence[Metric], row: str = "") -> str:
 def as_stored(name: str) -> str:
     """The name of the view beside a tenant view that shows the JSON without the columns' values."""
     return f"{name}_as_stored"
+
+
+def to_store(name: str) -> str:
+    """The name of the view beside a tenant view that takes many rows at the speed of the table."""
+    return f"{name}_to_store"

@@ -104,4 +104,11 @@ def tenant_rollup(
         retention=retention,
         tenants=True,
     )
-    tenant_view(name, columns, privileges="select", comment=comment, metadata=Base.metadata)
+    tenant_view(
+        name,
+        columns,
+        privileges="select",
+        comment=comment,
+        rollup=True,
+        metadata=Base.metadata,
+    )

@@ -63,6 +63,7 @@ View(
     """,
     security_invoker=False,
     reason="Tenants have no grant on the horizons of all; the condition of the view shows theirs.",
+    security_barrier=True,
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "select"),
     comment="From when on a series or rollup has all rows of the current tenant, if its retention "
     "does not say so.",

@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
 from models.shared.functions import PLPGSQL_SETTINGS
-from models.shared.metrics import NUMBERS, Metric, as_stored, filled, merged, without
+from models.shared.metrics import NUMBERS, Metric, filled, merged, to_store, without
 
 _READERS = ("fleet_app", "fleet_operator", "fleet_operator_read")
 
@@ -99,10 +99,9 @@ _FITTING = """
 def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
     """Declare the trigger function by which the tenant view takes rows in.
 
-    PostgreSQL inserts into a view by itself only where each column is one of the table. The
-    function parts each row and hands it to the view without that expression, whose check option
-    judges the tenant; so it needs no rights that its caller has not. What an INSERT leaves out has
-    the default of the view, so that NULL is refused here as by the table.
+    The function parts each row and hands it to the view that takes rows as they are stored, whose
+    check option judges the tenant; so it needs no rights that its caller has not. What an INSERT
+    leaves out has the default of the view, so that NULL is refused here as by the table.
     """
     metadata = table.metadata
     Function(
@@ -127,7 +126,7 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         begin
           {step.join(f"{_new(one.name)} := {filled(one)};" for one in metrics)}
           {without(metrics, f"{step}  ")}
-          insert into public.{sql.ident(as_stored(table.name))} ({", ".join(names)})
+          insert into public.{sql.ident(to_store(table.name))} ({", ".join(names)})
           values ({", ".join(_new(column.name) for column in table.columns)})
           on conflict do nothing;
           if not found then

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import models
 from ddl.base import Declared, Key
 from ddl.kinds.function import FunctionState
@@ -128,7 +130,7 @@ def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
         return "judged"
     if key in facts.catalog.of(ViewState):
         state = facts.catalog.of(ViewState)[key]
-        text = expression(state.definition).replace(f"{key[1]}.", "")
+        text = re.sub(r"\b\w+\.(?=tenant_id\b)", "", expression(state.definition))
         if state.security_invoker:
             return "as its tables"
         return "own" if OWN_TENANT in text else "all"

@@ -25,6 +25,13 @@ def series(metadata: MetaData, name: str, column: str) -> None:
         grants=dict.fromkeys(ROLE_NAMES, "execute"),
         metadata=metadata,
     )
+    Function(
+        "conditions_in_order",
+        returns="TABLE(tenant_id uuid)",
+        body="BEGIN ATOMIC SELECT CAST(NULL AS uuid) AS tenant_id WHERE false; END",
+        volatility="stable",
+        metadata=metadata,
+    )
     quoted = '"' + column.replace('"', '""') + '"'
     table = Table(
         name,
@@ -61,7 +68,9 @@ def series(metadata: MetaData, name: str, column: str) -> None:
         metadata=metadata,
     )
     columns = ("tenant_id", column, "window", "order")
-    tenant_view(rollup, columns, privileges="select", comment="By hour.", metadata=metadata)
+    tenant_view(
+        rollup, columns, privileges="select", comment="By hour.", rollup=True, metadata=metadata
+    )
 
 
 @pytest.mark.timescaledb

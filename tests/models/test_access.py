@@ -11,6 +11,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
 from ddl.kinds.row_level_security import RowLevelSecurityState
 from ddl.kinds.view import ViewState
+from models.shared.access import OWN_ROWS
 from models.shared.base import OWN_TENANT
 from tests.support.declared_tables import (
     HYPERTABLES,
@@ -267,10 +268,11 @@ def test_views_run_with_the_privileges_of_the_caller() -> None:
     behind = {table.name for table in TENANT_HYPERTABLES} | {key[1] for key in ROLLUPS}
     findings = []
     for state in DECLARED.of(ViewState).values():
-        tenants = state.schema == "public" and state.name in behind
-        if not state.security_invoker and not tenants and state.name != "data_horizons":
+        name = state.name.removesuffix("_to_store")
+        tenants = state.schema == "public" and name in behind
+        if not state.security_invoker and not tenants and name != "data_horizons":
             findings.append(state.title())
-        where = f"\n  FROM timeseries.{state.name}\n WHERE {OWN_TENANT}"
-        if tenants and not state.definition.endswith(where):
-            findings.append(f"{state.title()} does not end with {where}")
+        ending = OWN_TENANT if state.security_barrier else f"\n WHERE {OWN_ROWS}"
+        if tenants and not state.definition.endswith(ending):
+            findings.append(f"{state.title()} does not end with {ending}")
     assert_none(findings)

@@ -26,6 +26,7 @@ from ddl.kinds.trigger import TriggerState
 from ddl.kinds.view import ViewState
 from models.monitoring.check_history import LATENCY_BOUNDS_MS, bucket_columns
 from models.shared import rollups
+from models.shared.access import OWN_ROWS
 from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import tenant_rollup
 from models.shared.time_series_checks import days
@@ -176,12 +177,21 @@ def test_views_are_for_reading_and_appending_only() -> None:
         expected |= {("fleet_app", "insert")} if appended else set()
         if found != expected:
             findings.append(f"{name}: {sorted(found)}")
-        if (view.check_option == "cascaded") is not (name in series):
-            findings.append(f"{name}: check option {view.check_option}")
+        if ("public", f"{name}_to_store") in DECLARED.of(ViewState):
+            stored = DECLARED.of(ViewState)[("public", f"{name}_to_store")]
+            if not (appended and stored.security_barrier and stored.check_option == "cascaded"):
+                findings.append(f"{name}: {stored}")
+        elif appended:
+            findings.append(f"{name}: nothing stores its rows")
         listed = view.definition.split("\n")[0].removeprefix("SELECT ").split(", ")
+        listed = [column.removeprefix("s.") for column in listed]
         if name in series and listed != [column.name for column in series[name].columns]:
             findings.append(f"{name}: the view lists {listed}")
-        if not view.definition.endswith(f"WHERE {OWN_TENANT}"):
+        ending = "  LEFT JOIN conditions_in_order() o ON o.tenant_id = s.tenant_id"
+        ending = f" WHERE s.{OWN_TENANT}" if name in rolled else f"{ending}\n WHERE {OWN_ROWS}"
+        if not view.definition.endswith(f" s\n{ending}") or view.security_barrier != (
+            name in rolled
+        ):
             findings.append(f"{name}: {view.definition}")
     assert_none(findings)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import math
+import time
 from collections.abc import Sequence
 
 import typer
 
 from operations.console import console, plain_table, write
-from operations.maintenance.late_data import Refreshed
+from operations.maintenance.late_data import Progress, Refreshed
 from operations.maintenance.run import Removal, Report
 from operations.maintenance.run import maintain as run_maintenance
 from operations.owner import maintained_database
@@ -30,13 +33,35 @@ def maintain(
     Also reports jobs of TimescaleDB that do not run as declared; exit code 1 if there are any.
     """
     with maintained_database() as engine:
-        report = run_maintenance(engine, dry_run=dry_run)
+        report = run_maintenance(engine, dry_run=dry_run, on_progress=ProgressLines())
     write_refreshed(report.refreshed, dry_run=dry_run)
     _write_removals(report)
     for problem in report.problems:
         write(f"problem: {problem}")
     if report.problems:
         raise typer.Exit(1)
+
+
+class ProgressLines:
+    """Every ten seconds a line: how far the refresh of a rollup is, and how long it will take."""
+
+    EVERY = 10
+
+    def __init__(self) -> None:
+        self._began = self._written = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take a report; the first of each rollup says that nothing is done yet."""
+        now = time.monotonic()
+        if progress.done == 0:
+            self._began = self._written = now
+        elif self._written + self.EVERY <= now and progress.done < progress.chunks:
+            self._written = now
+            left = (now - self._began) / progress.done * (progress.chunks - progress.done)
+            write(
+                f"Refreshing {progress.rollup}: {progress.done:,} of {progress.chunks:,} chunks, "
+                f"about {datetime.timedelta(seconds=math.ceil(left))} left"
+            )
 
 
 def write_refreshed(refreshed: Sequence[Refreshed], *, dry_run: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from operations.commands.maintain import write_refreshed
+from operations.commands.maintain import ProgressLines, write_refreshed
 from operations.console import console, write
 from operations.lock import exclusive_run
 from operations.maintenance import late_data
@@ -50,7 +50,7 @@ def refresh(
     ] = None,
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
 ) -> None:
-    """Take late or imported rows into rollups now, chunk by chunk.
+    """Take late or imported rows into rollups now, a few chunks at a time.
 
     Only buckets whose raw data changed are computed. Those that the raw data no longer covers stay
     as they are. Jobs on what is refreshed wait until it is done. A run that was interrupted can be
@@ -78,9 +78,10 @@ def refresh(
                 return
             if not yes and not typer.confirm("Refresh them?"):
                 raise typer.Exit(1)
+            progress = ProgressLines()
             for rollup in pending:
                 with console.status(f"Refreshing {rollup.name}"):
-                    done = late_data.take_in(connection, rollup, begins, ends)
+                    done = late_data.take_in(connection, rollup, begins, ends, on_progress=progress)
                 if done is not None:
                     write_refreshed([done])
 

@@ -2,17 +2,18 @@
 
 TimescaleDB notes for each rollup which ranges of its source changed since they were materialized,
 whoever wrote the rows. The jobs of the refresh policies work through those in their windows; what
-is older is refreshed here, chunk by chunk of the source. A run that is interrupted leaves the rest
-noted. What the raw data no longer covers stays (models.system.raw_data_horizons). A range without
-a chunk has no rows to take in.
+is older is refreshed here, a few chunks of the source at a time. A run that is interrupted leaves
+the rest noted. What the raw data no longer covers stays (models.system.raw_data_horizons). A range
+without a chunk has no rows to take in.
 """
 
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import sqlalchemy as sa
@@ -27,6 +28,13 @@ from operations.maintenance.paused_jobs import paused
 
 LOCK_TIMEOUT = "1min"
 """How long to wait for a refresh of the same rollup by another session."""
+
+QUICK, SLOW = 2, 10
+"""Seconds: after a step that took less, twice as many chunks are taken at once, after one that took
+longer half as many."""
+
+MOST_CHUNKS = 64
+"""At once, which is what a run that is killed has to repeat."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,21 @@ class Rollup:
 
 @dataclass(frozen=True)
 class Step:
-    """A chunk of the source of a rollup; the range as the server writes it."""
+    """Chunks of the source of a rollup, one after the other; the range as the server writes it."""
 
     rollup: Rollup
     begins: str
     ends: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the refresh of a rollup is."""
+
+    rollup: str
+    done: int
+    """Chunks of its source, of ``chunks``."""
+    chunks: int
 
 
 # The names of what a rollup reads are those of models: a rollup's storage stands for the rollup.
@@ -185,7 +203,7 @@ def steps(
 
 
 def refresh(connection: Connection, step: Step, *, every: bool = False) -> None:
-    """Materialize what changed in a chunk, and in the buckets that reach beyond it.
+    """Materialize what changed in chunks, and in the buckets that reach beyond them.
 
     The connection is the owner's, outside a transaction: TimescaleDB commits in between.
     """
@@ -230,7 +248,7 @@ class Refreshed:
     ends: str
 
 
-def silent(_: Step) -> None:
+def silent(_: Progress) -> None:
     """Report no progress."""
 
 
@@ -241,7 +259,7 @@ def take_in(
     before: datetime.datetime | None = None,
     *,
     dry_run: bool = False,
-    on_step: Callable[[Step], None] = silent,
+    on_progress: Callable[[Progress], None] = silent,
 ) -> Refreshed | None:
     """Refresh a rollup wherever its source changed; None if that is nowhere.
 
@@ -250,7 +268,7 @@ def take_in(
     Args:
         connection: of the owner, outside a transaction.
         after: as for :func:`steps`; likewise ``before``.
-        on_step: called after each chunk.
+        on_progress: called before the first step and after each.
 
     Raises:
         RefreshError: the server rejected a refresh; what remains is noted for the next run.
@@ -263,15 +281,25 @@ def take_in(
         return None
     if not dry_run:
         with paused(connection, (rollup.sql, rollup.storage, rollup.source_storage)) as jobs:
-            for number, step in enumerate(found):
+            done, most = 0, 1
+            on_progress(Progress(rollup.name, done, len(found)))
+            while done < len(found):
+                number, step = _joined(found[done : done + most])
+                began = time.monotonic()
                 try:
                     refresh(connection, step)
                 except psycopg.Error as error:
                     raise RefreshError(
                         f"{rollup.name} could not be refreshed from {step.begins} on, after "
-                        f"{number} of {len(found)} chunks: {server_message(error)}"
+                        f"{done} of {len(found)} chunks: {server_message(error)}"
                     ) from error
-                on_step(step)
+                took = time.monotonic() - began
+                if took < QUICK:
+                    most = min(2 * most, MOST_CHUNKS)
+                elif took > SLOW:
+                    most = max(most // 2, 1)
+                done += number
+                on_progress(Progress(rollup.name, done, len(found)))
                 jobs.renew()
     return Refreshed(
         rollup.name,
@@ -280,6 +308,14 @@ def take_in(
         found[0].begins,
         found[-1].ends,
     )
+
+
+def _joined(steps: list[Step]) -> tuple[int, Step]:
+    """As many of the first as follow each other without a gap, and one step for all of them."""
+    number = 1
+    while number < len(steps) and steps[number].begins == steps[number - 1].ends:
+        number += 1
+    return number, replace(steps[0], ends=steps[number - 1].ends)
 
 
 # --- what the raw data no longer covers -----------------------------------------------------------

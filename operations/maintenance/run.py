@@ -30,7 +30,7 @@ from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.lock import exclusive_run
 from operations.maintenance import late_data, policy_jobs, purge, time_series
-from operations.maintenance.late_data import Refreshed, RefreshError
+from operations.maintenance.late_data import Progress, Refreshed, RefreshError
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
 
@@ -77,7 +77,13 @@ def silent(removal: Removal) -> None:
     """Report no progress."""
 
 
-def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = silent) -> Report:
+def maintain(
+    engine: Engine,
+    *,
+    dry_run: bool = False,
+    on_removal: OnRemoval = silent,
+    on_progress: Callable[[Progress], None] = late_data.silent,
+) -> Report:
     """Refresh rollups where data came late, enforce retention for all, then for tenants; purge.
 
     Every chunk (without TimescaleDB: every batch) is a transaction of its own, so the next run
@@ -89,6 +95,7 @@ def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = s
             cannot have row-level security, so no role of the project has that privilege.
         dry_run: count what would be deleted, and change nothing.
         on_removal: called after each relation and tenant with rows to delete.
+        on_progress: called while rollups are refreshed.
 
     Raises:
         MaintenanceError: another run is active, or the database has no such tables yet.
@@ -97,7 +104,7 @@ def maintain(engine: Engine, *, dry_run: bool = False, on_removal: OnRemoval = s
         with connection.begin():
             run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
             run.inspect()
-        run.take_in_late_data()
+        run.take_in_late_data(on_progress)
         run.retain_for_all()
         run.retain_for_tenants()
         run.purge()
@@ -164,13 +171,15 @@ class _Run:
 
     # --- late data ---
 
-    def take_in_late_data(self) -> None:
+    def take_in_late_data(self, on_progress: Callable[[Progress], None]) -> None:
         """Refresh what the jobs left; the raw data of a rollup that fails is kept."""
         with self.connection.begin():
             rollups = late_data.rollups(self.connection)
         for rollup in rollups:
             try:
-                done = late_data.take_in(self.connection, rollup, dry_run=self.report.dry_run)
+                done = late_data.take_in(
+                    self.connection, rollup, dry_run=self.report.dry_run, on_progress=on_progress
+                )
             except RefreshError as error:
                 self.unrefreshed.add(rollup.table)
                 self.report.problems.append(f"{error}; run it again")

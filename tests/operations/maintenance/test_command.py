@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from operations.cli import app
+from operations.commands.maintain import ProgressLines
+from operations.maintenance.late_data import Progress
 from operations.maintenance.run import MaintenanceError, maintain
 from tests.support.engines import engine_of
 from tests.support.time_series import (
@@ -57,6 +59,18 @@ def test_what_is_not_the_owners_is_said(
         error = CliRunner().invoke(app, [command]).exception
         assert "database postgres at " in str(error)
         assert "expected the tables of this project, found no schema timeseries" in str(error)
+
+
+def test_the_progress_of_a_long_refresh_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 104.0, 130.0, 131.0, 200.0, 205.0])
+    monkeypatch.setattr("operations.commands.maintain.time.monotonic", lambda: next(clock))
+    say = ProgressLines()
+    for done in (0, 5, 10, 15, 40):
+        say(Progress("timeseries.x", done, 40))
+    said = "Refreshing timeseries.x: 10 of 40 chunks, about 0:01:30 left\n"
+    assert capsys.readouterr().out == said
 
 
 def test_concurrent_runs(migrated_database: str) -> None:

@@ -257,7 +257,7 @@ def test_a_rollup_keeps_to_its_own_policy(engine: Engine) -> None:
 
 
 def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunk by chunk; jobs that waited have their former start again."""
+    """Some chunks at a time; jobs that waited have their former start again."""
 
     class KilledError(Exception):
         pass
@@ -271,7 +271,7 @@ def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.Monkey
     done = []
 
     def die(*arguments: object, **keywords: object) -> None:
-        if len(done) == 2:
+        if len(done) == 1:
             # Retention, columnstore and refresh of telemetry and its rollup wait for an hour.
             assert scalar(engine, f"SELECT count(*) {stats} < now() + interval '61 min'") == 5
             raise KilledError
@@ -285,11 +285,44 @@ def test_an_interrupted_run_continues(engine: Engine, monkeypatch: pytest.Monkey
     assert scalar(engine, starts) == before
     report = maintain(engine)
     assert [(one.rollup, one.chunks) for one in report.refreshed] == [
-        (f"{RAW}_daily", 1),
+        (f"{RAW}_daily", 2),
         (f"{RAW}_hourly", 3),
     ]
     assert differences(engine, "telemetry_daily") == []
     assert differences(engine, "telemetry_hourly") == []
+
+
+def test_many_chunks_are_refreshed_in_few_steps(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that follow each other, more at a time as long as that is quick."""
+    for first, last in ((300, 260), (200, 195)):
+        execute(
+            engine,
+            f"INSERT INTO {RAW} (tenant_id, ts, device_id, metrics) SELECT '{ACME}', date_trunc("
+            "'day', now()) - n * interval '1 day' + interval '1 hour', 'device-1', '{\"t\": 7}'"
+            f" FROM generate_series({last}, {first}) n",
+        )
+    refresh, calls = late_data.refresh, []
+
+    def counted(connection: sa.Connection, step: late_data.Step) -> None:
+        calls.append(step)
+        refresh(connection, step)
+
+    monkeypatch.setattr(late_data, "refresh", counted)
+    progress: list[late_data.Progress] = []
+    report = maintain(engine, on_progress=progress.append)
+    assert {one.chunks for one in report.refreshed} == {47}
+    of_one = [one.done for one in progress if one.rollup == f"{RAW}_daily"]
+    assert of_one[0] == 0
+    assert of_one[-1] == 47
+    assert 41 in of_one, "no step goes over a gap"
+    assert len(calls) < 2 * 20
+    for name in ("telemetry_daily", "telemetry_hourly"):
+        assert differences(engine, name) == []
+    assert {one.chunks for one in maintain(engine).refreshed} <= {2}, (
+        "borders of what was refreshed"
+    )
 
 
 @pytest.mark.parametrize("relation", ["telemetry_hourly", "telemetry_daily"])

@@ -140,12 +140,14 @@ Function(
                   join timescaledb_information.chunks c using (hypertable_schema, hypertable_name)
                  where (a.materialization_hypertable_schema, a.materialization_hypertable_name)
                      = (tg_table_schema, tg_table_name))
-              select coalesce(lag(range_end) over (order by range_start), '-infinity') as begins,
-                     range_start as ends
-                from (select * from chunk
-                       union all select '9999-01-01', '9999-01-01') as one
-               where tg_op = 'DELETE'
-               order by range_start desc
+              select * from (
+                select coalesce(lag(range_end) over (order by range_start), '-infinity') as begins,
+                       range_start as ends
+                  from (select * from chunk
+                         union all select '9999-01-01', '9999-01-01') as one
+                 where tg_op = 'DELETE') as between_chunks
+               where begins < ends
+               order by ends desc
             loop
               exit when gap.ends <= retained;
               execute format('SELECT max(%1$I) FROM %2$I.%3$I WHERE %1$I <= $1 - $2',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from database.ingest.values import array_text, json_text, moment, uuid_text
+from database.ingest.values import array_text, in_utc, json_text, uuid_text
 
 if TYPE_CHECKING:
     from database.ingest.messages import Message
@@ -104,7 +104,7 @@ def _key(message: Message) -> tuple[str, str]:
 
 
 def _times(messages: list[Message]) -> list[Any]:
-    return [moment(one.ts) for one in messages]
+    return [in_utc(one.ts) for one in messages]
 
 
 def _newest(

@@ -1,4 +1,4 @@
-"""Messages as they come off the wire, judged, and written down the way COPY reads them."""
+"""Messages as they come off the wire, judged, and written down the way COPY reads them fastest."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from database.ingest import binary
 from database.ingest.devices import Devices
-from database.ingest.metrics import MetricColumns, escaped
+from database.ingest.metrics import MetricColumns
 from database.ingest.refusal import MalformedError
 from database.ingest.series import TELEMETRY
 from database.ingest.values import array_text, expected, is_text, moment, uuid_text
@@ -28,6 +29,7 @@ COPIED_AT_ONCE = 65_536
 
 _PAIR = attrgetter("tenant_id", "device_id")
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+_FIELDS = binary.count(len(TELEMETRY.columns))
 _KNOWN = f"""
     SELECT t.tenant_id::text, p.retention_days, d.device_id, d.site_id::text
       FROM unnest(%(tenants)s::text::uuid[]) AS named
@@ -80,9 +82,11 @@ class Rejected(NamedTuple):
 class Source(NamedTuple):
     """What the messages of one device have in common."""
 
-    columns: str
-    """Tenant and device, escaped for COPY."""
-    site: str | None
+    order: tuple[str, str]
+    """Tenant and device."""
+    begins: bytes
+    """With what their rows begin, up to tenant and device."""
+    site: bytes
     oldest: datetime | None
     """What is older would be deleted at once."""
     rejection: tuple[str, str] | None
@@ -99,7 +103,7 @@ class Batch:
         self.now = now
         self.accepted: list[Message] = []
         self.lines: list[bytes] = []
-        """Their rows in COPY's text format: tenant, device, ts, msg_type, seq, site, metrics, and
+        """Their rows in COPY's binary format: tenant, device, ts, msg_type, seq, site, metrics, and
         the declared metrics."""
         self.repeated: list[tuple[Message, bytes]] = []
         """Further messages with the key of one before them; COPY would reject the batch."""
@@ -107,6 +111,7 @@ class Batch:
         self.devices = Devices(now)
         self._tenants: dict[str, datetime] = {}
         self._sources: dict[Any, Source] = {}
+        self._accepted: set[str] = set()
         self._groups = _grouped(self.records)
 
     def tenants(self) -> set[str]:
@@ -140,8 +145,7 @@ class Batch:
 
     def tenants_accepted(self) -> list[str]:
         """The tenants of the messages that were not rejected."""
-        named = {message.tenant_id for message in self.accepted}
-        return sorted({tenant for one in named if (tenant := uuid_text(one)) is not None})
+        return sorted(self._accepted)
 
     def encoded(self) -> Iterator[bytes]:
         """The rows of acceptable messages, in pieces for COPY; the others become rejected.
@@ -151,7 +155,7 @@ class Batch:
         """
         encode, lines = self._encoder(), self.lines
         sent, size = 0, 0
-        for pair in sorted(self._groups, key=lambda pair: self._sources[pair].columns):
+        for pair in sorted(self._groups, key=lambda pair: self._sources[pair].order):
             source = self._sources[pair]
             if source.rejection is not None:
                 self._reject(self._groups[pair])
@@ -160,6 +164,7 @@ class Batch:
             times: list[datetime] = []
             size += encode(source, self._groups[pair], times)
             if times:
+                self._accepted.add(source.order[0])
                 self.devices.take(self.accepted[first:], times)
             if size > COPIED_AT_ONCE:
                 yield b"".join(lines[sent:])
@@ -192,10 +197,12 @@ class Batch:
             wanted = f"a registered device of {tenant_id} that is not suspended or revoked"
             rejection = "unknown_device", expected(wanted, device)
         if rejection is not None:
-            return Source("", None, None, rejection)
-        site = sites[str(tenant_id), str(device)]
-        columns = f"{tenant_id}\t{escaped(str(device))}"
-        return Source(columns, site, self._tenants[str(tenant_id)], None)
+            return Source(("", ""), b"", b"", None, rejection)
+        order = tenant_id, device = str(tenant_id), str(device)
+        begins = _FIELDS + binary.uuid(tenant_id) + binary.text(device)
+        own = sites[order]
+        site = binary.NULL if own is None else binary.uuid(own)
+        return Source(order, begins, site, self._tenants[tenant_id], None)
 
     def _reject(self, messages: list[Message]) -> None:
         """Reject messages of an unknown device; each is told what itself has named."""
@@ -210,16 +217,16 @@ class Batch:
         It is one long loop, since calls are what takes time in Python.
         """
         newest = self.now + MAX_AHEAD
-        types: dict[object, str] = {}
-        sites: dict[object, str] = {}
+        types: dict[object, bytes] = {}
+        sites: dict[object, bytes] = {}
+        bigint, epoch, microsecond = binary.bigint, binary.EPOCH, binary.MICROSECOND
         divided = MetricColumns(METRICS).divided
         accepted, lines = self.accepted, self.lines
 
         def encode(source: Source, messages: list[Message], times: list[datetime]) -> int:
-            columns, own_site = source.columns, source.site or r"\N"
-            oldest = source.oldest
+            begins, own_site, oldest = source.begins, source.site, source.oldest
             assert oldest is not None
-            keys: set[str] = set()
+            keys: set[bytes] = set()
             size = 0
             for message in messages:
                 try:
@@ -232,6 +239,8 @@ class Batch:
                             )
                     if not oldest <= ts <= newest:
                         raise _misplaced(ts, oldest, newest)
+                    if ts.tzinfo is not UTC:
+                        ts = ts.astimezone(UTC)
                     seq = message.seq
                     if seq.__class__ is not int or not _LOWEST <= seq <= _HIGHEST:
                         raise MalformedError("bad_seq", expected("an integer of 64 bits", seq))
@@ -250,8 +259,8 @@ class Batch:
                 except MalformedError as error:
                     self.rejected.append(Rejected(message, error.reason, error.detail))
                     continue
-                key = f"{ts.isoformat()}\t{kind}\t{seq}"
-                line = f"{columns}\t{key}\t{site}\t{metrics}\n".encode()
+                key = bigint(8, (ts - epoch) // microsecond) + kind + bigint(8, seq)
+                line = begins + key + site + metrics
                 if key in keys:
                     self.repeated.append((message, line))
                     continue
@@ -292,15 +301,15 @@ def _misplaced(ts: datetime, oldest: datetime, newest: datetime) -> MalformedErr
     return MalformedError("expired_ts", expected(f"at least {oldest}", ts))
 
 
-def _msg_type(value: object) -> str:
+def _msg_type(value: object) -> bytes:
     if not is_text(value, MAX_MSG_TYPE):
         raise MalformedError(
             "bad_msg_type", expected(f"text of 1 to {MAX_MSG_TYPE} characters", value)
         )
-    return escaped(str(value))
+    return binary.text(str(value))
 
 
-def _site(value: object) -> str:
+def _site(value: object) -> bytes:
     if (site := uuid_text(value)) is None:
         raise MalformedError("bad_site_id", expected("a UUID", value))
-    return site
+    return binary.uuid(site)

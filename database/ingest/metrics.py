@@ -1,4 +1,7 @@
-"""The metrics of a message as COPY reads them: the JSON, then a column for each declared one."""
+"""The metrics of a message as COPY reads them: the JSON, then a column for each declared one.
+
+Also which values a column of a type holds, for every series.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from database.ingest import binary
 from database.ingest.refusal import MalformedError
-from database.ingest.values import expected, is_text, json_text
+from database.ingest.values import expected, is_text, json_bytes
 from models.shared.metrics import Metric
 
 MAX_METRICS = 65_536
@@ -22,18 +26,21 @@ class MetricColumns:
     """Divides metrics among the columns of those declared and the JSON, which keeps the rest."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
-        self._empty = [r"\N"] * len(metrics)
-        listed = [(one, number, one.name, WRITERS[one.type]) for number, one in enumerate(metrics)]
-        self._of_all = [row[1:] for row in listed if row[0].message_type is None]
+        self._empty = [binary.NULL] * len(metrics)
+        listed = [
+            (one, (number, one.name, FITTING[one.type], binary.PACKED[one.type]))
+            for number, one in enumerate(metrics)
+        ]
+        self._of_all = [place for one, place in listed if one.message_type is None]
         self._of_type = {
             metric.message_type: [
-                row[1:] for row in listed if row[0].message_type in (None, metric.message_type)
+                place for one, place in listed if one.message_type in (None, metric.message_type)
             ]
             for metric in metrics
         }
 
-    def divided(self, message_type: Any, metrics: object) -> str:
-        """The JSON and the columns, as COPY takes them, separated by tabs.
+    def divided(self, message_type: Any, metrics: object) -> bytes:
+        """The fields of the JSON and of the columns, as COPY takes them in its binary format.
 
         Raises:
             MalformedError: the metrics are no object, or jsonb cannot hold them.
@@ -44,13 +51,13 @@ class MetricColumns:
         of_type = self._of_type.get(message_type, self._of_all)
         if of_type and isinstance(metrics, dict):
             left = metrics.copy()
-            for place, name, written in of_type:
-                if name in left and (text := written(left[name])) is not None:
-                    columns[place] = text
-                    size += len(text)
+            for place, name, fitting, packed in of_type:
+                if name in left and (value := fitting(left[name])) is not None:
+                    columns[place] = packed(value)
+                    size += len(value) if value.__class__ is str else 8
                     del left[name]
             metrics = left
-        return "\t".join([_json(metrics, size), *columns])
+        return b"".join([_json(metrics, size), *columns])
 
 
 def escaped(text: str) -> str:
@@ -58,59 +65,57 @@ def escaped(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def _json(value: object, size: int = 0) -> str:
-    """The JSON; ``size`` is what the columns hold."""
+def _json(value: object, size: int = 0) -> bytes:
+    """The field of the JSON; ``size`` is what the columns hold."""
     if not isinstance(value, dict):
         raise MalformedError("bad_metrics", expected("an object", value))
     try:
         "".join(value)  # JSON would make text of any name.
-        text = json_text(value)
+        data = json_bytes(value)
     except (ValueError, TypeError, RecursionError) as error:
         what = "names and values that JSON and jsonb have"
         raise MalformedError("bad_metrics", f"{expected(what, value)} ({error})") from None
-    if len(text) + size > MAX_METRICS:
-        found = f"expected at most {MAX_METRICS:,} characters of JSON, found {len(text) + size:,}"
+    if len(data) + size > MAX_METRICS and (size := len(data.decode()) + size) > MAX_METRICS:
+        found = f"expected at most {MAX_METRICS:,} characters of JSON, found {size:,}"
         raise MalformedError("metrics_too_large", found)
-    return text.replace("\\", r"\\") if "\\" in text else text
+    return binary.jsonb(data)
 
 
-# Each returns None for what its type does not hold exactly: that stays in the JSON. A number is
-# read from the column as it was sent. The SQL function fitting_value() is the same for rows that
-# came another way.
+# The value that a column of the type holds, or None for what it does not hold exactly: that stays
+# in the JSON. A number is read from the column as it was sent. The SQL function fitting_value() is
+# the same for rows that came another way.
 
 
-def _double(value: object) -> str | None:
+def _double(value: object) -> float | None:
     if value.__class__ is float:
-        return repr(value) if math.isfinite(value) else None
+        return value if math.isfinite(value) else None
     if value.__class__ is int and -_EXACT <= value <= _EXACT:
-        return str(value)
+        return value
     return None
 
 
-def _integer(bits: int) -> Callable[[object], str | None]:
+def _integer(bits: int) -> Callable[[object], int | None]:
     lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
-    def written(value: object) -> str | None:
+    def fitting(value: object) -> int | None:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if value.__class__ is int and lowest <= value <= highest:
-            return str(value)
+            return value
         return None
 
-    return written
+    return fitting
 
 
-def _boolean(value: object) -> str | None:
-    return None if value.__class__ is not bool else "t" if value else "f"
+def _boolean(value: object) -> bool | None:
+    return value if value.__class__ is bool else None
 
 
 def _text(value: object) -> str | None:
-    if value == "":
-        return ""
-    return escaped(str(value)) if is_text(value, MAX_METRICS) else None
+    return str(value) if value == "" or is_text(value, MAX_METRICS) else None
 
 
-WRITERS: dict[str, Callable[[object], str | None]] = {
+FITTING: dict[str, Callable[[object], Any]] = {
     "double precision": _double,
     "bigint": _integer(64),
     "integer": _integer(32),
@@ -118,3 +123,21 @@ WRITERS: dict[str, Callable[[object], str | None]] = {
     "text": _text,
 }
 """By type of the column."""
+
+
+def _written(kind: str, as_text: Callable[[Any], str]) -> Callable[[object], str | None]:
+    def written(value: object) -> str | None:
+        fitting = FITTING[kind](value)
+        return None if fitting is None else as_text(fitting)
+
+    return written
+
+
+WRITERS: dict[str, Callable[[object], str | None]] = {
+    "double precision": _written("double precision", repr),
+    "bigint": _written("bigint", str),
+    "integer": _written("integer", str),
+    "boolean": _written("boolean", lambda value: "t" if value else "f"),
+    "text": _written("text", escaped),
+}
+"""The same as COPY takes it as text."""

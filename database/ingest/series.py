@@ -135,6 +135,8 @@ class Series:
     corrected_by: str | None = None
     """A function, where a later record corrects an earlier one with its key; of arrays, one a
     column. It returns how many were corrected."""
+    binary: bool = False
+    """Whether COPY takes its rows in the binary format."""
 
     def oldest(self, now: datetime.datetime, days: int | None) -> datetime.datetime:
         """What is older is not taken; ``days`` is the retention of a tenant, if it has its own."""
@@ -156,7 +158,7 @@ class Series:
     @cached_property
     def copy(self) -> str:
         """The fast way in: rows that are all new."""
-        return f"COPY {TIMESERIES}.{sql.ident(self.name)} ({self._names}) FROM STDIN"
+        return f"COPY {TIMESERIES}.{sql.ident(self.name)} ({self._names}) {self._from}"
 
     @cached_property
     def stage(self) -> str:
@@ -167,7 +169,7 @@ class Series:
     @cached_property
     def copy_to_stage(self) -> str:
         """COPY into it."""
-        return f"COPY pg_temp.{self._staging} ({self._names}) FROM STDIN"
+        return f"COPY pg_temp.{self._staging} ({self._names}) {self._from}"
 
     @cached_property
     def merge(self) -> str:
@@ -195,6 +197,10 @@ class Series:
     def unstage(self) -> str:
         """The end of the temporary table."""
         return f"DROP TABLE pg_temp.{self._staging}"
+
+    @property
+    def _from(self) -> str:
+        return "FROM STDIN (FORMAT binary)" if self.binary else "FROM STDIN"
 
     @property
     def _names(self) -> str:
@@ -305,6 +311,7 @@ TELEMETRY = Series(
     tuple(one.name for one in _MESSAGES.primary_key.columns),
     retention(_MESSAGES),
     _SENT,
+    binary=True,
 )
 """Messages, which have an encoder of their own."""
 TAGS = _series(

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from psycopg import errors
 
-from database.ingest import presence, quarantine
+from database.ingest import binary, presence, quarantine
 from database.ingest.batch import RecordBatch
 from database.ingest.messages import Batch, Message, Rejected
 from database.ingest.records import Record
@@ -164,7 +165,7 @@ class _Storing:
 
     def _copy(self, lines: Iterable[bytes]) -> Generator[Step, Any, errors.Error | None]:
         """Store rows that are all new; returns the error if there is one."""
-        answers = yield from self._attempt(Step(self.batch.series.copy, rows=lines))
+        answers = yield from self._attempt(_copying(self.batch.series.copy, self.batch, lines))
         if isinstance(answers, errors.Error):
             return answers
         self.stored += answers[0]
@@ -175,7 +176,7 @@ class _Storing:
         series = self.batch.series
         steps = [
             Step(series.stage),
-            Step(series.copy_to_stage, rows=_lines(self.batch, rows)),
+            _copying(series.copy_to_stage, self.batch, _lines(self.batch, rows)),
             Step(series.merge),
             Step(series.unstage),
         ]
@@ -206,6 +207,12 @@ class _Storing:
             return error
         yield Step("RELEASE SAVEPOINT batch")
         return answers
+
+
+def _copying(statement: str, batch: Batch | RecordBatch, lines: Iterable[bytes]) -> Step:
+    # Not a generator around them, with which they would be closed where the server gives up.
+    rows = chain([binary.BEGIN], lines, [binary.END]) if batch.series.binary else lines
+    return Step(statement, rows=rows)
 
 
 def _lines(batch: Batch | RecordBatch, rows: range) -> list[bytes]:

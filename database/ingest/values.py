@@ -101,7 +101,7 @@ def _checked(value: object) -> str:
     return text
 
 
-def _fast() -> Callable[[object], str]:
+def _fast() -> Callable[[object], bytes]:
     options = (
         orjson.OPT_PASSTHROUGH_SUBCLASS
         | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -109,25 +109,32 @@ def _fast() -> Callable[[object], str]:
     )
     dumps = orjson.dumps
 
-    def text(value: object) -> str:
+    def data(value: object) -> bytes:
         try:
-            data = dumps(value, None, options)
+            found: bytes = dumps(value, None, options)
         except TypeError:
-            return _checked(value)
+            return _checked(value).encode()
         # It writes null for NaN, and jsonb has no NUL.
-        if b"null" in data or b"\\" in data:
-            return _checked(value)
-        return data.decode()
+        if b"null" in found or b"\\" in found:
+            return _checked(value).encode()
+        return found
 
-    return text
+    return data
 
 
-json_text: Callable[[object], str] = _checked if orjson is None else _fast()
-"""The value as compact JSON that jsonb accepts.
+json_bytes: Callable[[object], bytes] = (
+    (lambda value: _checked(value).encode()) if orjson is None else _fast()
+)
+"""The value as compact JSON that jsonb accepts, in UTF-8.
 
 Raises:
     ValueError, TypeError, RecursionError: there is no such JSON.
 """
+
+
+def json_text(value: object) -> str:
+    """The same as text."""
+    return json_bytes(value).decode()
 
 
 def array_text(values: Iterable[str | None]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +28,19 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 
 HOUR = datetime.timedelta(hours=1)
+
+
+@contextmanager
+def refusing(engine: Engine, series: str, condition: str) -> Iterator[None]:
+    """Meanwhile the database refuses new rows of a series that do not meet the condition."""
+    table = f"ALTER TABLE timeseries.{series}"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"{table} ADD CONSTRAINT odd CHECK ({condition}) NOT VALID")
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"{table} DROP CONSTRAINT odd")
 
 
 def populate(engine: Engine) -> None:

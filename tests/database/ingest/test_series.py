@@ -44,6 +44,7 @@ from tests.support.telemetry import (
     empty,
     message,
     quarantine,
+    refusing,
     rows,
 )
 
@@ -166,12 +167,7 @@ def test_a_bad_record_costs_only_itself(
 
 
 def test_what_only_the_database_refuses_costs_only_itself(shared: Engine) -> None:
-    with shared.begin() as connection:
-        connection.exec_driver_sql(
-            "ALTER TABLE timeseries.device_health_telemetry"
-            " ADD CONSTRAINT odd CHECK (rssi <> -13) NOT VALID"
-        )
-    try:
+    with refusing(shared, "device_health_telemetry", "rssi <> -13"):
         sent = [at(replace(HEALTH, rssi=-n), NOW - n * SECOND) for n in range(50)]
         # Of two with one key the first is refused, so the second is stored.
         sent.append(at(HEALTH, NOW - 13 * SECOND))
@@ -179,11 +175,6 @@ def test_what_only_the_database_refuses_costs_only_itself(shared: Engine) -> Non
         # Now the second is there, so the first is a repetition, and refused all the same.
         assert ingest(shared, [*sent, EVENT], now=NOW) == Ingested(0, 51, 1)
         assert [row.reason for row in quarantine(shared)] == ["rejected_by_database"]
-    finally:
-        with shared.begin() as connection:
-            connection.exec_driver_sql(
-                "ALTER TABLE timeseries.device_health_telemetry DROP CONSTRAINT odd"
-            )
 
 
 def test_what_is_no_record_is_refused_by_name(shared: Engine) -> None:

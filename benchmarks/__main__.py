@@ -79,7 +79,7 @@ def _measure(
     if not only or "growth" in only:
         ratios += _said(growth.run(server, rounds=rounds))
         _write(ratios, described, readings, to)
-    report.print_table(console, ratios)
+    sys.stdout.write(f"\n{report.markdown(ratios)}\n")
     console.print(f"Wrote {to / 'table.md'} and the plots beside it", highlight=False)
 
 
@@ -88,7 +88,7 @@ def _write(ratios: list[Ratio], described: str, readings: Readings, to: Path) ->
     to.mkdir(parents=True, exist_ok=True)
     (to / "table.md").write_text(report.markdown(ratios), encoding="utf-8")
     title = f"{described or 'growth'}; {readings.rows:,} rows of {readings.tenants} tenants"
-    report.plot(ratios, title, to / "ratios.svg")
+    report.plot(ratios, title, to / "performance.svg")
     if asked := [ratio for ratio in ratios if ratio.group == "questions"]:
         shown = f"{described}; {questions.TRUCKS} trucks, {questions.DAYS} days, 2 tenants"
         report.plot_questions(asked, shown, to / "questions.svg")

@@ -1,12 +1,9 @@
-"""The results as a table for the terminal, as Markdown, and as a plot."""
+"""The results as a table in Markdown, and as plots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.measure import Ratio
 
@@ -23,14 +20,6 @@ def cells(ratio: Ratio) -> tuple[str, ...]:
 
 
 _HEADS = ("Group", "What", "Ratio", "Rounds", "Target", "", "Detail")
-
-
-def print_table(console: Console, ratios: Sequence[Ratio]) -> None:
-    """The table for a terminal."""
-    table = Table(*_HEADS, box=None, pad_edge=False)
-    for ratio in ratios:
-        table.add_row(*cells(ratio))
-    console.print(table)
 
 
 def markdown(ratios: Sequence[Ratio]) -> str:

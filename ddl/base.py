@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, cast
 
 from alembic.autogenerate.api import AutogenContext
@@ -168,6 +169,12 @@ class Declaration(SchemaItem, SchemaEventTarget):
     reason: str | None = None
     """Why the object runs with the rights of its owner, where it does."""
 
+    def __init_subclass__(cls, **kw: Any) -> None:
+        """A wrong argument is a mistake in a model, like a wrong value."""
+        super().__init_subclass__(**kw)
+        if "__init__" in vars(cls):
+            cls.__init__ = _bound(cls.__init__)  # type: ignore[method-assign]
+
     def _set_parent(self, parent: SchemaEventTarget, **kw: Any) -> None:
         if not isinstance(parent, Table):  # pragma: no cover - SQLAlchemy passes tables only
             raise TypeError(f"{type(self).__name__} belongs in __table_args__")
@@ -190,6 +197,25 @@ class Declaration(SchemaItem, SchemaEventTarget):
         declared.add(state)
         if self.reason is not None:
             declared.reasons[state.kind, state.declared_as] = self.reason
+
+
+def _bound(init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def bound(self: Declaration, *args: Any, **kw: Any) -> None:
+        try:
+            signature.bind(self, *args, **kw)
+        except TypeError as error:
+            taken = [*signature.parameters][1:]
+            unknown = [name for name in kw if name not in taken]
+            what = f"has no argument {', '.join(unknown)}" if unknown else str(error)
+            raise ArgumentError(
+                f"{type(self).__name__}: {what}; it takes {', '.join(taken)}"
+            ) from None
+        init(self, *args, **kw)
+
+    return bound
 
 
 class Operation(MigrateOperation, ABC, Generic[S]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from ddl import sql
@@ -187,10 +188,41 @@ def _texts(expected: Any, found: Any) -> tuple[str, str]:
         texts = repr(expected), repr(found)
     if max(map(len, texts)) <= LONG:
         return texts
-    pairs = enumerate(zip(*texts, strict=False))
-    common = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+    if (by_line := _by_line(expected, found)) is not None:
+        return by_line
+    return _parts(*texts)
+
+
+def _parts(expected: str, found: str) -> tuple[str, str]:
+    """Of long texts, from shortly before where they differ."""
+    if max(len(expected), len(found)) <= LONG:
+        return expected, found
+    pairs = enumerate(zip(expected, found, strict=False))
+    common = next((i for i, (a, b) in pairs if a != b), min(len(expected), len(found)))
     first = max(common - _BEFORE, 0)
-    return _part(texts[0], first), _part(texts[1], first)
+    return _part(expected, first), _part(found, first)
+
+
+def _by_line(expected: Any, found: Any) -> tuple[str, str] | None:
+    """Of texts of several lines the first that differs, and how many do; None of other values."""
+    lines = [
+        [" ".join(one.split()) for one in str(text).splitlines() if one.strip()]
+        for text in (expected, found)
+    ]
+    matched = SequenceMatcher(None, lines[0], lines[1], autojunk=False).get_opcodes()
+    changed = [(range(a, b), range(c, d)) for tag, a, b, c, d in matched if tag != "equal"]
+    if min(map(len, lines)) < 2 or not changed:
+        return None
+    first = list(zip(changed[0], lines, strict=True))
+    shown = _parts(*(text[part.start] if part else "" for part, text in first))
+    texts = [
+        f"line {part.start + 1}: {line}" if part else "no such line"
+        for (part, _), line in zip(first, shown, strict=True)
+    ]
+    more = sum(max(map(len, one)) for one in changed) - 1
+    if more:
+        texts[1] += f" (and {more} more {'line' if more == 1 else 'lines'})"
+    return texts[0], texts[1]
 
 
 def _part(text: str, first: int) -> str:

@@ -184,3 +184,25 @@ def test_roles_have_to_be_declared() -> None:
         f"policy public.items.p names the role else, {unknown}",
         f"grant public.items names the role r_apps, {unknown}; did you mean r_app?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (
+            lambda: Trigger("t", on="items", timing="after", function="f()"),
+            "Trigger: has no argument on; it takes name, timing, events, ",
+        ),
+        (lambda: Policy(), "Policy: missing a required argument: 'name'; it takes name, "),
+        (
+            lambda: Function(
+                "f", "", "void", "sql", "x", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+            ),
+            "Function: too many positional arguments; it takes name, arguments, ",
+        ),
+    ],
+)
+def test_arguments_that_a_declaration_does_not_take(declare: Any, said: str) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        declare()
+    assert str(refused.value).startswith(said)

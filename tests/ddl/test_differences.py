@@ -21,6 +21,21 @@ SAME = "(a = 1) AND " * 40
             f"{SAME}b < 2",
             f"expected …{SAME[-36:]}b < 1, found …{SAME[-36:]}b < 2",
         ),
+        (
+            f"begin\n  a := 1;\n  {SAME}\n  b := 1;\nend",
+            f"begin\n  a := 2;\n{SAME}\n  b := 1;\n  c := 1;\n  c := 2;\nend",
+            "expected line 2: a := 1;, found line 2: a := 2; (and 2 more lines)",
+        ),
+        (
+            f"begin\n{SAME}\n  x;\nend",
+            f"begin\n{SAME}\nend",
+            "expected line 3: x;, found no such line",
+        ),
+        (
+            f"begin\n{SAME}a = 1;\nend",
+            f"begin\n{SAME}a = 2;\nend",
+            f"expected line 2: …{SAME[-36:]}a = 1;, found line 2: …{SAME[-36:]}a = 2;",
+        ),
         (None, f"x{SAME}", f"expected nothing, found {f'x{SAME}'[: LONG - 1]}…"),
     ],
 )  # fmt: skip

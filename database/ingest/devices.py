@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from database.ingest.values import array_text, in_utc, json_text, uuid_text
+from models.device.state import ONLINE_FOR
 
 if TYPE_CHECKING:
     from database.ingest.messages import Message
-
-ONLINE_FOR = timedelta(minutes=15)
-"""A device whose newest message is not older than this is online."""
 
 LONGEST_METRIC = 255
 """Bytes of a metric's name, as in the rollups; a longer one is in the messages only."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from database.ingest.batch import RecordBatch
-from database.ingest.devices import ONLINE_FOR
 from database.ingest.values import moment, uuid_text
+from models.device.state import ONLINE_FOR
 
 STATEMENT = """
     SELECT public.record_devices(

@@ -58,6 +58,9 @@ Function(
     metadata=Base.metadata,
 )
 
+ONLINE_FOR = datetime.timedelta(minutes=15)
+"""A device that was seen longer ago is not online."""
+
 _KEPT = ("status", "desired_state", "desired_version", "reported_state", "reported_version")
 _INGESTED = "status, last_telemetry_at, last_seen_at, state, state_times"
 """What the ingest writes, and has to read since it merges."""
@@ -318,6 +321,37 @@ Function(
     "there: newest). What is older than what is known changes nothing, and of values of one moment "
     "that with the highest seq counts; new metrics become sensors. Rows that other transactions "
     "hold are left as they are.",
+    metadata=Base.metadata,
+)
+
+# Rows that others hold are marked the next time: neither do they wait, nor does this.
+Function(
+    "mark_silent_devices",
+    f"stale_after interval DEFAULT '{ONLINE_FOR.seconds // 60} minutes',"
+    " offline_after interval DEFAULT '1 day'",
+    returns="bigint",
+    body="""
+        BEGIN ATOMIC
+          WITH silent AS (
+            SELECT tenant_id, device_id
+              FROM device_state
+             WHERE (status = 'online' AND last_seen_at < now() - stale_after)
+                OR (status = 'stale' AND last_seen_at < now() - offline_after)
+               FOR NO KEY UPDATE SKIP LOCKED
+          ), marked AS (
+            UPDATE device_state s
+               SET status = CASE WHEN s.last_seen_at < now() - offline_after THEN 'offline'
+                                 ELSE 'stale' END
+              FROM silent n
+             WHERE s.tenant_id = n.tenant_id AND s.device_id = n.device_id
+            RETURNING 1
+          )
+          SELECT count(*) FROM marked;
+        END
+    """,
+    grants=dict.fromkeys(("fleet_app", "fleet_operator"), "execute"),
+    comment="Marks devices that were not seen for some time as stale, later as offline; returns "
+    "how many. For a worker, every minute; as an operator, of all tenants.",
     metadata=Base.metadata,
 )
 

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from database.tenancy import tenant_transaction
+from tests.support.acme_and_globex import operator
 from tests.support.seeded_tenant import heard, one, run
 
 
@@ -106,3 +108,36 @@ def test_too_many_failures_abort_a_rollout(engine: Engine, campaign: uuid.UUID) 
     assert run(engine, campaign, NEXT) == []
     with pytest.raises(DBAPIError, match="cannot go from downloading to success"):
         report(engine, campaign, "d2", "success")
+
+
+def test_devices_that_fell_silent_are_marked_and_announced(
+    engine: Engine, device: uuid.UUID
+) -> None:
+    mark = "SELECT mark_silent_devices()"
+    seen = "UPDATE device_state SET status = '{}', last_seen_at = now() - interval '{}'"
+
+    def marked(status: str, ago: str) -> tuple[int, str]:
+        run(engine, device, seen.format(status, ago))
+        number = one(run(engine, device, mark))
+        return number, one(run(engine, device, "SELECT status FROM device_state"))
+
+    assert marked("online", "14 minutes") == (0, "online")
+    assert marked("online", "16 minutes") == (1, "stale")
+    assert marked("stale", "23 hours") == (0, "stale")
+    assert marked("stale", "25 hours") == (1, "offline")
+    assert marked("online", "25 hours") == (1, "offline")
+    assert marked("offline", "25 hours") == (0, "offline")
+    run(engine, device, seen.format("online", "1 hour"))
+    assert heard(engine, "device_state", lambda: run(engine, device, mark)) == [str(device)]
+    run(engine, device, "UPDATE device_state SET status = 'online', last_seen_at = NULL")
+    assert one(run(engine, device, mark)) == 0
+
+
+def test_marking_waits_for_no_transaction(engine: Engine, device: uuid.UUID) -> None:
+    run(engine, device, "UPDATE device_state SET status = 'online', last_seen_at = '2020-01-01Z'")
+    with tenant_transaction(engine, device) as connection:
+        connection.exec_driver_sql("UPDATE device_state SET state = '{\"t\": 1}'")
+        with operator(engine) as worker:
+            assert worker.exec_driver_sql("SELECT mark_silent_devices()").scalar_one() == 0
+    with operator(engine) as worker:
+        assert worker.exec_driver_sql("SELECT mark_silent_devices()").scalar_one() == 1

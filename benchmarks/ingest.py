@@ -166,7 +166,8 @@ def _through_the_view(place: Place, connection: psycopg.Connection, rounds: int)
     with place.connect("fleet_app", tenant) as app:
 
         def view(number: int) -> None:
-            app.execute(source.format("telemetry"), (tenant, 2 * number))
+            # The view for many rows; through `telemetry` a trigger inserts them one by one.
+            app.execute(source.format("telemetry_to_store"), (tenant, 2 * number))
             app.commit()
 
         def table(number: int) -> None:
@@ -175,7 +176,7 @@ def _through_the_view(place: Place, connection: psycopg.Connection, rounds: int)
         pairs = paired(view, table, rounds)
     yield Ratio(
         "ingest",
-        "INSERT through the tenant view : into the hypertable",
+        "INSERT through telemetry_to_store : into the hypertable",
         [other / one for one, other in pairs],
         0.9,
         detail=f"20,000 rows: {milliseconds(pairs)}",

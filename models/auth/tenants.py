@@ -140,6 +140,7 @@ class Tenant(Private, Timestamped, Base):
 # Through this function, which the server replaces by its query, with the rights of the caller, each
 # query of a tenant view has row-level security. So its filters have levels: whatever might leak
 # comes after the condition of the view, at any cost. The table is not read: nothing of it is used.
+# It is small, as each query of a tenant view is planned with it.
 Function(
     "conditions_in_order",
     returns="TABLE(tenant_id uuid)",
@@ -147,14 +148,29 @@ Function(
     parallel="safe",
     body="""
         BEGIN ATOMIC
-        SELECT t.tenant_id FROM tenants t;
+        SELECT o.id AS tenant_id FROM order_of_conditions o;
         END
     """,
     grants=dict.fromkeys(("fleet_app", "fleet_operator", "fleet_operator_read"), "execute"),
-    comment="The tenants that the caller sees. Tenant views name it so that their condition comes "
-    "before those of the query, and never read it.",
+    comment="No rows. Tenant views name it, so that their condition comes before all others.",
     metadata=Base.metadata,
 )
+
+
+class OrderOfConditions(Private, Base):
+    """No rows: what `conditions_in_order()` names for its row-level security."""
+
+    __tablename__ = "order_of_conditions"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+
+    __table_args__ = (
+        RowLevelSecurity(),
+        *access("fleet_app", "select"),
+        *access("fleet_operator", "select"),
+        *access("fleet_operator_read", "select"),
+        {"comment": "No rows. Row-level security of this table orders conditions of tenant views."},
+    )
 
 
 class TenantSetting(TenantScoped, Timestamped, Base):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from models.shared.base import TIMESERIES
-from tests.support.databases import MakeDatabase, named_server, servers
+from tests.support.databases import LONG, MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
 from tests.support.time_series import migrate
 from tests.support.two_tenants import ONE, TWO, fill, row, tenant_tables
@@ -18,7 +18,10 @@ OTHER, ME = ONE, TWO
 
 
 @pytest.fixture(
-    scope="module", params=servers("embedded", "embedded-16", "machine", "timescaledb", "apache")
+    scope="module",
+    params=servers(
+        "embedded", "embedded-16", "timescaledb", *(("machine", "apache") if LONG else ())
+    ),
 )
 def marked(request: pytest.FixtureRequest, make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """Two tenants, whose text and keys have their ids; no test changes anything.

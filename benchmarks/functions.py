@@ -39,8 +39,8 @@ _FILL = """
      WHERE tenant_id = %(tenant)s;
     DELETE FROM timeseries.telemetry WHERE ts > now();
 """
-# Each device has a mean of its own: of devices with the same, any may be the tenth of the hottest.
-_WARMER = fleet.REALISTIC.replace("(20 + ", "(20 + d.n / 10.0 + ")
+# No two devices have the same mean: of such, the last digit would say which is the hotter one.
+_APART = fleet.REALISTIC.replace("* 0.3)::numeric, 1)", "* 0.3)::numeric, 1) + d.n * 0.0001")
 _ROLLUPS = {
     "telemetry_hourly": "1 hour", "telemetry_daily": "1 day", "tag_values_hourly": "1 hour",
     "health_checks_hourly": "1 hour", "health_checks_daily": "1 day",
@@ -328,7 +328,7 @@ def _fill(connection: psycopg.Connection, now: datetime.datetime) -> None:
     start = now.replace(hour=0, minute=0, second=0, microsecond=0)
     start -= datetime.timedelta(days=DAYS - 1)
     fleet.register(connection, TENANTS, DEVICES)
-    fleet.fill(connection, Readings(TENANTS, DEVICES, EVERY, DAYS, start, _WARMER))
+    fleet.fill(connection, Readings(TENANTS, DEVICES, EVERY, DAYS, start, _APART))
     values = {
         "start": start,
         "tenant": fleet.tenant(0),

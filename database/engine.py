@@ -82,6 +82,8 @@ def _arguments(
         "connect_args": connect_args,
         "pool_pre_ping": True,
         "pool_reset_on_return": None,  # `_forget` does it.
+        # Errors end up in logs; values of tenants and their secrets do not.
+        "hide_parameters": True,
     }
     if "poolclass" not in options:
         # Another class of pool need not know these.

@@ -6,6 +6,7 @@ transaction mode: the next transaction on the same server connection begins with
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Required, TypedDict, Unpack
@@ -54,6 +55,14 @@ _AUDIT = text("""
 
 class TenancyError(FleetSchemaError):
     """A transaction cannot be bound to a tenant, or opened for an operator; says why."""
+
+
+def tenant_pseudonym(tenant_id: UUID | str) -> str:
+    """By what notifications name the tenant, as the database's function of that name.
+
+    Raises TenancyError: not a UUID.
+    """
+    return hashlib.sha256(_uuid(tenant_id).bytes).hexdigest()[:32]
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from models.shared.base import (
     tenant_reference,
 )
 from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.secrets import no_secrets
 
 # A session that moves a folder locks the row of its owner. So of two moves that would close a cycle
 # together, the second one waits and then sees the first.
@@ -161,6 +162,7 @@ class Dashboard(TenantScoped, Identified, Timestamped, Base):
         json_object("layout"),
         json_object("options"),
         CheckConstraint("user_id IS NOT NULL OR is_shared", name="of_tenant_is_shared"),
+        no_secrets("options", later=True),
         {"comment": "Dashboards of one person or of the whole tenant."},
     )
 
@@ -190,6 +192,7 @@ class DashboardWidget(TenantScoped, Identified, Timestamped, Base):
         not_empty("widget_type"),
         json_object("config"),
         json_object("position"),
+        no_secrets("config", later=True),
         {"comment": "Widgets of dashboards."},
     )
 
@@ -255,5 +258,6 @@ class Chart(TenantScoped, Identified, Timestamped, Base):
             when="old.is_system_chart",
             function="reject_system_row_change()",
         ),
+        no_secrets("options", later=True),
         {"comment": "Charts of one person or of the whole tenant."},
     )

@@ -188,10 +188,10 @@ _COLUMNS = ", ".join("{0}." + name for name in ANNOUNCED)
 _ANNOUNCE = f"""
     begin
       if tg_op = 'INSERT' then
-        perform pg_notify('fleet_alert', n.tenant_id::text)
+        perform pg_notify('fleet_alert', public.tenant_pseudonym(n.tenant_id))
            from (select distinct tenant_id from new_rows) as n;
       else
-        perform pg_notify('fleet_alert', c.tenant_id::text)
+        perform pg_notify('fleet_alert', public.tenant_pseudonym(c.tenant_id))
            from (select distinct n.tenant_id
                    from new_rows n
                    join old_rows o on o.tenant_id = n.tenant_id and o.id = n.id

@@ -23,6 +23,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
+from models.shared.secrets import no_secrets
 
 SEVERITY = "1 (for information) to 5 (critical)"
 _TARGETS = (
@@ -93,6 +94,7 @@ class AlertRule(TenantScoped, Timestamped, Base):
             name="for_seconds",
         ),
         json_array("actions"),
+        no_secrets("actions", later=True),
         {
             "comment": "Rules that raise alerts; their conditions and targets are in tables of "
             "their own."

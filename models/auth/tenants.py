@@ -28,6 +28,7 @@ from models.shared.base import (
     one_of,
     operator_access,
 )
+from models.shared.secrets import no_secrets
 
 PROFILE_COLUMNS = (
     "name",
@@ -184,6 +185,7 @@ class TenantSetting(TenantScoped, Timestamped, Base):
     __table_args__ = (
         not_empty("key"),
         json_value("value"),
+        no_secrets("value", later=True),
         {
             "comment": "Settings of tenants; a new tenant receives copies of those of the platform "
             "tenant."

@@ -21,6 +21,7 @@ from models.shared.base import (
 )
 from models.shared.change_notifications import change_notifications
 from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.secrets import no_password
 from models.shared.status_transitions import status_transitions
 
 CAMPAIGN_STEPS = {
@@ -89,6 +90,7 @@ class FirmwareVersion(TenantScoped, Identified, Timestamped, Base):
         not_empty("file_url"),
         CheckConstraint("file_size_bytes > 0", name="file_size_bytes"),
         CheckConstraint("checksum_sha256 ~ '^[0-9a-f]{64}$'", name="checksum_sha256"),
+        no_password("file_url", later=True),
         {"comment": "Firmware images."},
     )
 

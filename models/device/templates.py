@@ -23,6 +23,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
+from models.shared.secrets import no_password, no_secrets
 
 
 class DeviceTemplate(TenantScoped, Identified, Timestamped, Base):
@@ -69,6 +70,8 @@ class DeviceTemplate(TenantScoped, Identified, Timestamped, Base):
         one_of("source", ("system", "tenant")),
         json_object("transport_defaults"),
         json_object("metadata"),
+        no_password("image_url", later=True),
+        no_secrets("transport_defaults", later=True),
         {"comment": "Kinds of devices and expansion modules."},
     )
 

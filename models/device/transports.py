@@ -24,6 +24,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
+from models.shared.secrets import no_password, no_secrets
 
 
 class CarrierIntegration(TenantScoped, Identified, Timestamped, Base):
@@ -61,6 +62,8 @@ class CarrierIntegration(TenantScoped, Identified, Timestamped, Base):
         json_object("config"),
         CheckConstraint("sync_interval_minutes > 0", name="sync_interval_minutes"),
         one_of("last_sync_status", ("never", "success", "partial", "error")),
+        no_secrets("config", later=True),
+        no_password("api_base_url", later=True),
         {"comment": "Accounts of tenants at mobile carriers."},
     )
 
@@ -134,5 +137,7 @@ class DeviceTransport(TenantScoped, Identified, Timestamped, Base):
         json_object("connectivity_config"),
         CheckConstraint("data_limit_mb >= 0 AND data_used_mb >= 0", name="data"),
         CheckConstraint("billing_cycle_day BETWEEN 1 AND 31", name="billing_cycle_day"),
+        no_secrets("protocol_config", later=True),
+        no_secrets("connectivity_config", later=True),
         {"comment": "Transports of devices, with SIM cards and data usage."},
     )

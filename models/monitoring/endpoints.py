@@ -28,7 +28,7 @@ from models.shared.base import (
 )
 from models.shared.change_notifications import change_notifications
 from models.shared.functions import PLPGSQL_SETTINGS
-from models.shared.secrets import no_secrets
+from models.shared.secrets import no_password, no_secrets
 
 STATUSES = ("healthy", "degraded", "down", "unknown")
 
@@ -82,7 +82,7 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint(
             "timeout_seconds > 0 AND timeout_seconds < interval_seconds", name="timeout"
         ),
-        CheckConstraint("url !~ '://[^/?#@]*:[^/?#@]+@'", name="url_without_password"),
+        no_password("url"),
         json_object("options"),
         no_secrets("options"),
         Trigger(

@@ -30,10 +30,10 @@ from models.shared.functions import PLPGSQL_SETTINGS
 _ANNOUNCE = """
     begin
       if tg_op = 'INSERT' then
-        perform pg_notify('notification_jobs', n.tenant_id::text)
+        perform pg_notify('notification_jobs', public.tenant_pseudonym(n.tenant_id))
            from (select distinct tenant_id from new_rows where status = 'pending') as n;
       else
-        perform pg_notify('notification_jobs', c.tenant_id::text)
+        perform pg_notify('notification_jobs', public.tenant_pseudonym(c.tenant_id))
            from (select distinct n.tenant_id
                    from new_rows n
                    join old_rows o on o.tenant_id = n.tenant_id and o.id = n.id

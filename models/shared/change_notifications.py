@@ -32,13 +32,14 @@ Function(
           if cardinality(changed_tenants) > {MAX_NOTIFIED_TENANTS} then
             perform pg_notify(tg_argv[0], '*');
           else
-            perform pg_notify(tg_argv[0], one::text) from unnest(changed_tenants) as one;
+            perform pg_notify(tg_argv[0], public.tenant_pseudonym(one))
+               from unnest(changed_tenants) as one;
           end if;
           return null;
         end
     """,
-    comment="Trigger: NOTIFY the given channel with each tenant whose rows changed in the given "
-    "columns.",
+    comment="Trigger: NOTIFY the given channel with the pseudonym of each tenant whose rows "
+    "changed in the given columns.",
     metadata=Base.metadata,
 )
 

@@ -30,6 +30,21 @@ Function(
     metadata=Base.metadata,
 )
 
+# A channel belongs to the database: whoever can connect can listen, and must not learn the keys of
+# other tenants. 128 bits of a hash of 122 (74 of them random in version 7) lead back to none.
+Function(
+    "tenant_pseudonym",
+    "tenant uuid",
+    returns="text",
+    body="RETURN left(encode(sha256(uuid_send(tenant)), 'hex'), 32)",
+    volatility="immutable",
+    parallel="safe",
+    grants=dict.fromkeys(ROLE_NAMES, "execute"),
+    comment="By what notifications name a tenant: who knows the tenant can compute it, and nobody "
+    "else can tell whose it is.",
+    metadata=Base.metadata,
+)
+
 # RFC 9562 version 7: 48 bits of milliseconds, the digit 7, 12 bits of the fraction of that
 # millisecond (which orders ids within it), then 64 random bits under the variant bits, taken
 # from a version 4 value. One expression, so that the planner can inline it into defaults.

@@ -26,6 +26,7 @@ from models.shared.base import (
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
+from models.shared.secrets import no_password
 from models.shared.status_transitions import status_transitions
 
 STEPS = {
@@ -250,6 +251,7 @@ class ExportJob(TenantScoped, Identified, Timestamped, Base):
             "export_jobs",
             {"pending": ("processing", "failed"), "processing": ("completed", "failed", "pending")},
         ),
+        no_password("callback_url", later=True),
         {"comment": "Requested exports."},
     )
 

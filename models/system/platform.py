@@ -25,6 +25,7 @@ from models.shared.base import (
     not_empty,
     one_of,
 )
+from models.shared.secrets import no_secrets
 
 
 class SystemSetting(Private, Timestamped, Base):
@@ -42,6 +43,7 @@ class SystemSetting(Private, Timestamped, Base):
         json_value("value"),
         Grant("select", to="fleet_operator_read"),
         Grant("select, insert, update, delete", to="fleet_operator"),
+        no_secrets("value", later=True),
         {"comment": "Settings of the platform, written by operators only."},
     )
 

@@ -51,7 +51,7 @@ Function(
           if cardinality(named) > {MOST_NOTIFIED_TENANTS} then
             perform pg_notify('telemetry', '*');
           else
-            perform pg_notify('telemetry', t::text) from unnest(named) t;
+            perform pg_notify('telemetry', public.tenant_pseudonym(t)) from unnest(named) t;
           end if;
         end
     """,
@@ -69,7 +69,7 @@ Function(
     body="""
         begin
           if public.current_tenant() is not null then
-            perform pg_notify('telemetry', public.current_tenant()::text);
+            perform pg_notify('telemetry', public.tenant_pseudonym(public.current_tenant()));
           end if;
           return null;
         end

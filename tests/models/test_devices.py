@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from database.tenancy import tenant_transaction
+from database.tenancy import tenant_pseudonym, tenant_transaction
 from tests.support.acme_and_globex import operator
 from tests.support.seeded_tenant import heard, one, run
 
@@ -46,7 +46,9 @@ def test_versions_of_a_device_shadow(engine: Engine, device: uuid.UUID) -> None:
 
 def test_a_change_of_device_state_is_notified(engine: Engine, device: uuid.UUID) -> None:
     online = "UPDATE device_state SET status = 'online', last_seen_at = now()"
-    assert heard(engine, "device_state", lambda: run(engine, device, online)) == [str(device)]
+    assert heard(engine, "device_state", lambda: run(engine, device, online)) == [
+        tenant_pseudonym(device)
+    ]
     assert heard(engine, "device_state", lambda: run(engine, device, online)) == []
 
 
@@ -128,7 +130,9 @@ def test_devices_that_fell_silent_are_marked_and_announced(
     assert marked("online", "25 hours") == (1, "offline")
     assert marked("offline", "25 hours") == (0, "offline")
     run(engine, device, seen.format("online", "1 hour"))
-    assert heard(engine, "device_state", lambda: run(engine, device, mark)) == [str(device)]
+    assert heard(engine, "device_state", lambda: run(engine, device, mark)) == [
+        tenant_pseudonym(device)
+    ]
     run(engine, device, "UPDATE device_state SET status = 'online', last_seen_at = NULL")
     assert one(run(engine, device, mark)) == 0
 

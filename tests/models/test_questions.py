@@ -250,7 +250,7 @@ QUESTIONS = (
     "SELECT * FROM tag_series(7, now() - interval '1 day', now(), '1 hour') WHERE count > 0",
     "SELECT * FROM top_devices('rpm', now() - interval '9 days', now())",
     "SELECT * FROM newest_values('{rpm}')",
-    "SELECT * FROM time_in_state('pump-1', 'state', now() - interval '1 day', now())",
+    "SELECT * FROM time_in_state('pump-1', 'state', current_date - interval '1 day', current_date)",
     "SELECT * FROM endpoint_availability(now() - interval '9 days', now())",
     "SELECT * FROM response_percentiles(now() - interval '9 days', now())",
 )

@@ -29,7 +29,7 @@ SKIPPED = (
     "pg_sleep|advisory|terminate|cancel_backend|pg_notify|set_config|setval|nextval|lo_|_lo|"
     "pg_stat_reset|pg_switch|pg_rotate|pg_reload|import_system|pg_promote|replication|snapshot|"
     "txid|pg_(current_xact|xact)|uuid|random|clock|timeofday|backup|pg_log|pg_ls|pg_read|"
-    "pg_stat_file|logical|cursor_to_xml|crosstab"
+    "pg_stat_file|logical|cursor_to_xml|crosstab|^database_to_xml|^schema_to_xml"
 )
 """Functions with effects on others, or with nothing to do with what they are given."""
 
@@ -272,7 +272,7 @@ def leaks(connection: Connection, asked: Sequence[str]) -> list[str]:
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.add_notice_handler(lambda one: notices.append(str(one.message_primary)))
-    connection.exec_driver_sql("SET LOCAL statement_timeout = '300ms'")
+    connection.exec_driver_sql("SET LOCAL statement_timeout = '5s'")
     for number, statement in enumerate(asked):
         if number % 50 == 0:
             for name in {name for plan in PLANS for name in plan}:
@@ -292,9 +292,14 @@ def test_no_answer_has_anything_of_the_other(marked: Engine) -> None:
     with tenant_transaction(marked, ME) as connection:
         asked = list(statements(connection, COLUMNS))
         assert len(asked) > 10_000, "the catalog was not read"
-        chosen = asked if LONG else random.Random(seed).sample(asked, SHORT)
-        found = leaks(connection, chosen)
         connection.rollback()
+    chosen = random.Random(seed).sample(asked, len(asked) if LONG else SHORT)
+    found = []
+    # Not in one transaction, which would keep too many locks.
+    for first in range(0, len(chosen), 350):
+        with tenant_transaction(marked, ME) as connection:
+            found += leaks(connection, chosen[first : first + 350])
+            connection.rollback()
     assert found == [], f"seed {seed}"
 
 

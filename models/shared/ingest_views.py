@@ -213,7 +213,12 @@ def ingest_access(
             f"  FROM {TIMESERIES}.{sql.ident(table.name)}",
             grants={"fleet_ingest": "insert"},
             triggers=[
-                Trigger(function, timing="instead of", events="insert", function=f"{function}()")
+                Trigger(
+                    function,
+                    timing="instead of",
+                    events="insert",
+                    function=f"{sql.ident(function)}()",
+                )
             ],
             defaults=defaults(table, names),
             comment=f"{table.comment} What may not be stored goes to quarantine.",

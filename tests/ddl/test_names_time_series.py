@@ -6,17 +6,30 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import TIMESTAMP, Column, Engine, MetaData, PrimaryKeyConstraint, Table, Text, Uuid
 
-from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy, Rollup
+from ddl import (
+    Columnstore,
+    Function,
+    Hypertable,
+    RefreshPolicy,
+    RetentionPolicy,
+    Rollup,
+    schema_grant,
+)
 from models.shared.access import hypertable_access, tenant_view
 from models.shared.base import TIMESERIES, TenantTimeSeries, not_empty
+from models.shared.ingest_views import INGEST, declare_functions
 from models.shared.roles import ROLE_NAMES
-from tests.ddl.case import Case, nothing
+from tests.ddl.case import Case
 from tests.support.generated_revisions import assert_clean, metadata_of, migration, rendered, run
 
 NAMES = ("user", "Mixed Case", 'q"u.o:t%e', "é" * 10)
 
 
-def series(metadata: MetaData, name: str, column: str) -> None:
+def common(metadata: MetaData) -> None:
+    """What all series have in common, their schemas among it."""
+    declare_functions(metadata)
+    for schema in (TIMESERIES, INGEST):
+        schema_grant("usage", on=schema, to="fleet_ingest", metadata=metadata)
     Function(
         "current_tenant",
         returns="uuid",
@@ -32,6 +45,10 @@ def series(metadata: MetaData, name: str, column: str) -> None:
         volatility="stable",
         metadata=metadata,
     )
+
+
+def series(metadata: MetaData, name: str, column: str) -> None:
+    common(metadata)
     quoted = '"' + column.replace('"', '""') + '"'
     table = Table(
         name,
@@ -89,7 +106,7 @@ def test_hypertable(every_edition: Engine, name: str) -> None:
     def declare(metadata: MetaData) -> None:
         series(metadata, name, name)
 
-    Case(nothing, declare).walk(engine)
+    Case(common, declare).walk(engine)
     if name == "user":
         tenant = "'00000000-0000-0000-0000-000000000001'"
         with engine.begin() as connection:
@@ -100,6 +117,6 @@ def test_hypertable(every_edition: Engine, name: str) -> None:
             seen = connection.execute(sa.text('SELECT * FROM "user"')).one()
             assert seen[2:] == ("ann", "bob"), "the name of the role instead of the column"
     with engine.connect() as connection:
-        script = migration(connection, metadata_of(nothing))
+        script = migration(connection, metadata_of(common))
     run(engine, rendered(script.upgrade_ops))
-    assert_clean(engine, metadata_of(nothing))
+    assert_clean(engine, metadata_of(common))

@@ -11,37 +11,22 @@ down_revision = "0053"
 
 
 def upgrade() -> None:
-    # accept ban-drop-view: created again below, in the same transaction
+    # accept ban-drop-view: all of them are created again below, in the same transaction
     op.drop_view("telemetry_hourly")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("telemetry_daily")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("telemetry")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("tag_values_hourly")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("tag_values")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("quarantine_events")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("quarantine_counters_minute")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("notification_log")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("health_checks_hourly")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("health_checks_daily")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("health_checks")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("device_health_telemetry")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("device_health_hourly")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("device_connection_events")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("data_horizons")
-    # accept ban-drop-view: created again below, in the same transaction
     op.drop_view("audit_events")
     op.create_function(
         "conditions_in_order", returns="TABLE(tenant_id uuid)", language="sql", volatility="stable", parallel="safe",

@@ -25,10 +25,14 @@ RULE = Rule(
     expected="a check option, or no INSERT and UPDATE",
     fix='write check_option="cascaded" in its View(…), or leave the privilege out of grants=',
     broken_by=(
-        ("ALTER VIEW telemetry RESET (check_option)", "telemetry", "INSERT for fleet_app"),
         (
-            "ALTER VIEW audit_events RESET (check_option)",
-            "audit_events.action",
+            "ALTER VIEW telemetry_to_store RESET (check_option)",
+            "telemetry_to_store",
+            "INSERT for fleet_app",
+        ),
+        (
+            "ALTER VIEW audit_events_to_store RESET (check_option)",
+            "audit_events_to_store.action",
             "INSERT for fleet_app",
         ),
         (
@@ -39,8 +43,8 @@ RULE = Rule(
     ),
     kept_by=(
         "GRANT SELECT ON telemetry_hourly TO fleet_ingest",
-        """ALTER VIEW telemetry RESET (check_option);
-           CREATE TRIGGER t INSTEAD OF INSERT ON telemetry
+        """ALTER VIEW telemetry_to_store RESET (check_option);
+           CREATE TRIGGER t INSTEAD OF INSERT ON telemetry_to_store
            FOR EACH ROW EXECUTE FUNCTION set_updated_at()""",
     ),
 )

@@ -1,5 +1,6 @@
 """The fleet: devices, their templates, state, credentials, commands, jobs and firmware."""
 
+from models.device import record_devices
 from models.device.commands import DeviceCommand
 from models.device.credentials import DeviceActivation, DeviceApiToken, DeviceCertificate
 from models.device.firmware import FirmwareVersion, OtaCampaign, OtaDeviceStatus
@@ -45,4 +46,5 @@ __all__ = [
     "TemplateMetric",
     "TemplateSlot",
     "TemplateSlotCompat",
+    "record_devices",
 ]

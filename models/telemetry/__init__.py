@@ -10,6 +10,7 @@ from models.telemetry import (
     quarantine,
     questions,
     tag_values,
+    times,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "quarantine",
     "questions",
     "tag_values",
+    "times",
 ]

@@ -1,4 +1,4 @@
-"""What products ask of measurements: series, newest values, top devices, time in a state."""
+"""What products ask of measurements: series, newest values, top devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ddl import sql
-from models.shared.metrics import NUMBERS, TYPES, WHOLE, Metric, as_stored
+from models.shared.metrics import NUMBERS, WHOLE, Metric
 from models.shared.questions import (
     BUCKETS,
     PARTS,
@@ -14,44 +14,15 @@ from models.shared.questions import (
     UNION,
     VALID_RANGE,
     Parts,
-    kept,
     question,
     required,
     stored_by_column_after,
     whole,
 )
-from models.telemetry.device_connections import DeviceConnectionEvent
 from models.telemetry.device_messages import Telemetry
+from models.telemetry.metric_values import ROWS, as_json
 from models.telemetry.metrics import METRICS
 from models.telemetry.tag_values import TagValue
-
-_ROWS = f"public.{as_stored('telemetry') if METRICS else 'telemetry'}"
-"""The view that the functions read: where metrics have columns, the one that need not put the JSON
-together for each row."""
-
-
-def _stored(metric: str, into: str, types: Collection[str]) -> str:
-    """The value of a metric that has a column, or NULL; a constant ``metric`` leaves that column.
-
-    Args:
-        metric: its name, an SQL expression.
-        into: the type to give it, with ``{}`` for the column.
-        types: of the columns in question.
-    """
-    cases = [
-        f"WHEN {sql.literal(one.name)} THEN {into.format(f't.{sql.ident(one.name)}')}"
-        for one in METRICS
-        if one.type in types
-    ]
-    return f"CASE {metric} {' '.join(cases)} END" if cases else ""
-
-
-def _json(metric: str) -> str:
-    """The value of a metric as JSON, or NULL where the message has none."""
-    columns = _stored(metric, "to_jsonb({})", TYPES)
-    value = f"t.metrics -> {metric}"
-    return f"coalesce({columns}, {value})" if columns else f"({value})"
-
 
 # The same values as in the rollups: numbers that can be averaged. As jsonb, numbers lie between
 # numbers only, so the type need not be asked for. The same of a double without abs(): the
@@ -84,7 +55,7 @@ def _of_rows() -> str:
     Where all rows are stored by column, the columns are read apart: then the columnstore does all
     of it, and looks into the JSON of rows without a value only.
     """
-    rows = f"FROM {_ROWS} AS t WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}}"
+    rows = f"FROM {ROWS} AS t WHERE {{device}} t.ts >= {{starts}} AND t.ts < {{ends}}"
     values = "sum(v) AS total, min(v) AS low, max(v) AS high, count(*) AS times"
     apart = f"""
         SELECT {{key}}, {values}
@@ -316,9 +287,9 @@ return query execute $query$
                    WHERE $1 IS NULL AND r.tenant_id = (SELECT public.current_tenant())) d
            CROSS JOIN (SELECT DISTINCT unnest($2) AS metric) m
            CROSS JOIN LATERAL (
-                 SELECT {_json("m.metric")} AS value, t.ts
-                   FROM {_ROWS} t
-                  WHERE t.device_id = d.device_id AND {_json("m.metric")} IS NOT NULL
+                 SELECT {as_json("m.metric")} AS value, t.ts
+                   FROM {ROWS} t
+                  WHERE t.device_id = d.device_id AND {as_json("m.metric")} IS NOT NULL
                     AND t.ts > $3 AND t.ts <= now()
                   ORDER BY t.ts DESC, t.seq DESC
                   LIMIT 1) v
@@ -327,104 +298,4 @@ using devices, metrics, now() - since;
 """,
     comment="The newest value of each of the metrics, of any type, for each device that has one "
     "since then: those in devices, or all that are registered.",
-)
-
-# --- time in a state -------------------------------------------------------------------------
-
-_TIMES = "TABLE(state text, lasted interval, share double precision, times bigint)"
-
-
-def _time_in_state(source: str, state: str, using: str) -> str:
-    """PL/pgSQL that adds up how long each state lasted.
-
-    Args:
-        source: where the messages are, from FROM to the condition, with the alias t.
-        state: the state that a message tells, as text.
-        using: $3, how long a state is valid, and what else the query has from $4 on; $1 and $2 are
-            the range.
-    """
-    return f"""
-until := least(ends, greatest(starts, now()));
-return query execute $query$
-          WITH change AS (
-            SELECT timestamptz '-infinity' AS ts, 0::bigint AS seq, NULL AS state
-            UNION ALL
-            (SELECT t.ts, t.seq, {state} {source} AND t.ts > $1 - $3 AND t.ts < $1
-              ORDER BY t.ts DESC, t.seq DESC LIMIT 1)
-            UNION ALL
-            SELECT t.ts, t.seq, {state} {source} AND t.ts >= $1 AND t.ts < $2
-            UNION ALL
-            SELECT $2, 0, NULL
-          ), run AS (
-            -- From a change to the last message before the next one.
-            SELECT *, lead(ts, 1, $2) OVER w AS next, lead(before) OVER w AS last
-              FROM (SELECT *, lag(ts) OVER w AS before, lag(state) OVER w AS was
-                      FROM change
-                    WINDOW w AS (ORDER BY ts, seq)) AS c
-             WHERE before IS NULL OR state IS DISTINCT FROM was
-                OR state IS NOT NULL AND before + $3 < ts
-            WINDOW w AS (ORDER BY ts, seq)
-          ), period AS (
-            SELECT state, began, ended, next,
-                   lag(ended) OVER w IS NULL
-                     OR state IS DISTINCT FROM
-                        CASE WHEN lag(ended) OVER w = began THEN lag(state) OVER w END AS enters
-              FROM (SELECT state, greatest(ts, $1) AS began, next,
-                           CASE WHEN state IS NULL THEN next ELSE least(last + $3, next) END
-                           AS ended
-                      FROM run) AS r
-             -- Of messages of the same moment, the last one counts.
-             WHERE began < next
-            WINDOW w AS (ORDER BY began)
-          )
-          SELECT k.state, sum(k.ended - k.began),
-                 (extract(epoch FROM sum(k.ended - k.began)) / extract(epoch FROM $2 - $1))
-                   ::double precision,
-                 count(*) FILTER (WHERE k.enters)
-            FROM period AS p
-           CROSS JOIN LATERAL (VALUES (p.state, p.began, p.ended, p.enters),
-                                      (NULL, p.ended, p.next, true))
-                              AS k(state, began, ended, enters)
-           WHERE k.began < k.ended
-           GROUP BY k.state
-           ORDER BY 2 DESC, 1 $query$
-using starts, until, {using};
-"""
-
-
-question(
-    "time_in_state",
-    f"device_id text, metric text, {RANGE}, valid_for interval DEFAULT '1 day'",
-    returns=_TIMES,
-    checks=VALID_RANGE
-    + required("device_id is not null", "a device_id", "device_id")
-    + required("metric is not null", "the name of a metric", "metric")
-    + required("valid_for > interval '0'", "valid_for to be a time such as 1 day", "valid_for"),
-    variables="until timestamptz;",
-    body=_time_in_state(
-        f"FROM {_ROWS} AS t WHERE t.device_id = $4 AND {_json('$5')} IS NOT NULL",
-        f"{_json('$5')} #>> '{{}}'",
-        "valid_for, device_id, metric",
-    ),
-    comment="How long a metric of a device had each value, what share of the range (0 to 1) that "
-    "is, and how often it began. A value lasts until the next message that has the metric, at most "
-    "valid_for, and never into the future; NULL is the time of which nothing is known.",
-)
-
-_EVENTS = DeviceConnectionEvent.__tablename__
-
-question(
-    "time_connected",
-    f"device_id text, {RANGE}",
-    returns=_TIMES,
-    checks=VALID_RANGE + required("device_id is not null", "a device_id", "device_id"),
-    variables="until timestamptz;",
-    body=_time_in_state(
-        f"FROM public.{_EVENTS} AS t WHERE t.device_id = $4",
-        "t.event",
-        f"interval '{kept(_EVENTS)}', device_id",
-    ),
-    comment="How long a device was in each state of its connection (connected, disconnected, "
-    "connection_lost), as time_in_state() says it. A state lasts until the next event; NULL is the "
-    "time before the first one.",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 ANNOUNCED = ("status", "severity", "escalation_level", "silenced_until")
 """Listeners are notified when one of these changes, but not when an alert is raised again."""

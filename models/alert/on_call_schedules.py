@@ -21,7 +21,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 # An EXCLUDE constraint would need the extension btree_gist. Two sessions cannot see each other's
 # new rows, so each locks the schedule that the rows share before it looks for an overlap.

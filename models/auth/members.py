@@ -24,7 +24,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 # Two sessions that each remove one of the last two owners would both still see the other owner.
 # Locking the tenant first makes the second session wait, and its next statement then sees what

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import PLATFORM_TENANT_ID, Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 _OPERATORS_ONLY = {"fleet_operator": "execute"}
 

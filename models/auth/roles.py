@@ -21,7 +21,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 # The permissions of a system role are system rows as well, but only the role has a flag for it.
 _REJECT_SYSTEM_PERMISSION = """

@@ -18,7 +18,7 @@ from models.shared.base import (
     access,
     operator_access,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 _WRITABLE = "email, display_name, is_active, email_verified_at"
 

@@ -26,7 +26,7 @@ from models.shared.base import (
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 PAYLOAD_FORMATS = ("json", "raw", "sparkplug")
 

@@ -22,7 +22,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 # The device is locked first, so that no other session adds a module between count and commit. A
 # device without a template, or with a template without slots, accepts any module.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 # In the order of the key, and one batch of a tenant at a time, so that batches wait for each other
 # instead of deadlocking. The plans are kept for the session, which is why this is PL/pgSQL:

@@ -24,7 +24,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 _SEARCHED = ("device_id", "serial_number", "model", "manufacturer", "device_type", "address")
 _SEARCH_VECTOR = "to_tsvector('simple'::regconfig, {})".format(

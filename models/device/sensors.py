@@ -20,7 +20,7 @@ from models.shared.base import (
     one_of,
     tenant_reference,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 
 class DeviceSensor(TenantScoped, Identified, Timestamped, Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddl import Function
 from models.shared.base import Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 FALLBACK_PCT = 80
 """Health (0 to 100) of an endpoint that is down and has a working fallback."""

@@ -27,7 +27,7 @@ from models.shared.base import (
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.secrets import no_password, no_secrets
 
 STATUSES = ("healthy", "degraded", "down", "unknown")

@@ -12,6 +12,7 @@ from sqlalchemy.schema import SchemaItem
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from models.shared.ingest_views import defaults, ingest_access
 from models.shared.metrics import Metric, as_stored, merged, to_store
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -190,7 +191,7 @@ def _append(table: Table, guarded: set[str]) -> Function:
         f"insert_{table.name}",
         returns="trigger",
         language="plpgsql",
-        settings={"search_path": "pg_catalog, pg_temp"},
+        settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
           insert into public.{sql.ident(to_store(table.name))} ({", ".join(map(sql.ident, names))})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddl import Function, Trigger, sql
 from models.shared.base import Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 MAX_NOTIFIED_TENANTS = 200
 """For more tenants than this, one notification with the payload ``*`` is sent."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 from ddl import Function, schema_grant
 from models.shared.base import TIMESERIES, Base
 from models.shared.ingest_views import INGEST, declare_functions
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.roles import ROLE_NAMES
-
-PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
-"""The search_path of functions with a text body. It contains none of our schemas, so that no role
-can create an object that the function would use instead of ours."""
 
 for _role in ROLE_NAMES:
     schema_grant("usage", on="public", to=_role, metadata=Base.metadata)

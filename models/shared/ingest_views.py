@@ -19,6 +19,7 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.columns import PLATFORM_TENANT_ID
 from models.shared.metrics import Metric, filled, without
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.time_series_checks import TIMESERIES
 
 INGEST = "ingest"
@@ -32,9 +33,6 @@ MAX_AHEAD_DAYS = 1
 
 TAKEN_TENANT = "t.status <> 'deleted'"
 """Of which tenants rows are taken."""
-
-
-_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def declare_functions(metadata: MetaData) -> None:
         "series text, reason text, at timestamptz, sent jsonb",
         returns="void",
         language="plpgsql",
-        settings=_SETTINGS,
+        settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
           insert into timeseries.quarantine_events
@@ -125,7 +123,7 @@ def declare_functions(metadata: MetaData) -> None:
         returns="text",
         language="plpgsql",
         volatility="stable",
-        settings=_SETTINGS,
+        settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
           if not exists (select from public.tenants t
@@ -151,7 +149,7 @@ def declare_functions(metadata: MetaData) -> None:
         "require_judgement",
         returns="trigger",
         language="plpgsql",
-        settings=_SETTINGS,
+        settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
           if current_setting('{JUDGED}', true) = 'on'
@@ -203,7 +201,7 @@ def ingest_access(
             function,
             returns="trigger",
             language="plpgsql",
-            settings=_SETTINGS,
+            settings=PLPGSQL_SETTINGS,
             body=_body(table, names, time_column, registered, correction, metrics),
             comment=f"Trigger: stores a row of {table.name}, or keeps it in quarantine.",
         ),

@@ -16,7 +16,7 @@ from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.base import Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.time_series_checks import TIMESERIES, days
 
 _CALLERS = ("fleet_app", "fleet_operator", "fleet_operator_read")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ddl import Function, Trigger
 from ddl.sql import literal
 from models.shared.base import Base
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 Function(
     "check_status_transition",

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Grant, NamesRelations, View
 from models.shared.base import TIMESERIES, Base, Private, not_empty
-from models.shared.functions import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 EVERY_TENANT = uuid.UUID(int=2**128 - 1)
 """In the place of a tenant: rows were deleted whoever they belong to."""

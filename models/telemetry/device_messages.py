@@ -23,8 +23,8 @@ from models.shared.base import (
     not_ahead,
     not_empty,
 )
-from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.metrics import merged
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.rollups import tenant_rollup
 from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
 from models.telemetry.metrics import METRICS

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
-from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.metrics import NUMBERS, Metric, filled, merged, to_store, without
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 _READERS = ("fleet_app", "fleet_operator", "fleet_operator_read")
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value, not_ahead
-from models.shared.functions import PLPGSQL_SETTINGS
 from models.shared.ingest_views import Correction
+from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.rollups import MEASURABLE, tenant_rollup
 from models.telemetry.registered import CONNECTION, TAG
 

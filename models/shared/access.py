@@ -12,7 +12,7 @@ from sqlalchemy.schema import SchemaItem
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from models.shared.ingest_views import defaults, ingest_access
 from models.shared.metrics import Metric, as_stored, merged, to_store
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
@@ -194,6 +194,7 @@ def _append(table: Table, guarded: set[str]) -> Function:
         settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
+          {OWN_ROW_ONLY}
           insert into public.{sql.ident(to_store(table.name))} ({", ".join(map(sql.ident, names))})
           values ({", ".join(f"new.{sql.quoted(name)}" for name in names)})
           on conflict do nothing;

@@ -5,3 +5,10 @@ from __future__ import annotations
 PLPGSQL_SETTINGS = {"search_path": "pg_catalog, pg_temp"}
 """The search_path of functions with a text body. It contains none of our schemas, so that no role
 can create an object that the function would use instead of ours."""
+
+OWN_ROW_ONLY = """if new.tenant_id is distinct from public.current_tenant() then
+            raise exception 'new row violates check option for view "%"', tg_table_name
+              using errcode = 'with_check_option_violation';
+          end if;"""
+"""Refuses a row of another tenant as a check option does. Without it the unique key would come
+first, and whether the row is skipped or refused would tell whether the other tenant has it."""

@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
 from models.shared.metrics import NUMBERS, Metric, filled, merged, to_store, without
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
 
 _READERS = ("fleet_app", "fleet_operator", "fleet_operator_read")
 
@@ -124,6 +124,7 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
+          {OWN_ROW_ONLY}
           {step.join(f"{_new(one.name)} := {filled(one)};" for one in metrics)}
           {without(metrics, f"{step}  ")}
           insert into public.{sql.ident(to_store(table.name))} ({", ".join(names)})

@@ -18,7 +18,7 @@ MAX_METRICS = 65_536
 """Characters of the metrics of one message, as JSON."""
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
-_EXACT = 2**53
+EXACT = 2**53
 """Up to this number a double has every integer."""
 
 
@@ -89,7 +89,7 @@ def _json(value: object, size: int = 0) -> bytes:
 def _double(value: object) -> float | None:
     if value.__class__ is float:
         return value if math.isfinite(value) else None
-    if value.__class__ is int and -_EXACT <= value <= _EXACT:
+    if value.__class__ is int and -EXACT <= value <= EXACT:
         return value
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 import typer
@@ -36,6 +36,14 @@ _Actor = Annotated[
     str | None,
     typer.Option("--actor", help="Name for the audit log; by default the user of this machine."),
 ]
+
+
+def _number(text: str | Decimal) -> Decimal:
+    """Not a float, which would round integers beyond 2^53."""
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise typer.BadParameter(f"expected a number, found {text!r}") from error
 
 
 @app.command()
@@ -87,8 +95,16 @@ def correct(
         str | None,
         typer.Option("--metric", help="Of messages, or a column; not for tag_values."),
     ] = None,
-    scale: Annotated[float, typer.Option("--scale", help="Multiply each number by it.")] = 1,
-    offset: Annotated[float, typer.Option("--offset", help="Add it, after --scale.")] = 0,
+    scale: Annotated[
+        Decimal,
+        typer.Option(
+            "--scale", parser=_number, metavar="NUMBER", help="Multiply each number by it."
+        ),
+    ] = Decimal(1),
+    offset: Annotated[
+        Decimal,
+        typer.Option("--offset", parser=_number, metavar="NUMBER", help="Add it, after --scale."),
+    ] = Decimal(0),
     value: Annotated[
         str | None,
         typer.Option("--set", metavar="JSON", help="The value of all; null takes them away."),

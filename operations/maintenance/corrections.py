@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from database.errors import FleetSchemaError
+from database.ingest.metrics import EXACT
 from database.ingest.series import TAGS as SERIES_OF_TAGS
 from database.ingest.writers import NULL
 from ddl.sql import escaped, ident
@@ -37,19 +38,20 @@ class Correction:
     """
 
     metric: str | None = None
-    scale: float = 1
-    offset: float = 0
+    scale: Decimal = Decimal(1)
+    offset: Decimal = Decimal(0)
     value: str | None = None
 
     def __post_init__(self) -> None:
         """Reject what would change nothing, or is no value."""
+        scaled = self.scale != 1 or self.offset != 0
         if self.value is None:
-            if not math.isfinite(self.scale) or not math.isfinite(self.offset):
+            if not self.scale.is_finite() or not self.offset.is_finite():
                 raise CorrectionError("expected finite numbers for --scale and --offset")
-            if (self.scale, self.offset) == (1, 0):
+            if not scaled:
                 raise CorrectionError("expected --set, or --scale and --offset: nothing to correct")
             return
-        if (self.scale, self.offset) != (1, 0):
+        if scaled:
             raise CorrectionError("expected either --set, or --scale and --offset, found both")
         try:
             json.loads(self.value, parse_constant=_no_constant)
@@ -112,12 +114,12 @@ def change(series: str, correction: Correction) -> Change:
 
 
 def _scaled(number: str) -> str:
-    return f"({number} * CAST(:scale AS numeric) + CAST(:offset AS numeric))"
+    """As numeric: a double would round integers beyond 2^53."""
+    return f"trim_scale({number} * CAST(:scale AS numeric) + CAST(:offset AS numeric))"
 
 
 def _factors(correction: Correction) -> dict[str, Any]:
-    # As text, so that 1.8 is 1.8 in decimal.
-    return {"scale": repr(correction.scale), "offset": repr(correction.offset)}
+    return {"scale": str(correction.scale), "offset": str(correction.offset)}
 
 
 def _of_messages(metric: str, correction: Correction) -> Change:
@@ -138,10 +140,11 @@ def _of_messages(metric: str, correction: Correction) -> Change:
         condition = (
             f"CASE WHEN jsonb_typeof({old}) = 'number' THEN {number} {_MEASURABLE} ELSE false END"
         )
-        result = f"trim_scale({_scaled(number)})"
-        if declared is not None and declared.type == "double precision":
-            result = f"CAST({result} AS double precision)"
+        result = _scaled(number)
         new = f"to_jsonb({result})"
+        if declared is not None and declared.type == "double precision":
+            rounded = f"to_jsonb(CAST({result} AS double precision))"
+            new = f"CASE WHEN abs({result}) > {EXACT} THEN {new} ELSE {rounded} END"
         parameters |= _factors(correction)
     pair = f"jsonb_build_object({name}, {new})"
     if declared is None:
@@ -159,10 +162,21 @@ def _of_tags(correction: Correction) -> Change:
     """One of four columns has the value, the one that the ingest would fill."""
     old = "coalesce(to_jsonb(v_num), to_jsonb(v_text), to_jsonb(v_bool), v_json)"
     if correction.value is None:
-        number = f"CAST({_scaled('CAST(CAST(v_num AS text) AS numeric)')} AS double precision)"
-        condition = f"CASE WHEN v_num {_MEASURABLE} THEN true ELSE false END"
-        factors = _factors(correction)
-        return Change(old, f"to_jsonb({number})", f"v_num = {number}", condition, factors)
+        condition = f"""CASE WHEN v_num {_MEASURABLE} THEN true
+            WHEN jsonb_typeof(v_json) = 'number' THEN CAST(v_json AS numeric) {_MEASURABLE}
+            ELSE false END"""
+        number = _scaled("coalesce(CAST(CAST(v_num AS text) AS numeric), CAST(v_json AS numeric))")
+        double = f"CAST({number} AS double precision)"
+        # What v_num would round, unless it was a number there that had been rounded before.
+        in_json = f"""(abs({number}) > {EXACT} AND CASE WHEN v_num IS NULL THEN true
+            WHEN abs(v_num) > {EXACT} THEN false
+            ELSE CAST(CAST({double} AS text) AS numeric) <> {number} END)"""
+        new = f"CASE WHEN {in_json} THEN to_jsonb({number}) ELSE to_jsonb({double}) END"
+        assignments = (
+            f"v_num = CASE WHEN NOT {in_json} THEN {double} END,"
+            f" v_json = CASE WHEN {in_json} THEN to_jsonb({number}) END"
+        )
+        return Change(old, new, assignments, condition, _factors(correction))
     # In the column that the ingest would fill.
     field = next(one for one in SERIES_OF_TAGS.fields if one.name == "value")
     written = field.nothing if correction.given is None else field.write(correction.given)

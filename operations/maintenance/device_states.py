@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -15,18 +16,32 @@ from models.telemetry.metrics import METRICS
 _LOCK = sa.text("""
     SELECT pg_advisory_xact_lock(hashtextextended('devices of ' || CAST(:tenant AS text), 0))
 """)
-_READ_ANEW = """
-    WITH messages AS NOT MATERIALIZED (
+_MESSAGES = """
+    messages AS NOT MATERIALIZED (
       SELECT __metrics AS metrics, t.ts, t.seq, t.msg_type
         FROM timeseries.telemetry t
        WHERE t.tenant_id = :tenant AND t.device_id = :device
     ), known AS (
-      SELECT s.tenant_id, s.device_id, k.metric,
+      SELECT k.metric,
              coalesce(to_timestamp((s.state_times ->> k.metric)::double precision),
                       s.last_telemetry_at) AS ts
         FROM public.device_state s, LATERAL jsonb_object_keys(s.state) AS k (metric)
        WHERE s.tenant_id = :tenant AND s.device_id = :device
-    ), touched AS (
+    )"""
+_UNFOUNDED = f"""
+    WITH {_MESSAGES}
+    SELECT (SELECT CAST(coalesce(jsonb_object_agg(k.metric, extract(epoch FROM k.ts)), '{{}}')
+                        AS text)
+              FROM known k
+             WHERE k.ts >= :begins AND k.ts < :ends
+               AND NOT EXISTS (
+                   SELECT FROM messages t WHERE t.ts = k.ts AND t.metrics ? k.metric)),
+           (SELECT s.last_telemetry_at FROM public.device_state s
+             WHERE s.tenant_id = :tenant AND s.device_id = :device
+               AND NOT EXISTS (SELECT FROM messages t WHERE t.ts = s.last_telemetry_at))
+"""
+_READ_ANEW = f"""
+    WITH {_MESSAGES}, touched AS (
       SELECT k.metric, n.value, n.ts
         FROM known k
         LEFT JOIN LATERAL (
@@ -37,28 +52,59 @@ _READ_ANEW = """
               WHERE t.metrics ? k.metric AND t.ts = newest.ts
               ORDER BY t.seq DESC, t.msg_type COLLATE "C" DESC LIMIT 1) n ON true
        WHERE k.ts >= :begins AND k.ts < :ends
+         AND k.metric = coalesce(CAST(:metric AS text), k.metric)
+         AND to_jsonb(extract(epoch FROM k.ts))
+             IS DISTINCT FROM CAST(:unfounded AS jsonb) -> k.metric
     ), given AS (
-      SELECT coalesce(array_agg(metric), '{}') AS gone,
-             coalesce(jsonb_object_agg(metric, value) FILTER (WHERE ts IS NOT NULL), '{}')
+      SELECT coalesce(array_agg(metric), '{{}}') AS gone,
+             coalesce(jsonb_object_agg(metric, value) FILTER (WHERE ts IS NOT NULL), '{{}}')
                AS state,
              coalesce(jsonb_object_agg(metric, extract(epoch FROM ts))
-                        FILTER (WHERE ts IS NOT NULL), '{}') AS times
+                        FILTER (WHERE ts IS NOT NULL), '{{}}') AS times
         FROM touched
     ), kept AS (
-      SELECT coalesce(jsonb_object_agg(metric, extract(epoch FROM ts)), '{}') AS times FROM known
+      SELECT coalesce(jsonb_object_agg(metric, extract(epoch FROM ts)), '{{}}') AS times,
+             max(ts) FILTER (WHERE metric NOT IN (SELECT metric FROM touched)) AS newest
+        FROM known
     )
     UPDATE public.device_state s
        SET state = s.state - given.gone || given.state,
            state_times = kept.times - given.gone || given.times,
            last_telemetry_at = CASE
-             WHEN s.last_telemetry_at >= :begins AND s.last_telemetry_at < :ends
-             THEN (SELECT max(t.ts) FROM messages t)
+             WHEN newest_gone THEN greatest((SELECT max(t.ts) FROM messages t), kept.newest)
              ELSE s.last_telemetry_at END
-      FROM given, kept
+      FROM given, kept, LATERAL (
+           SELECT CAST(:metric AS text) IS NULL
+                  AND d.last_telemetry_at >= :begins AND d.last_telemetry_at < :ends
+                  AND d.last_telemetry_at IS DISTINCT FROM CAST(:newest AS timestamptz)
+                  AS newest_gone
+             FROM public.device_state d
+            WHERE d.tenant_id = :tenant AND d.device_id = :device) AS telemetry
      WHERE s.tenant_id = :tenant AND s.device_id = :device
-       AND (given.gone <> '{}'
-            OR (s.last_telemetry_at >= :begins AND s.last_telemetry_at < :ends))
+       AND (given.gone <> '{{}}' OR newest_gone)
 """
+
+
+@dataclass(frozen=True)
+class Unfounded:
+    """What the state of a device has, but no message any more, or never: it stays as it is."""
+
+    values: str
+    """JSON: metric to the time of its value, in seconds since 1970."""
+    newest: datetime.datetime | None
+    """The time of its newest telemetry, if there is no such message."""
+
+
+def unfounded(
+    connection: Connection,
+    tenant_id: str,
+    device_id: str,
+    begins: datetime.datetime,
+    ends: datetime.datetime,
+) -> Unfounded:
+    """What of a range has no message, before messages of it are changed."""
+    values = {"tenant": tenant_id, "device": device_id, "begins": begins, "ends": ends}
+    return Unfounded(*connection.execute(_over_messages(_UNFOUNDED), values).one())
 
 
 def read_anew(
@@ -67,13 +113,24 @@ def read_anew(
     device_id: str,
     begins: datetime.datetime,
     ends: datetime.datetime,
+    *,
+    metric: str | None,
+    before: Unfounded,
 ) -> None:
     """Give values measured in a range the newest that there is now, or none.
 
     In the transaction that changed the messages; no batch of the tenant is stored until its end.
     When the device was seen, and whether it is online, stays.
+
+    Args:
+        metric: the only one that was changed; None: messages were deleted.
+        before: what had no message before that, so that it is not for its sake that it has none.
     """
     values = {"tenant": tenant_id, "device": device_id, "begins": begins, "ends": ends}
+    known = {"metric": metric, "unfounded": before.values, "newest": before.newest}
     connection.execute(_LOCK, {"tenant": tenant_id})
-    statement = _READ_ANEW.replace("__metrics", merged(METRICS, "t."))
-    connection.execute(sa.text(statement), values)
+    connection.execute(_over_messages(_READ_ANEW), values | known)
+
+
+def _over_messages(statement: str) -> sa.TextClause:
+    return sa.text(statement.replace("__metrics", merged(METRICS, "t.")))

@@ -22,7 +22,7 @@ from operations.lock import exclusive_run
 from operations.maintenance import late_data
 from operations.maintenance.corrections import MESSAGES, Correction
 from operations.maintenance.corrections import change as change_of
-from operations.maintenance.device_states import read_anew
+from operations.maintenance.device_states import read_anew, unfounded
 from operations.maintenance.late_data import Rollup
 from operations.maintenance.run import BUSY
 from operations.tenants.deletion import require_tenant
@@ -223,16 +223,27 @@ def _carry_out(
         with connection.begin():
             # Of a compressed batch all rows may have to be rewritten.
             connection.execute(_UNLIMITED)
-            changed = chosen.execute(connection, statement, parameters).rowcount
-            if samples.series == MESSAGES and changed:
-                read_anew(
-                    connection, chosen.tenant_id, samples.subject, samples.begins, samples.ends
-                )
+            changed = _changed(connection, chosen, statement, parameters)
             rollups = _over(late_data.rollups(connection), samples.series)
         for rollup in rollups:
             done = late_data.take_in(connection, rollup, samples.begins, samples.ends)
             if done is not None:
                 on_refreshed(done)
+    return changed
+
+
+def _changed(
+    connection: Connection, chosen: _Chosen, statement: str, parameters: dict[str, Any]
+) -> int:
+    """Carry out the statement, and let the state of the device follow; returns how many changed."""
+    if chosen.samples.series != MESSAGES:
+        return chosen.execute(connection, statement, parameters).rowcount
+    samples = chosen.samples
+    of = chosen.tenant_id, samples.subject, samples.begins, samples.ends
+    before = unfounded(connection, *of)
+    changed = chosen.execute(connection, statement, parameters).rowcount
+    if changed:
+        read_anew(connection, *of, metric=parameters.get("metric"), before=before)
     return changed
 
 

@@ -84,7 +84,7 @@ def test_numbers_of_messages_are_scaled_and_the_rest_stays(
     assert state(engine) == {"t": (32, NOW - 5 * MINUTE), "u": (3, NOW - 5 * MINUTE)}
     (audit,) = rows(engine, "SELECT action, reason, resource_id FROM operator_audit_log")
     assert tuple(audit)[:2] == ("samples.correct", "was wrong")
-    assert audit.resource_id.endswith("UTC: t times 1.8 plus 32.0")
+    assert audit.resource_id.endswith("UTC: t times 1.8 plus 32")
 
 
 def test_a_value_is_set_or_taken_away(engine: Engine, correct: Callable[..., str]) -> None:
@@ -123,6 +123,52 @@ def test_the_newest_that_remains_is_in_the_state(engine: Engine) -> None:
     assert state(engine) == {}
 
 
+def test_what_had_no_message_before_stays_in_the_state(
+    engine: Engine, correct: Callable[..., str]
+) -> None:
+    """Retention takes messages, but not what is known of a device."""
+    ingest(engine, [at(40, t=1, u=1, w=1), at(30, t=2, v=2), at(20, t=3, w=3)], now=NOW)
+    kept = {"u": (1, NOW - 40 * MINUTE), "v": (2, NOW - 30 * MINUTE), "w": (3, NOW - 20 * MINUTE)}
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM timeseries.telemetry WHERE ts IN (%s, %s)",
+            (NOW - 40 * MINUTE, NOW - 20 * MINUTE),
+        )
+    newest = "SELECT last_telemetry_at FROM device_state"
+    correct("telemetry", "d1", "--metric", "t", "--scale", "10")
+    assert state(engine) == kept | {"t": (3, NOW - 20 * MINUTE)}
+    assert rows(engine, newest) == [(NOW - 20 * MINUTE,)]
+    correct("telemetry", "d1", "--metric", "v", "--scale", "10")
+    kept["v"] = (20, NOW - 30 * MINUTE)
+    assert state(engine) == kept | {"t": (3, NOW - 20 * MINUTE)}
+    invoke("delete", "tenant-0", "telemetry", "d1", *RANGE, "--yes")
+    del kept["v"]
+    assert state(engine) == kept | {"t": (3, NOW - 20 * MINUTE)}
+    assert rows(engine, newest) == [(NOW - 20 * MINUTE,)]
+
+
+def test_only_the_metric_that_is_corrected_is_read_anew(
+    engine: Engine, correct: Callable[..., str]
+) -> None:
+    ingest(engine, [at(40, t=1, u=1), at(30, t=2, u=2)], now=NOW)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
+        connection.exec_driver_sql("UPDATE device_state SET state = state || '{\"u\": 7}'")
+    correct("telemetry", "d1", "--metric", "t", "--set", "null")
+    assert state(engine) == {"u": (7, NOW - 30 * MINUTE)}
+
+
+def test_the_newest_telemetry_is_the_newest_that_is_known(engine: Engine) -> None:
+    ingest(engine, [at(40, t=1), at(30, u=2), at(20, u=3)], now=NOW)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM timeseries.telemetry WHERE ts = %s", (NOW - 40 * MINUTE,)
+        )
+    invoke("delete", "tenant-0", "telemetry", "d1", *RANGE, "--yes")
+    assert state(engine) == {"t": (1, NOW - 40 * MINUTE)}
+    assert rows(engine, "SELECT last_telemetry_at FROM device_state") == [(NOW - 40 * MINUTE,)]
+
+
 def test_declared_metrics_stay_in_their_columns_where_they_fit(
     engine: Engine, correct: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +202,7 @@ def test_declared_metrics_stay_in_their_columns_where_they_fit(
     assert stored() == [
         ({"x": 1}, 0.01, None),
         ({"speed": "fast"}, None, 2),
-        ({"load": 2.5}, float(2**60 + 1) / 10, None),
+        ({"load": 2.5, "speed": (2**60 + 1) / 10}, None, None),
     ]
     correct("telemetry", "d1", "--metric", "load", "--set", "7")
     correct("telemetry", "d1", "--metric", "speed", "--set", "null")
@@ -177,7 +223,7 @@ def test_other_series_and_mistakes(engine: Engine, correct: Callable[..., str]) 
         ((*health, "--metric", "rssi", "--offset", "-5"), 1),
         ((*health, "--metric", "charging", "--set", "false"), 1),
         ((*check, "--metric", "response_ms", "--set", "null"), 1),
-        (("tag_values", "7", "--scale", "2"), 1),
+        (("tag_values", "7", "--scale", "2"), 2),
         (("tag_values", "8", "--scale", "2"), 0),
     ):
         found = correct(*arguments)
@@ -190,7 +236,7 @@ def test_other_series_and_mistakes(engine: Engine, correct: Callable[..., str]) 
         (2, None, None, None),
         (None, "x", None, None),
         (None, None, True, None),
-        (None, None, None, 2**60),
+        (None, None, None, 2**61),
     ]
     for given, column in (("5.5", 0), ('"a"', 1), ("false", 2), ("[1]", 3), (str(2**60), 3)):
         assert correct("tag_values", "7", "--set", given).endswith(" samples")
@@ -201,6 +247,7 @@ def test_other_series_and_mistakes(engine: Engine, correct: Callable[..., str]) 
         (("tag_values", "7"), "nothing to correct"),
         (("tag_values", "7", "--scale", "2", "--set", "1"), "found both"),
         (("tag_values", "7", "--scale", "nan"), "finite"),
+        (("tag_values", "7", "--scale", "1e200000"), "overflow"),
         (("tag_values", "7", "--metric", "v_num", "--scale", "2"), "leave --metric out"),
         (("tag_values", "7", "--set", "off"), "expected JSON, as in 21.5, true"),
         (("telemetry", "d1", "--scale", "2"), "expected --metric: the name of a metric"),

@@ -13,7 +13,7 @@ from database.ingest.devices import Devices
 from database.ingest.metrics import MetricColumns
 from database.ingest.refusal import MalformedError
 from database.ingest.series import TELEMETRY
-from database.ingest.values import array_text, expected, is_text, moment, uuid_text
+from database.ingest.values import array_text, expected, in_utc, is_text, moment, uuid_text
 from models.shared.ingest_views import MAX_AHEAD_DAYS, TAKEN_TENANT
 from models.telemetry.metrics import METRICS
 from models.telemetry.registered import DEVICE
@@ -174,8 +174,12 @@ class Batch:
     def take_repeated(self) -> range:
         """Accept what was left out as repeated, too; returns its numbers."""
         before = len(self.lines)
-        self.accepted += [message for message, _ in self.repeated]
-        self.lines += [line for _, line in self.repeated]
+        for message, line in self.repeated:
+            self.accepted.append(message)
+            self.lines.append(line)
+            ts = in_utc(message.ts)
+            assert ts is not None
+            self.devices.take([message], [ts])
         self.repeated = []
         return range(before, len(self.lines))
 

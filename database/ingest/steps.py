@@ -6,10 +6,12 @@ and the asynchronous way of asking share all that matters.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from psycopg import errors
@@ -26,7 +28,9 @@ _SETTINGS = f"""
            -- Late rows make the server look into every batch of rows of their device in a
            -- compressed chunk; the usual limit would reject such a batch for ever.
            set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true),
-           set_config('{JUDGED}', 'on', true)
+           set_config('{JUDGED}', 'on', true),
+           set_config('lock_timeout', CASE current_setting('lock_timeout') WHEN '0' THEN '5s'
+                                      ELSE current_setting('lock_timeout') END, true)
 """
 BATCH_LOCK = "hashtextextended('ingest of ' || CAST({} AS text), 0)"
 """The advisory lock that a batch shares for each of its tenants until it is committed. Deleting a
@@ -38,6 +42,13 @@ _SHARE = f"""
 _NOTIFY = "SELECT public.notify_telemetry(%(tenants)s::text[]::uuid[])"
 _REJECTIONS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
 """Errors that one row can cause alone: they must not cost the rows beside it."""
+
+KEY_HELD = "key_held"
+"""The reason of a record whose key an open transaction has written."""
+_HELD = "another transaction has written a row with its key, or with one nearby, and has not ended"
+_BRIEFLY = "SELECT set_config('lock_timeout', '100ms', true)"
+MOST_WAITS = 20
+"""How often a batch waits for keys of one tenant, until it knows which are held."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ class _Storing:
         self.batch = batch
         self.stored = 0
         self.corrected = 0
+        self._waits: Counter[str | None] = Counter()
 
     def all(self) -> Generator[Step, Any, None]:
         """Store the batch, which is encoded while the server works."""
@@ -154,14 +166,45 @@ class _Storing:
             if merged is None:
                 return
             error = merged
-        if len(rows) == 1:
+        parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        if isinstance(error, errors.LockNotAvailable):
+            if not _waited_for_key(error):
+                raise error  # A new chunk, for example, which others have to wait for.
+            # Only the tenant's own transactions hold its keys: nobody else's rows wait for them.
+            yield Step(_BRIEFLY)
+            tenants = self._by_tenant(rows)
+            if len(tenants) > 1:
+                parts = tenants
+            elif self._held(rows) or len(rows) == 1:
+                self._reject(rows, KEY_HELD, _HELD)
+                return
+        elif len(rows) == 1:
             detail = f"{error.sqlstate}: {error.diag.message_primary}"
-            batch.rejected.append(Rejected(batch.accepted[rows[0]], "rejected_by_database", detail))
+            self._reject(rows, "rejected_by_database", detail)
             return
-        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-            refused = yield from self._copy(_lines(batch, half))
+        for part in parts:
+            refused = yield from self._copy(_lines(batch, part))
             if refused is not None:
-                yield from self._anyway(half, refused)
+                yield from self._anyway(part, refused)
+
+    def _reject(self, rows: range, reason: str, detail: str) -> None:
+        accepted = self.batch.accepted[rows.start : rows.stop]
+        self.batch.rejected += [Rejected(one, reason, detail) for one in accepted]
+
+    def _tenant(self, row: int) -> str | None:
+        record: Any = self.batch.accepted[row]
+        return self.batch.tenant_of(record)
+
+    def _by_tenant(self, rows: range) -> list[range]:
+        """The rows in parts of one tenant each; they are in the order of the key."""
+        found = (list(part) for _, part in groupby(rows, self._tenant))
+        return [range(part[0], part[-1] + 1) for part in found]
+
+    def _held(self, rows: range) -> bool:
+        """Whether the batch has waited often enough for the tenant of the rows."""
+        tenant = self._tenant(rows[0])
+        self._waits[tenant] += 1
+        return self._waits[tenant] > MOST_WAITS
 
     def _copy(self, lines: Iterable[bytes]) -> Generator[Step, Any, errors.Error | None]:
         """Store rows that are all new; returns the error if there is one."""
@@ -201,12 +244,17 @@ class _Storing:
         try:
             for step in steps:
                 answers.append((yield step))
-        except (errors.UniqueViolation, *_REJECTIONS) as error:
+        except (errors.UniqueViolation, errors.LockNotAvailable, *_REJECTIONS) as error:
             yield Step("ROLLBACK TO SAVEPOINT batch")
             yield Step("RELEASE SAVEPOINT batch")
             return error
         yield Step("RELEASE SAVEPOINT batch")
         return answers
+
+
+def _waited_for_key(error: errors.LockNotAvailable) -> bool:
+    """Whether it was for a row with the same key: then the server says where its own one is."""
+    return re.search(r"^[^\"]*\(\d+,\d+\)[^\"]*\"", error.diag.context or "") is not None
 
 
 def _copying(statement: str, batch: Batch | RecordBatch, lines: Iterable[bytes]) -> Step:

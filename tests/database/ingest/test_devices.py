@@ -88,6 +88,16 @@ def test_a_rejected_message_says_nothing_of_its_device(shared: Engine) -> None:
     assert list(states(shared)) == ["d4"]
 
 
+def test_the_second_of_two_speaks_where_the_first_is_refused(shared: Engine) -> None:
+    two = [message(1, metrics={"t": value}) for value in (1, 2)]
+    with refusing(shared, "telemetry", "metrics <> '{\"t\": 1}'"):
+        assert ingest(shared, [*two, message(2)]).stored == 2
+    assert {key: value for key, (value, _) in newest(shared).items()} == {
+        ("d1", "t"): 2,
+        ("d2", "t"): 2.5,
+    }
+
+
 def test_an_operator_keeps_what_a_tenant_says_of_a_sensor(shared: Engine) -> None:
     with tenant_transaction(shared, ONE) as connection:
         connection.exec_driver_sql(

@@ -42,6 +42,9 @@ class Place:
         url = self.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         # As behind a pooler: no prepared statements.
         connection = psycopg.connect(url, autocommit=role is None, prepare_threshold=None)
+        # As one of a pool: until a process has once freed a large piece of memory, its allocator
+        # gives what a statement took back to the system, and the next one waits for page faults.
+        connection.execute("SELECT length(repeat('x', 16000000))")
         if role is not None:
             connection.execute(
                 "SELECT set_config('role', %s, false), set_config('app.tenant_id', %s, false)",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
 from ddl.base import Declared, Key
-from ddl.kinds.columnstore import ORDERED, ColumnstoreState
+from ddl.kinds.columnstore import ORDERED, ColumnstoreState, sparse_indexes
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.kinds.row_level_security import RowLevelSecurityState
@@ -167,3 +167,36 @@ def check_layout(title: str, store: ColumnstoreState, columns: list[str], time_c
         )
     if not store.orderby:
         raise ArgumentError(f"{title}: expected a column in orderby, found none; move one there")
+    _check_sparse_indexes(title, store, columns, used)
+
+
+def _check_sparse_indexes(
+    title: str, store: ColumnstoreState, columns: list[str], used: dict[str, str]
+) -> None:
+    """The rules that TimescaleDB tells only when it carries them out."""
+    seen: set[str] = set()
+    for kind, listed in sparse_indexes(store.sparse_index or ""):
+        names, found = [sql.unquoted(name) for name in listed], f"{kind}({', '.join(listed)})"
+        if missing := [name for name in names if name not in columns]:
+            near = difflib.get_close_matches(missing[0], columns, 1)
+            raise ArgumentError(
+                f"{title}: sparse_index expected columns, found {found}; write "
+                + (near[0] if near else f"some of {', '.join(columns)}")
+            )
+        laid_out = [name for name in names if used.get(name) == "segmentby"] or [
+            name for name in names if len(names) == 1 and name in used
+        ]
+        if laid_out:
+            raise ArgumentError(
+                f"{title}: sparse_index expected columns that the layout does not order already,"
+                f" found {found}, and {laid_out[0]} in {used[laid_out[0]]}; remove one of them"
+            )
+        if len(names) > (8 if kind == "bloom" else 1):
+            most = "at most 8 columns in a bloom" if kind == "bloom" else "one column in a minmax"
+            raise ArgumentError(f"{title}: sparse_index expected {most}, found {found}; split it")
+        if (subject := ",".join(names)) in seen:
+            raise ArgumentError(
+                f"{title}: sparse_index expected one of each column, found {found} as another of"
+                f" {subject}; remove one of them"
+            )
+        seen.add(subject)

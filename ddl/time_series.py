@@ -71,12 +71,12 @@ def renamed_schema(old: str, new: str) -> str:
 
 def renamed_column(relation: Key, old: str, new: str) -> str:
     """The same for the column of time, and for those by which a columnstore is laid out."""
-    pattern = sql.literal(rf"(^|,){re.escape(sql.ident(old))}(?=[ ,]|$)")
+    pattern = sql.literal(rf"(^|[,(]){re.escape(sql.ident(old))}(?=[ ,)]|$)")
     replacement = sql.literal(rf"\1{sql.ident(new)}")
     layout = ", ".join(
         f"{sql.literal(field)}, regexp_replace(state ->> {sql.literal(field)},"
         f" {pattern}, {replacement}, 'g')"
-        for field in ("segmentby", "orderby")
+        for field in ("segmentby", "orderby", "sparse_index")
     )
     return _where_pending(
         f"""UPDATE {PENDING} SET state = state || jsonb_build_object({layout})

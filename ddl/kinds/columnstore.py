@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy import Connection, Table
+from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
 from ddl.base import Declaration, Key, State, explicit
@@ -42,10 +43,12 @@ class ColumnstoreState(TimeSeriesState):
     after: str | None = explicit(None)
     rollup: bool = False
     scheduled: bool = True
+    sparse_index: str | None = None
 
     def columns(self) -> list[str]:
-        """The columns of the layout, by name."""
-        listed = sql.split_list(f"{self.segmentby},{self.orderby}")
+        """The columns of the layout and of its sparse indexes, by name."""
+        indexed = [item for _, items in sparse_indexes(self.sparse_index or "") for item in items]
+        listed = [*sql.split_list(f"{self.segmentby},{self.orderby}"), *indexed]
         return [sql.unquoted(found[0]) for one in listed if (found := re.match(sql.IDENT, one))]
 
 
@@ -67,22 +70,70 @@ def _spelled(column: str) -> str:
     return sql.ident(sql.unquoted(match["name"])) + match["order"].upper().replace(" ASC", "")
 
 
+SPARSE = re.compile(r"(?P<type>bloom|minmax) ?\((?P<columns>[^()]+)\)", re.I)
+"""A sparse index: its type and its columns."""
+
+
+def sparse_indexes(text: str) -> list[tuple[str, list[str]]]:
+    """Type and columns of each sparse index of ``"bloom(a), minmax(b)"``; none where it is empty.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: an entry is something else.
+    """
+    found = []
+    for one in sql.split_list(text) if text.strip() else []:
+        if (match := SPARSE.fullmatch(one)) is None:
+            raise ArgumentError(
+                f"Columnstore: sparse_index expected bloom(column) or minmax(column), found {one};"
+                ' write "" for none, or None for those that TimescaleDB chooses'
+            )
+        found.append((match["type"].lower(), sql.split_list(match["columns"])))
+    return found
+
+
+def sparse_index_list(text: str | None) -> str | None:
+    """The same in one spelling, in which neither the order of indexes nor of columns counts."""
+    if text is None:
+        return None
+    return ",".join(
+        sorted(
+            f"{type_}({','.join(sorted(sql.ident(sql.unquoted(column)) for column in columns))})"
+            for type_, columns in sparse_indexes(text)
+        )
+    )
+
+
 class Columnstore(Declaration):
     """How chunks are stored by column, in ``__table_args__`` or in a ``Rollup``.
 
     ``Columnstore(segmentby="tenant_id, device_id", orderby="ts DESC", after="7 days")``; the
     columnstore policy converts a chunk at the age ``after``, with None, only a person does.
+
+    Args:
+        sparse_index: what each batch of rows keeps to be skipped by, besides the ranges of
+            ``orderby``: ``"bloom(serial), minmax(temperature)"``. With None, TimescaleDB chooses,
+            from the indexes of the table, when it converts a chunk; with ``""`` there is none. Not
+            for rollups; TimescaleDB 2.22 or newer.
     """
 
-    def __init__(self, segmentby: str, orderby: str, after: str | None) -> None:
+    def __init__(
+        self, segmentby: str, orderby: str, after: str | None, *, sparse_index: str | None = None
+    ) -> None:
         self.segmentby = column_list(segmentby)
         self.orderby = column_list(orderby)
         self.after = after
+        self.sparse_index = sparse_index_list(sparse_index)
 
     def states(self, table: Table) -> Iterator[State]:
         """The columnstore of the table."""
-        schema = table.schema or sql.DEFAULT_SCHEMA
-        yield ColumnstoreState(table.name, self.segmentby, self.orderby, self.after, schema=schema)
+        yield ColumnstoreState(
+            table.name,
+            self.segmentby,
+            self.orderby,
+            self.after,
+            sparse_index=self.sparse_index,
+            schema=table.schema or sql.DEFAULT_SCHEMA,
+        )
 
 
 # --- operate ---------------------------------------------------------------------------------
@@ -112,6 +163,7 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
         after: str | None,
         rollup: bool = False,
         scheduled: bool = True,
+        sparse_index: str | None = None,
         recompress: bool = False,
         schema: str = "public",
     ) -> None:
@@ -121,7 +173,9 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
             recompress: give chunks of another layout this one at once. TimescaleDB drops no column
                 that the layout of a chunk names.
         """
-        state = ColumnstoreState(name, segmentby, orderby, after, rollup, scheduled, schema=schema)
+        state = ColumnstoreState(
+            name, segmentby, orderby, after, rollup, scheduled, sparse_index, schema=schema
+        )
         operation = cls(state, state)
         operation.recompresses = (recompress, False)
         operations.invoke(operation)
@@ -165,10 +219,13 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
 
     def create(self, state: ColumnstoreState, edition: str) -> list[str]:
         """The layout of future conversions in one statement, the columnstore policy in another."""
+        sparse = ""
+        if state.sparse_index is not None:
+            sparse = f", timescaledb.sparse_index = {sql.literal(state.sparse_index)}"
         settings = (
             f"{_alter(state)} SET (timescaledb.enable_columnstore = true,"
             f" timescaledb.segmentby = {sql.literal(state.segmentby)},"
-            f" timescaledb.orderby = {sql.literal(state.orderby)})"
+            f" timescaledb.orderby = {sql.literal(state.orderby)}{sparse})"
         )
         add = (
             f"CALL add_columnstore_policy({regclass(state)},"
@@ -183,7 +240,17 @@ class ColumnstoreOperation(TimeSeriesOperation[ColumnstoreState]):
   JOIN timescaledb_information.hypertable_columnstore_settings h USING (hypertable)
  WHERE c.hypertable = {regclass(after)}::regclass
    AND (c.segmentby, c.orderby) IS DISTINCT FROM (h.segmentby, h.orderby)"""
-        return [*self.create(after, edition), *([again] if self.recompresses[0] else [])]
+        reset = f"""DO $$ BEGIN
+IF EXISTS (SELECT FROM timescaledb_information.hypertable_columnstore_settings s
+            WHERE s.hypertable = {regclass(after)}::regclass
+              AND to_jsonb(s) -> 'index' @> '[{{"source": "config"}}]') THEN
+  {_alter(after)} RESET (timescaledb.sparse_index);
+END IF; END $$"""
+        return [
+            *([reset] if after.sparse_index is None and not after.rollup else []),
+            *self.create(after, edition),
+            *([again] if self.recompresses[0] else []),
+        ]
 
     def drop(self, state: ColumnstoreState, edition: str) -> list[str]:
         """Store everything by row again and disable the columnstore."""
@@ -209,7 +276,8 @@ _QUERY = """
 SELECT coalesce(a.view_name, c.relname) AS name, coalesce(s.segmentby, '') AS segmentby,
        coalesce(s.orderby, '') AS orderby, a.view_name IS NOT NULL AS rollup,
        (j.config ->> 'compress_after')::interval::text AS after,
-       coalesce(j.scheduled, true) AS scheduled, coalesce(a.view_schema, n.nspname) AS schema
+       coalesce(j.scheduled, true) AS scheduled, coalesce(a.view_schema, n.nspname) AS schema,
+       i.sparse_index
   FROM timescaledb_information.hypertable_columnstore_settings s
   JOIN pg_class c ON c.oid = s.hypertable
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -222,6 +290,16 @@ SELECT coalesce(a.view_name, c.relname) AS name, coalesce(s.segmentby, '') AS se
     ON j.proc_name = 'policy_compression'
    AND j.hypertable_schema IN (n.nspname, a.view_schema)
    AND j.hypertable_name IN (c.relname, a.view_name)
+  -- Releases before 2.22 have no column of this name.
+  LEFT JOIN LATERAL (
+    SELECT coalesce(string_agg(format('%s(%s)', e ->> 'type', m.columns), ','), '') AS sparse_index
+      FROM jsonb_array_elements(to_jsonb(s) -> 'index') e,
+           LATERAL (SELECT string_agg(quote_ident(m), ',') AS columns
+                      FROM jsonb_array_elements_text(
+                             CASE jsonb_typeof(e -> 'column') WHEN 'array' THEN e -> 'column'
+                             ELSE jsonb_build_array(e -> 'column') END) m) m
+     WHERE e ->> 'source' = 'config' AND e ? 'type'
+  ) i ON to_jsonb(s) -> 'index' @> '[{"source": "config"}]'
  WHERE coalesce(a.view_schema, n.nspname) = ANY (CAST(:schemas AS name[]))
    AND coalesce(a.compression_enabled, h.compression_enabled)
 """
@@ -230,7 +308,10 @@ SELECT coalesce(a.view_name, c.relname) AS name, coalesce(s.segmentby, '') AS se
 def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     """The columnstores of ``schemas``, real and pending."""
     found = rows(connection, _QUERY, schemas) + pending(connection, ColumnstoreState.kind, schemas)
-    return [ColumnstoreState(**row) for row in found]
+    return [
+        ColumnstoreState(**row | {"sparse_index": sparse_index_list(row.get("sparse_index"))})
+        for row in found
+    ]
 
 
 # --- compare ---------------------------------------------------------------------------------

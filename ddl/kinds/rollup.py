@@ -80,6 +80,11 @@ class Rollup:
             offsets = refresh.start_offset, refresh.end_offset
             self.states.append(RefreshPolicyState(name, *offsets, refresh.every, schema=schema))
         if columnstore is not None:
+            if columnstore.sparse_index is not None:
+                raise ArgumentError(
+                    f"rollup {name}: TimescaleDB takes no sparse_index for a rollup; remove it from"
+                    " its Columnstore"
+                )
             self.states.append(
                 ColumnstoreState(
                     name,

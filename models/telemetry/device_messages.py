@@ -112,9 +112,14 @@ class Telemetry(TenantTimeSeries, Base):
         json_object("metrics"),
         Hypertable("ts", chunk_interval="1 day"),
         # A message type is a segment of its own: it has the same metrics in all its rows, and a
-        # question is about one type.
+        # question is about one type. TimescaleDB would give each batch a bloom filter of ts and
+        # seq, after the primary key: a tenth of the size, which nothing asks for, and late rows
+        # are not stored any faster.
         Columnstore(
-            segmentby="tenant_id, device_id, msg_type", orderby="ts DESC, seq", after="7 days"
+            segmentby="tenant_id, device_id, msg_type",
+            orderby="ts DESC, seq",
+            after="7 days",
+            sparse_index="",
         ),
         Trigger(
             "notify_own_telemetry",

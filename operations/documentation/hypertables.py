@@ -61,7 +61,12 @@ def _stored(facts: Facts, key: Key) -> list[str]:
     store = facts.catalog.of(ColumnstoreState).get(key)
     if store is not None:
         by = f"segmented by {code(_spaced(store.segmentby))}, ordered by "
-        lines.append(f"**Columnstore** {_after(store.after)}, {by}{code(_spaced(store.orderby))}.")
+        skipped = {None: "", "": ", without sparse indexes"}.get(
+            store.sparse_index, f", with {code(_spaced(store.sparse_index or ''))}"
+        )
+        lines.append(
+            f"**Columnstore** {_after(store.after)}, {by}{code(_spaced(store.orderby))}{skipped}."
+        )
     retention = facts.catalog.of(RetentionPolicyState).get(key)
     if retention is not None:
         lines.append(f"**Kept** for {interval(retention.drop_after)}.")

@@ -56,6 +56,7 @@ def readings(
     n: Any = Integer,
     segmentby: str = "device",
     orderby: str = "ts DESC",
+    sparse_index: str | None = None,
 ) -> Declare:
     """A hypertable; None is a column that is not there."""
 
@@ -70,7 +71,7 @@ def readings(
             *more,
             PrimaryKeyConstraint("device", "ts"),
             Hypertable("ts", chunk_interval="1 day"),
-            Columnstore(segmentby=segmentby, orderby=orderby, after="7 days"),
+            Columnstore(segmentby, orderby, "7 days", sparse_index=sparse_index),
             RetentionPolicy("900 days"),
         )
 
@@ -108,6 +109,19 @@ CHANGES = {
     "column added to the layout": (
         readings(site=None),
         readings(segmentby="device,site"),
+    ),
+    "sparse indexes": (readings(), readings(sparse_index="minmax(value), bloom(n,site)")),
+    "other sparse indexes": (readings(sparse_index="bloom(n)"), readings(sparse_index="minmax(n)")),
+    "no sparse indexes": (readings(sparse_index="bloom(n)"), readings(sparse_index="")),
+    "sparse indexes left to TimescaleDB": (readings(sparse_index=""), readings()),
+    "column of a sparse index dropped": (
+        readings(sparse_index="bloom(n), minmax(site)"),
+        readings(site=None, sparse_index="bloom(n)"),
+    ),
+    "column of all sparse indexes dropped": (readings(sparse_index="bloom(n)"), readings(n=None)),
+    "type of a column of a sparse index": (
+        readings(sparse_index="bloom(n,site)"),
+        readings(n=BigInteger, sparse_index="bloom(site,n)"),
     ),
     "column outside the layout dropped": (readings(), readings(site=None)),
     "nullable column": (readings(), with_column(lambda: Column("m", Integer))),

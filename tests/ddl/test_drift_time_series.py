@@ -32,6 +32,12 @@ DRIFT = {
     "CALL remove_columnstore_policy('timeseries.telemetry')": [
         "columnstore timeseries.telemetry after: expected 7 days, found nothing"
     ],
+    "ALTER TABLE timeseries.telemetry SET (timescaledb.sparse_index = 'bloom(v)')": [
+        "columnstore timeseries.telemetry sparse_index: expected nothing, found bloom(v)"
+    ],
+    "ALTER TABLE timeseries.telemetry SET (timescaledb.sparse_index = '')": [
+        "columnstore timeseries.telemetry sparse_index: expected None, found ''"
+    ],
     "CALL remove_columnstore_policy('timeseries.telemetry');"
     " ALTER TABLE timeseries.telemetry SET (timescaledb.enable_columnstore = false)": (
         ["columnstore timeseries.telemetry expected, missing"]

@@ -53,7 +53,9 @@ def measured(
             Column(at, TIMESTAMP(timezone=True), primary_key=True),
             Column(value, Double),
             Hypertable(at, chunk_interval="1 day"),
-            Columnstore(segmentby=device, orderby=f"{at} DESC", after="7 days"),
+            Columnstore(
+                device, f"{at} DESC", "7 days", sparse_index=f"bloom({value},{at}), minmax({value})"
+            ),
             RetentionPolicy("400 days"),
             Index(None, device, value),
             Grant("insert", to="r_op"),

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from database.errors import FleetSchemaError, server_message
 from ddl.sql import literal, send
+from models.shared.access import FOR_FUNCTIONS
 from models.shared.roles import ROLE_NAMES
 
 SETTINGS = {"timezone": "UTC"}
@@ -40,8 +41,21 @@ class PrivilegeError(FleetSchemaError):
     """The database's privileges or settings are not those that the project needs."""
 
 
+# A policy names its role by id, so it stays with the old owner of a table.
+_POLICIES_FOLLOW = f"""FOR found IN
+        SELECT c.oid::regclass AS name, pg_get_userbyid(c.relowner) AS owner
+          FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+         WHERE p.polname = {literal(FOR_FUNCTIONS)} AND p.polroles <> ARRAY[c.relowner]
+    LOOP
+        EXECUTE format('ALTER POLICY {FOR_FUNCTIONS} ON %s TO %I', found.name, found.owner);
+    END LOOP;"""
+
+
 def application() -> str:
-    """One block: PUBLIC loses the database, each role gets what it needs and loses the rest."""
+    """One block: PUBLIC loses the database, each role gets what it needs and loses the rest.
+
+    Policies for the owner of a table follow it.
+    """
     changes = [
         f"REVOKE ALL ON DATABASE %I FROM PUBLIC, {', '.join(ROLE_NAMES)}",
         f"GRANT CONNECT ON DATABASE %I TO {', '.join(ROLE_NAMES)}",
@@ -50,7 +64,7 @@ def application() -> str:
     lines = [f"EXECUTE format('{change}', current_database());" for change in changes]
     lines += [_set(name, value) for name, value in SETTINGS.items()]
     lines += _with_timescaledb(_set(name, value) for name, value in TIMESCALEDB_SETTINGS.items())
-    return _block(lines)
+    return _block([*lines, _POLICIES_FOLLOW])
 
 
 def removal() -> str:
@@ -90,7 +104,8 @@ def _with_timescaledb(lines: Iterable[str]) -> list[str]:
 
 
 def _block(lines: list[str]) -> str:
-    return "DO $privileges$\nBEGIN\n    " + "\n    ".join(lines) + "\nEND\n$privileges$"
+    text = "\n    ".join(lines)
+    return f"DO $privileges$\nDECLARE\n    found record;\nBEGIN\n    {text}\nEND\n$privileges$"
 
 
 _STATE = sa.text("""

@@ -16,7 +16,7 @@ from ddl.intervals import days
 from ddl.kinds.grant import GrantState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.kept_history import KeptHistoryState
-from ddl.kinds.policy import PolicyState
+from ddl.kinds.policy import OWNER, PolicyState
 from ddl.kinds.refresh_policy import RefreshPolicyState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.kinds.trigger import TriggerState
@@ -148,7 +148,7 @@ def check_roles(metadata: MetaData, roles: Collection[str], declared_in: str) ->
         f"{title} names the role {role}, which is not declared; add it in {declared_in}"
         + _nearest(role, roles)
         for role, title in sorted(named.items())
-        if role not in roles and sql.role(role) != "PUBLIC"
+        if role not in roles and sql.role(role) not in ("PUBLIC", OWNER)
     ]:
         raise ArgumentError("\n".join(found))
 

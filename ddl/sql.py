@@ -72,8 +72,8 @@ def literal(value: str) -> str:
 
 
 def role(name: str) -> str:
-    """A role name for TO and FROM clauses; PUBLIC is a keyword there, not a name."""
-    return "PUBLIC" if name.upper() == "PUBLIC" else ident(name)
+    """A role name for TO and FROM clauses; PUBLIC and CURRENT_USER are keywords there."""
+    return name.upper() if name.upper() in ("PUBLIC", "CURRENT_USER") else ident(name)
 
 
 def dollar_quoted(body: str) -> str:

@@ -17,6 +17,9 @@ from ddl.revisable import revisable
 
 # --- declare ---------------------------------------------------------------------------------
 
+OWNER = "CURRENT_USER"
+"""For ``to``: the owner of the table, by whatever name. That is who creates the policy."""
+
 
 @dataclass(frozen=True)
 class PolicyState(State):
@@ -42,7 +45,10 @@ class PolicyState(State):
 
 
 class Policy(Declaration):
-    """A policy of the table: which rows ``to`` sees (``using``) and may write (``check``)."""
+    """A policy of the table: which rows ``to`` sees (``using``) and may write (``check``).
+
+    ``to=OWNER`` means the owner of the table, whom forced row-level security hides all rows from.
+    """
 
     def __init__(
         self,
@@ -120,10 +126,10 @@ _POLICIES = sa.text("""
 SELECT n.nspname AS schema, c.relname AS table, p.polname AS name, p.polpermissive AS permissive,
        CASE p.polcmd WHEN 'r' THEN 'select' WHEN 'a' THEN 'insert' WHEN 'w' THEN 'update'
                      WHEN 'd' THEN 'delete' ELSE 'all' END AS command,
-       (SELECT array_agg(CASE WHEN o = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(o)::text END
-                         ORDER BY CASE WHEN o = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(o)::text END
-                         COLLATE "C")
-          FROM unnest(p.polroles) o) AS "to",
+       (SELECT array_agg(r.name ORDER BY r.name COLLATE "C")
+          FROM (SELECT CASE o WHEN 0 THEN 'PUBLIC' WHEN c.relowner THEN 'CURRENT_USER'
+                              ELSE pg_get_userbyid(o)::text END AS name
+                  FROM unnest(p.polroles) o) r) AS "to",
        pg_get_expr(p.polqual, p.polrelid) AS "using",
        pg_get_expr(p.polwithcheck, p.polrelid) AS "check"
   FROM pg_policy p

@@ -1,6 +1,6 @@
 """Tenants, accounts, roles, and the API keys of programs."""
 
-from models.auth import provisioning
+from models.auth import joining, links, provisioning, sessions, sign_in
 from models.auth.api_keys import ApiKey
 from models.auth.identities import AuthIdentity, LoginSession, PasswordResetToken
 from models.auth.members import Invitation, TenantMember, UserPreferences
@@ -28,5 +28,9 @@ __all__ = [
     "UserPermission",
     "UserPreferences",
     "UserRole",
+    "joining",
+    "links",
     "provisioning",
+    "sessions",
+    "sign_in",
 ]

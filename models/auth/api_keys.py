@@ -14,7 +14,6 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
-    access,
     not_empty,
 )
 
@@ -22,10 +21,11 @@ from models.shared.base import (
 class ApiKey(TenantScoped, Identified, Timestamped, Base):
     """A key that is shown once, when it is created; only its hash is stored.
 
-    The application writes hashes but cannot read them; sign-in (fleet_auth) compares them.
+    The application writes hashes but cannot read them; use_api_key() compares them.
     """
 
     __tablename__ = "api_keys"
+    __by_functions__ = True
     __app_privileges__ = "select, insert, update (name, scopes, expires_at, revoked_at), delete"
     __hidden_columns__ = ("key_hash",)
 
@@ -53,6 +53,5 @@ class ApiKey(TenantScoped, Identified, Timestamped, Base):
         not_empty("name"),
         CheckConstraint("length(key_prefix) BETWEEN 4 AND 16", name="key_prefix"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
-        *access("fleet_auth", "select, update (last_used_at)"),
         {"comment": "API keys, with which programs act for a tenant."},
     )

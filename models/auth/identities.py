@@ -31,7 +31,10 @@ class AuthIdentity(Private, Identified, Timestamped, Base):
         comment="The account at the provider: the subject, or the local login name."
     )
     secret_hash: Mapped[str | None] = mapped_column(
-        deferred=True, comment="Salted password hash; only for 'local'."
+        deferred=True,
+        comment="Only for 'local': how the application derives a key from the password (method, "
+        "cost and salt, such as $argon2id$v=19$m=65536,t=3,p=4$SALT), $, and the SHA-256 of the "
+        "key in hex. Who signs in has the key, and nobody need read this.",
     )
     failed_attempts: Mapped[int] = mapped_column(
         server_default=ZERO, comment="Failures since the last success."
@@ -46,7 +49,6 @@ class AuthIdentity(Private, Identified, Timestamped, Base):
         not_empty("provider_user_id"),
         CheckConstraint("(provider = 'local') = (secret_hash IS NOT NULL)", name="secret_hash"),
         CheckConstraint("failed_attempts >= 0", name="failed_attempts"),
-        Grant("select, insert, update, delete", to="fleet_auth"),
         Grant(
             "select (id, user_id, provider, provider_user_id, failed_attempts, locked_until,"
             " last_login_at, created_at, updated_at), update (failed_attempts, locked_until),"
@@ -94,7 +96,6 @@ class LoginSession(Private, Identified, Timestamped, Base):
         Index(None, "last_activity_at", postgresql_where=text("revoked_at IS NULL")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("replaced_by_jti <> jti", name="replaced_by_jti"),
-        Grant("select, insert, update, delete", to="fleet_auth"),
         Grant(
             "select (id, user_id, active_tenant_id, jti, user_agent, ip, expires_at,"
             " last_activity_at, revoked_at, replaced_by_jti, created_at, updated_at),"
@@ -117,7 +118,15 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     token_hash: Mapped[str] = mapped_column(deferred=True, comment="Hash of the token in the link.")
+    token: Mapped[str | None] = mapped_column(
+        deferred=True,
+        comment="The token itself, until the mailer takes it: the service that asks for a link "
+        "must not be able to use it.",
+    )
     purpose: Mapped[str] = mapped_column(comment="Set a password, or verify the address.")
+    email: Mapped[str | None] = mapped_column(
+        comment="The new address to verify; NULL: the address of the account."
+    )
     expires_at: Mapped[datetime.datetime] = mapped_column(
         server_default=text("now() + interval '1 hour'"),
         comment="Defaults to one hour after creation.",
@@ -129,13 +138,14 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
         Index(None, "user_id"),
         one_of("purpose", ("reset", "verify")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
-        Grant("select, insert, update, delete", to="fleet_auth"),
+        CheckConstraint("position('@' in email) > 1", name="email"),
         Grant(
-            "select (id, user_id, purpose, expires_at, used_at, created_at, updated_at), delete",
+            "select (id, user_id, purpose, email, expires_at, used_at, created_at, updated_at),"
+            " delete",
             to="fleet_operator",
         ),
         Grant(
-            "select (id, user_id, purpose, expires_at, used_at, created_at, updated_at)",
+            "select (id, user_id, purpose, email, expires_at, used_at, created_at, updated_at)",
             to="fleet_operator_read",
         ),
         {"comment": "One-time links for resetting a password or verifying an address."},

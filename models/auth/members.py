@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Function, Grant, Policy, Trigger
+from ddl import Function, Policy, Trigger
 from models.shared.base import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
@@ -19,7 +19,6 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
-    access,
     json_object,
     one_of,
     tenant_reference,
@@ -33,8 +32,8 @@ from models.shared.plpgsql import PLPGSQL_SETTINGS
 # SECURITY INVOKER on purpose: row-level security is forced, so with the rights of the owner of the
 # tables the function would see no member and reject every change. The caller sees enough: fleet_app
 # its own tenant and members (the lock needs UPDATE on any column of tenants, which the profile
-# columns provide), operators everything. fleet_auth never gets here: it changes invited members
-# only. If app.tenant_id is changed before the commit, neither tenant nor owner is visible, and the
+# columns provide), operators everything. No function of fleet_auth gets here: they change no active
+# owner. If app.tenant_id is changed before the commit, neither tenant nor owner is visible, and the
 # change is rejected.
 _KEEPS_AN_OWNER = f"""
     declare
@@ -65,10 +64,11 @@ class TenantMember(TenantScoped, Timestamped, Base):
     """An account that belongs to a tenant.
 
     fleet_app cannot insert members, because a tenant could add any account and read its address.
-    fleet_auth inserts them when an invitation is accepted; fleet_app cannot accept one either.
+    accept_invitation() inserts them; fleet_app cannot accept one either.
     """
 
     __tablename__ = "tenant_members"
+    __by_functions__ = True
     __app_privileges__ = "select, update (status, is_owner), delete"
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
@@ -95,19 +95,6 @@ class TenantMember(TenantScoped, Timestamped, Base):
             check="status <> 'invited'",
             permissive=False,
         ),
-        Policy("auth_read", to="fleet_auth", command="select", using="true"),
-        Policy("auth_join", to="fleet_auth", command="insert", check="true"),
-        Policy(
-            "auth_accept",
-            to="fleet_auth",
-            command="update",
-            using="status = 'invited'",
-            check="true",
-        ),
-        Grant(
-            "select, insert (tenant_id, user_id, status, joined_at), update (status, joined_at)",
-            to="fleet_auth",
-        ),
         Function(
             "keep_an_owner",
             returns="trigger",
@@ -133,6 +120,7 @@ class Invitation(TenantScoped, Identified, Timestamped, Base):
     """An invitation to join a tenant; the token in its link accepts it once."""
 
     __tablename__ = "invitations"
+    __by_functions__ = True
     __app_privileges__ = (
         "select, insert, update (role_id, project_ids, expires_at, revoked_at), delete"
     )
@@ -173,7 +161,6 @@ class Invitation(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("position('@' in email) > 1", name="email"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("accepted_at IS NULL OR revoked_at IS NULL", name="outcome"),
-        *access("fleet_auth", "select, update (accepted_at)"),
         {"comment": "Invitations to join a tenant."},
     )
 

@@ -16,7 +16,6 @@ from models.shared.base import (
     Identified,
     TenantScoped,
     Timestamped,
-    access,
     not_empty,
     one_of,
     tenant_reference,
@@ -52,6 +51,7 @@ class Role(TenantScoped, Identified, Timestamped, Base):
     """A named set of permissions: a copy of a built-in role, or the tenant's own."""
 
     __tablename__ = "roles"
+    __by_functions__ = True
     __guarded_columns__ = ("is_system",)
 
     name: Mapped[str]
@@ -67,7 +67,6 @@ class Role(TenantScoped, Identified, Timestamped, Base):
         UniqueConstraint("tenant_id", "name"),
         not_empty("name"),
         one_of("scope", ("org", "project")),
-        *access("fleet_auth", "select"),
         Trigger(
             "system_roles_stay",
             timing="before",
@@ -83,6 +82,7 @@ class RolePermission(TenantScoped, Base):
     """One permission of a role."""
 
     __tablename__ = "role_permissions"
+    __by_functions__ = True
     __app_privileges__ = "select, insert, delete"
 
     role_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -93,7 +93,6 @@ class RolePermission(TenantScoped, Base):
     __table_args__ = (
         tenant_reference("role_id", "roles", "id", on_delete="cascade"),
         Index(None, "action"),
-        *access("fleet_auth", "select"),
         Function(
             "reject_system_permission_change",
             returns="trigger",
@@ -116,6 +115,7 @@ class UserRole(TenantScoped, Identified, Base):
     """A role given to a member, in the whole tenant or in one project."""
 
     __tablename__ = "user_roles"
+    __by_functions__ = True
     __app_privileges__ = "select, insert, delete"
 
     user_id: Mapped[uuid.UUID]
@@ -135,7 +135,6 @@ class UserRole(TenantScoped, Identified, Base):
         ),
         Index(None, "tenant_id", "role_id"),
         Index(None, "tenant_id", "project_id"),
-        *access("fleet_auth", "select, insert"),
         {"comment": "Roles of members; inserted and deleted, never updated."},
     )
 
@@ -157,6 +156,5 @@ class UserPermission(TenantScoped, Timestamped, Base):
     __table_args__ = (
         tenant_reference("user_id", "tenant_members", on_delete="cascade"),
         not_empty("feature"),
-        *access("fleet_auth", "select"),
         {"comment": "Permissions per member and feature; a row overrides those of the roles."},
     )

@@ -22,6 +22,7 @@ from models.shared.base import (
     TenantScoped,
     Timestamped,
     access,
+    for_functions,
     json_object,
     json_value,
     not_empty,
@@ -111,7 +112,7 @@ class Tenant(Private, Timestamped, Base):
         Policy("own_profile", to="fleet_app", command="update", using=OWN_TENANT, check=OWN_TENANT),
         Grant(f"select, update ({', '.join(PROFILE_COLUMNS)})", to="fleet_app"),
         *operator_access(),
-        *access("fleet_auth", "select (tenant_id, slug, name, status)"),
+        for_functions(),
         *access("fleet_ingest", "select (tenant_id, slug, status)"),
         # Service monitoring calls tenants organizations. The view has no data of its own.
         View(
@@ -178,6 +179,7 @@ class TenantSetting(TenantScoped, Timestamped, Base):
     """One setting of one tenant."""
 
     __tablename__ = "tenant_settings"
+    __by_functions__ = True
 
     key: Mapped[str] = mapped_column(Text, primary_key=True, comment="Dotted name.")
     value: Mapped[Any] = mapped_column(JSONB, comment="Any JSON except null.")

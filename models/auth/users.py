@@ -15,12 +15,10 @@ from models.shared.base import (
     Identified,
     Private,
     Timestamped,
-    access,
+    for_functions,
     operator_access,
 )
 from models.shared.plpgsql import PLPGSQL_SETTINGS
-
-_WRITABLE = "email, display_name, is_active, email_verified_at"
 
 
 class User(Private, Identified, Timestamped, Base):
@@ -56,7 +54,7 @@ class User(Private, Identified, Timestamped, Base):
         ),
         Grant("select (id, display_name, email)", to="fleet_app"),
         *operator_access(),
-        *access("fleet_auth", f"select, insert (id, {_WRITABLE}), update ({_WRITABLE})"),
+        for_functions(),
         Function(
             "reject_system_user_change",
             returns="trigger",
@@ -87,6 +85,6 @@ class User(Private, Identified, Timestamped, Base):
         ),
         {
             "comment": "Accounts. Tenants see only id, display_name and email of their members; "
-            "fleet_auth sees everything."
+            "fleet_auth only what its functions show."
         },
     )

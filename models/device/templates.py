@@ -30,6 +30,7 @@ class DeviceTemplate(TenantScoped, Identified, Timestamped, Base):
     """A kind of device. Those of the platform tenant are copied into every tenant."""
 
     __tablename__ = "device_templates"
+    __by_functions__ = True
     __guarded_columns__ = ("source",)
 
     name: Mapped[str]
@@ -80,6 +81,7 @@ class TemplateMetric(TenantScoped, Timestamped, Base):
     """A metric that devices of a template measure."""
 
     __tablename__ = "template_metrics"
+    __by_functions__ = True
 
     template_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     metric_key: Mapped[str] = mapped_column(
@@ -118,6 +120,7 @@ class TemplateCommand(TenantScoped, Timestamped, Base):
     """A command that devices of a template accept."""
 
     __tablename__ = "template_commands"
+    __by_functions__ = True
 
     template_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     command_key: Mapped[str] = mapped_column(
@@ -146,6 +149,7 @@ class TemplateSlot(TenantScoped, Timestamped, Base):
     """A port or bus of a device where modules can be plugged in."""
 
     __tablename__ = "template_slots"
+    __by_functions__ = True
 
     template_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     slot_key: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -187,6 +191,7 @@ class TemplateSlotCompat(TenantScoped, Base):
     """A module that fits into a slot."""
 
     __tablename__ = "template_slot_compat"
+    __by_functions__ = True
     __app_privileges__ = "select, insert, delete"
 
     template_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

@@ -20,6 +20,7 @@ class Project(TenantScoped, Identified, Timestamped, Base):
     """A group of endpoints, with defaults for new endpoints."""
 
     __tablename__ = "projects"
+    __by_functions__ = True
 
     name: Mapped[str]
     description: Mapped[str | None]

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
+from ddl.kinds.policy import OWNER
 from models.shared.ingest_views import defaults, ingest_access
 from models.shared.metrics import Metric, as_stored, merged, to_store
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
@@ -33,6 +34,12 @@ docs/decisions/order-of-conditions.md.
 """
 
 
+BY_FUNCTION = "(SELECT called_by_another())"
+"""The condition of the policy of `for_functions`."""
+
+FOR_FUNCTIONS = "by_functions"
+"""The name of the policy of `for_functions`."""
+
 _IN_ORDER = "  LEFT JOIN conditions_in_order() o ON o.tenant_id = s.tenant_id"
 
 
@@ -44,6 +51,8 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
     """
     _require_columns(table, {*cls.__hidden_columns__, *cls.__guarded_columns__})
     items: list[SchemaItem] = [RowLevelSecurity()]
+    if cls.__by_functions__:
+        items.append(for_functions())
     if cls.__app_privileges__:
         granted = _with_columns(
             cls.__app_privileges__, table, cls.__hidden_columns__, cls.__guarded_columns__
@@ -227,6 +236,14 @@ def operator_access(
         Policy("operator_read", to="fleet_operator_read", command="select", using="true"),
         Grant(read, to="fleet_operator_read"),
     )
+
+
+def for_functions() -> Policy:
+    """The policy that shows all rows to functions that run as the owner of the table.
+
+    ``database.privileges`` renews it by its name where the table gets another owner.
+    """
+    return Policy(FOR_FUNCTIONS, to=OWNER, using=BY_FUNCTION, check=BY_FUNCTION)
 
 
 def access(

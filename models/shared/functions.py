@@ -27,6 +27,20 @@ Function(
     metadata=Base.metadata,
 )
 
+# The setting is not that of SECURITY DEFINER: it stays what SET ROLE made it. So the owner itself
+# still sees no row of a tenant, and a slip of it harms none.
+Function(
+    "called_by_another",
+    returns="boolean",
+    body="RETURN current_user::text"
+    " <> coalesce(nullif(current_setting('role'), 'none'), session_user::text)",
+    volatility="stable",
+    parallel="safe",
+    comment="Whether a function runs with the rights of its owner, for whoever else called it: a "
+    "policy shows such functions the rows that it hides from the owner.",
+    metadata=Base.metadata,
+)
+
 # A channel belongs to the database: whoever can connect can listen, and must not learn the keys of
 # other tenants. 128 bits of a hash of 122 (74 of them random in version 7) lead back to none.
 Function(

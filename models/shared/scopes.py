@@ -27,12 +27,14 @@ class TenantScoped:
         __app_privileges__: privileges of fleet_app on the rows of its tenant; "" for none.
         __hidden_columns__: credentials, which fleet_app and fleet_operator_read cannot select.
         __guarded_columns__: columns that fleet_app can read but not write.
+        __by_functions__: whether functions with the rights of their owner see and write all rows.
         __attributes__: what has a generated column of its own, out of the column ``metadata``.
     """
 
     __scope__ = "tenant"
     __app_privileges__: ClassVar[str] = "select, insert, update, delete"
     __hidden_columns__: ClassVar[Sequence[str]] = ()
+    __by_functions__: ClassVar[bool] = False
     __attributes__: ClassVar[Sequence[Attribute]] = ()
     __guarded_columns__: ClassVar[Sequence[str]] = ()
 

@@ -119,13 +119,13 @@ _STORE_TOKEN = sa.text("""
 def issue_token(connection: Connection, user_id: uuid.UUID) -> Token:
     """A new token for setting the password, valid for an hour; earlier unused ones become void.
 
-    It is written as fleet_auth, since operators cannot write tokens; afterwards the connection
-    acts as the same role as before.
+    It is written as the owner of the tables, who logged in, since operators cannot write tokens;
+    afterwards the connection acts as the same role as before.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     before = connection.scalar(sa.text("SELECT current_user"))
     take = sa.text("SELECT set_config('role', :role, true)")
-    connection.execute(take, {"role": "fleet_auth"})
+    connection.execute(take, {"role": "none"})
     connection.execute(_FORGET_TOKENS, {"user": user_id})
     expires_at = connection.execute(
         _STORE_TOKEN, {"user": user_id, "hash": token_hash(token)}

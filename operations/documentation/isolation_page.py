@@ -9,11 +9,12 @@ from ddl.base import Declared, Key
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.hypertable import HypertableState
-from ddl.kinds.policy import PolicyState
+from ddl.kinds.policy import OWNER, PolicyState
 from ddl.kinds.row_level_security import RowLevelSecurityState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
 from ddl.rollups import RollupState
+from models.shared.access import BY_FUNCTION, FOR_FUNCTIONS
 from models.shared.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table
@@ -33,6 +34,7 @@ _STANDARD = {
     "tenant_isolation": ("fleet_app", "all", OWN_TENANT, OWN_TENANT),
     "operator_all": ("fleet_operator", "all", "true", "true"),
     "operator_read": ("fleet_operator_read", "select", "true", ""),
+    FOR_FUNCTIONS: (OWNER, "all", BY_FUNCTION, BY_FUNCTION),
 }
 _LEGEND = """\
 Read from the grants and policies of the database. In the tables below **S**, **I**, **U** and **D**

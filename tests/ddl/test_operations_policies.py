@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Column, Engine, Integer, MetaData, Table
 
 from ddl import Grant, Policy, RowLevelSecurity
+from ddl.kinds.policy import OWNER
 from tests.ddl.case import Case
 
 ROWS = ["INSERT INTO items VALUES (1), (2)"]
@@ -167,5 +168,24 @@ def test_row_level_security_without_force(engine: Engine) -> None:
         """,
         downgrade="""
             op.set_row_level_security("items", enable=True, force=True)
+        """,
+    ).walk(engine)
+
+
+def test_a_policy_for_the_owner_of_the_table(engine: Engine) -> None:
+    """By whatever name: it shows functions of the owner what is hidden from the owner."""
+
+    def after(metadata: MetaData) -> None:
+        table(metadata, RowLevelSecurity(), Policy("inside", to=[OWNER, "r_op"], using="id > 1"))
+
+    Case(
+        lambda metadata: table(metadata, RowLevelSecurity()),
+        after,
+        rows=ROWS,
+        upgrade="""
+            op.create_policy("inside", "items", to=["CURRENT_USER", "r_op"], command="all", using="id > 1")
+        """,
+        downgrade="""
+            op.drop_policy("inside", "items")
         """,
     ).walk(engine)

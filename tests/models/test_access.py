@@ -6,6 +6,7 @@ import re
 
 import models
 from ddl import Declared
+from ddl.access import COMMANDS
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
@@ -212,7 +213,7 @@ def test_the_context_is_read_in_one_place() -> None:
         state.title()
         for state in DECLARED.of(FunctionState).values()
         if re.search(r"current_setting\((?!'(fleetschema\.|lock_timeout'))", state.body)
-        and state.name not in {"current_tenant", "keep_history"}
+        and state.name not in {"current_tenant", "called_by_another", "keep_history"}
     ]
     assert_none(findings)
 
@@ -225,22 +226,39 @@ def test_no_notification_names_a_tenant_by_its_key() -> None:
     assert sum("pg_notify" in state.body for state in functions) >= 5
 
 
-def test_two_functions_run_with_the_rights_of_their_owner() -> None:
-    """Row-level security is forced, so the owner sees no rows; operators act across tenants.
+def test_functions_with_the_rights_of_their_owner_have_one_user_each() -> None:
+    """The ingest may correct tag values, and ask whether a value is stored, and no more.
 
-    Hypertables have none. The ingest may correct tag values, and ask whether a value is stored; it
-    may neither read nor change others.
+    The sign-in service has such functions in place of grants on tables, which
+    tests/isolation/test_stolen_sign_in.py lists and attacks.
     """
     found = [state for state in DECLARED.of(FunctionState).values() if state.security_definer]
-    named = {}
+    named: dict[str, dict[str, set[str]]] = {}
     for state in found:
-        grants = DECLARED.of(GrantState)[state.relation].privileges
-        assert {(held.role, held.name) for held in grants} == {("fleet_ingest", "execute")}
-        named[state.name] = set(re.findall(r"(timeseries\.\w+|public\.\w+)", state.body))
-    assert named == {
+        [given] = DECLARED.of(GrantState)[state.relation].privileges
+        assert given.name == "execute"
+        read = set(re.findall(r"(timeseries\.\w+|public\.\w+)", state.body))
+        named.setdefault(given.role, {})[state.name] = read
+    assert named.pop("fleet_ingest") == {
         "metrics_stored_otherwise": {"timeseries.telemetry"},
         "correct_tag_values": {"timeseries.tag_values"},
     }
+    assert named.pop("fleet_operator") == {
+        "take_account_mail": {"public.password_reset_tokens", "public.users"}
+    }
+    assert named.keys() == {"fleet_auth"}
+    assert not any(held(table.key, "fleet_auth", one) for table in TABLES for one in COMMANDS)
+
+
+def test_functions_build_no_statement_from_their_arguments() -> None:
+    """With the rights of an owner, an argument that becomes SQL would be anything at all."""
+    assert_none(
+        [
+            state.title()
+            for state in DECLARED.of(FunctionState).values()
+            if state.security_definer and re.search(r"\bexecute\b", state.body, re.I)
+        ]
+    )
 
 
 def test_text_bodies_qualify_tables_with_their_schema() -> None:

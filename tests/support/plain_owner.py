@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from database import privileges
 from ddl.sql import send
 from models.shared.roles import ROLE_NAMES
 from tests.support.engines import engine_of
@@ -29,6 +30,7 @@ def plain_owner(database: str) -> Iterator[str]:
             connection.exec_driver_sql(f"GRANT {', '.join(ROLE_NAMES)} TO {name}{options}")
             connection.exec_driver_sql(f'ALTER DATABASE "{url.database}" OWNER TO {name}')
             send(connection, _handed_over(name))
+            privileges.apply(connection)
         yield url.set(username=name, password=password).render_as_string(hide_password=False)
         with engine.begin() as connection:
             connection.exec_driver_sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER")

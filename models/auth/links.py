@@ -1,0 +1,168 @@
+"""One-time links. The database makes their tokens, and gives them to the mailer only.
+
+Whoever asks for a link proves nothing. So the sign-in service, which asks for anybody, must not
+learn the token: with it, it could take any account.
+"""
+
+from __future__ import annotations
+
+from ddl import Function
+from models.auth.functions import inner_function, service_function
+from models.shared.base import Base
+from models.shared.plpgsql import PLPGSQL_SETTINGS
+
+# Two version 4 ids have 244 bits from the server's strong source.
+inner_function(
+    "make_link",
+    "of_user uuid, for_purpose text, to_email text DEFAULT NULL",
+    returns="void",
+    body="""
+        declare
+          made constant text :=
+            replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+        begin
+          if exists (select from public.password_reset_tokens t
+                      where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null
+                        and t.email is not distinct from to_email
+                        and t.created_at > now() - interval '1 minute') then
+            return;  -- one a minute fills no mailbox
+          end if;
+          delete from public.password_reset_tokens t
+           where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null;
+          insert into public.password_reset_tokens (user_id, purpose, email, token, token_hash)
+          values (of_user, for_purpose, to_email, made,
+                  encode(sha256(convert_to(made, 'UTF8')), 'hex'));
+        end
+    """,
+    comment="Part of functions of fleet_auth: makes a one-time link, which replaces an unused one.",
+)
+
+service_function(
+    "request_password_reset",
+    "of_email text",
+    returns="void",
+    body="""
+        begin
+          perform public.make_link(u.id, 'reset') from public.users u
+            where lower(u.email) = lower(of_email) and u.is_active and not u.is_system;
+        end
+    """,
+    comment="Has a link to set the password mailed to the account with this address, if there is "
+    "one; does not say whether.",
+)
+
+service_function(
+    "reset_password",
+    "of_hash text, new_secret text",
+    returns="boolean",
+    body="""
+        declare
+          account uuid;
+        begin
+          perform public.require_secret(new_secret);
+          update public.password_reset_tokens t set used_at = now(), token = null
+            from public.users u
+           where t.token_hash = of_hash and t.purpose = 'reset' and t.used_at is null
+             and t.expires_at > now() and u.id = t.user_id and u.is_active and not u.is_system
+          returning t.user_id into account;
+          if account is null then
+            return false;
+          end if;
+          update public.auth_identities i
+             set secret_hash = new_secret, failed_attempts = 0, locked_until = null
+           where i.user_id = account and i.provider = 'local';
+          if not found then
+            insert into public.auth_identities (user_id, provider, provider_user_id, secret_hash)
+            values (account, 'local', account::text, new_secret);
+          end if;
+          update public.users u set email_verified_at = now()
+           where u.id = account and u.email_verified_at is null;
+          update public.sessions s set revoked_at = now()
+           where s.user_id = account and s.revoked_at is null;
+          delete from public.password_reset_tokens t
+           where t.user_id = account and t.used_at is null;
+          return true;
+        end
+    """,
+    comment="Sets the password by the hash of the token in a link, which also verifies the "
+    "address; revokes all sessions and other links.",
+)
+
+service_function(
+    "request_email_change",
+    "of_jti uuid, of_hash text, of_key text, new_email text",
+    returns="boolean",
+    body="""
+        declare
+          account constant uuid := public.session_holder(of_jti, of_hash);
+        begin
+          if not public.has_password(account, of_key) then
+            return false;
+          end if;
+          perform public.make_link(account, 'verify', new_email);
+          return true;
+        end
+    """,
+    comment="Has a link mailed to a new address, for who has the session and the key of the "
+    "password; the address changes with confirm_email().",
+)
+
+service_function(
+    "confirm_email",
+    "of_hash text",
+    returns="boolean",
+    body="""
+        declare
+          link record;
+        begin
+          update public.password_reset_tokens t set used_at = now(), token = null
+            from public.users u
+           where t.token_hash = of_hash and t.purpose = 'verify' and t.used_at is null
+             and t.expires_at > now() and u.id = t.user_id and u.is_active and not u.is_system
+          returning t.user_id, coalesce(t.email, u.email) as email into link;
+          if link.user_id is null then
+            return false;
+          end if;
+          begin
+            update public.users u set email = link.email, email_verified_at = now()
+             where u.id = link.user_id;
+          exception when unique_violation then
+            return false;  -- by now another account has this address
+          end;
+          delete from public.password_reset_tokens t
+           where t.user_id = link.user_id and t.used_at is null;
+          return true;
+        end
+    """,
+    comment="Verifies an address, or changes to it, by the hash of the token in a link; voids "
+    "links that went to the old one.",
+)
+
+Function(
+    "take_account_mail",
+    "most integer DEFAULT 100",
+    returns="TABLE(email text, display_name text, purpose text, token text, "
+    "expires_at timestamptz)",
+    language="plpgsql",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        begin
+          return query
+            with waiting as (
+              select t.id, t.token from public.password_reset_tokens t
+               where t.token is not null order by t.id limit most for update skip locked
+            )
+            update public.password_reset_tokens t set token = null
+              from waiting w, public.users u
+             where t.id = w.id and u.id = t.user_id
+            returning case when t.expires_at > now() then coalesce(t.email, u.email) end,
+                      u.display_name, t.purpose, w.token, t.expires_at;
+        end
+    """,
+    security_definer=True,
+    reason="The mailer takes the tokens of links, and reads nothing else of them.",
+    grants={"fleet_operator": "execute"},
+    comment="Links to mail: address, name, purpose (reset, verify) and token. Send them, then "
+    "commit: afterwards the database has their hashes only. Without address: expired.",
+    metadata=Base.metadata,
+)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from database import hardening
 from database.errors import FleetSchemaError, server_message
 from ddl.sql import literal, send
 from models.shared.access import FOR_FUNCTIONS
@@ -148,12 +149,15 @@ def problems(connection: Connection) -> list[str]:
 def apply(connection: Connection) -> None:
     """Set and read back, since REVOKE by a role that is not the owner only warns.
 
+    A superuser also takes functions from PUBLIC (`database.hardening`).
+
     Raises:
         PrivilegeError: names each privilege or setting that is not in force.
     """
     try:
         with connection.begin_nested():
             send(connection, application())
+            hardening.apply(connection)
     except sa.exc.DBAPIError as error:
         raise PrivilegeError(_explained(connection, [server_message(error)])) from error
     if found := problems(connection):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database import privileges
+from database import hardening, privileges
 from database.privileges import TEMPORARY
 from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
 from ddl.differences import Difference
@@ -61,10 +61,22 @@ SELECT b.rolname AS name, g.rolname AS "group"
            SELECT min(array_position(CAST(:roles AS text[]), o.rolname::text))
              FROM pg_auth_members f JOIN pg_roles o ON o.oid = f.roleid
             WHERE f.member = b.oid AND o.oid IN (SELECT oid FROM ours))
+UNION
+-- Up to PostgreSQL 15 a login can grant itself to any role.
+SELECT r.rolname, b.rolname
+  FROM bound b JOIN pg_auth_members m ON m.roleid = b.oid JOIN pg_roles r ON r.oid = m.member
+ WHERE NOT b.is_ours AND NOT m.admin_option AND NOT r.rolsuper
+   AND r.oid NOT IN (SELECT oid FROM keepers)
  ORDER BY 1, 2
 """
 
-# Settings that choose a tenant, a role, or what a name means, before any program does.
+# Settings that choose a tenant, a role, or what a name means, before any program does. A login can
+# change its own for all of its later sessions, so there everything counts but time and speed.
+_TUNING = (
+    r"\w+_timeout|synchronous_commit|client_connection_check_interval|application_name|log_\w+"
+    r"|(maintenance_)?work_mem|temp_(buffers|file_limit)|hash_mem_multiplier|plan_cache_mode"
+    r"|enable_\w+|jit\w*|geqo\w*|\w+_cost|\w+_collapse_limit|max_parallel_\w+|effective_\w+"
+)
 _SETTINGS = f"""{_WHO}
 SELECT r.rolname AS name, d.datname AS database, split_part(c.setting, '=', 1) AS detail,
        substr(c.setting, strpos(c.setting, '=') + 1) AS found, d.oid IS NOT NULL AS in_database
@@ -74,7 +86,8 @@ SELECT r.rolname AS name, d.datname AS database, split_part(c.setting, '=', 1) A
    AND (starts_with(lower(c.setting), 'app.') OR starts_with(lower(c.setting), 'fleetschema.')
         OR lower(split_part(c.setting, '=', 1)) IN (
         'search_path', 'role', 'session_authorization', 'row_security',
-        'session_replication_role'))
+        'session_replication_role')
+        OR NOT r.is_ours AND lower(split_part(c.setting, '=', 1)) !~ '^({_TUNING})$')
    -- As `operations login create` sets it.
    AND NOT (c.setting = 'search_path={OPERATOR_PATH}' AND s.setdatabase = 0 AND EXISTS (
             SELECT FROM pg_auth_members m JOIN pg_roles o ON o.oid = m.roleid
@@ -98,16 +111,16 @@ SELECT 'public.' || c.relname, 'TABLE public.' || quote_ident(c.relname), a.priv
 UNION ALL
 -- Of the server's own catalogs and functions, what initdb and extensions did not grant.
 SELECT o.identity, c.noun || ' ' || o.identity, a.privilege_type, coalesce(b.rolname, 'PUBLIC')
-  FROM (SELECT 'pg_class'::regclass AS class, oid, relacl AS acl, relowner AS owner,
-               'r'::"char" AS kind, 'TABLE' AS noun
+  FROM (SELECT 'pg_class'::regclass AS class, oid, relname AS name, relacl AS acl,
+               relowner AS owner, 'r'::"char" AS kind, 'TABLE' AS noun
           FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace
         UNION ALL
-        SELECT 'pg_proc'::regclass, oid, proacl, proowner, 'f', 'ROUTINE'
+        SELECT 'pg_proc'::regclass, oid, proname, proacl, proowner, 'f', 'ROUTINE'
           FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace) c
  CROSS JOIN LATERAL aclexplode(c.acl) a
  CROSS JOIN LATERAL pg_identify_object(c.class, c.oid, 0) o
   LEFT JOIN bound b ON b.oid = a.grantee
- WHERE (a.grantee = 0 OR b.oid IS NOT NULL)
+ WHERE (a.grantee = 0 OR b.oid IS NOT NULL) AND ({hardening.KEPT}) IS NOT TRUE
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(
                (SELECT i.initprivs FROM pg_init_privs i
                  WHERE (i.classoid, i.objoid, i.objsubid) = (c.class, c.oid, 0)),

@@ -14,6 +14,7 @@ from operations.commands import (
     convert,
     demo,
     docs,
+    hardening,
     login,
     maintain,
     metrics,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(server.app)
 app.add_typer(login.app, name="login")
+app.add_typer(hardening.app)
 app.add_typer(admin.app, name="admin")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(samples.app, name="samples")

@@ -22,7 +22,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 
 import ddl
-from database import privileges, roles, security
+from database import hardening, privileges, roles, security
 from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, cause, is_busy, is_of_rows, server_message
@@ -276,9 +276,11 @@ class Runner:
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)
+            if found := hardening.gaps(connection):
+                self.progress.warning(hardening.asked_for(found))
             self._tell_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
-            send(connection, f"{privileges.removal()}; {buckets.removal()}")
+            send(connection, f"{privileges.removal()}; {hardening.removal()}; {buckets.removal()}")
             connection.commit()
             send(connection, roles.removal())
         connection.commit()

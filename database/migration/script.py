@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from sqlalchemy.schema import CreateTable
 
-from database import privileges, roles
+from database import hardening, privileges, roles
 from database.migration import history
 from database.migration.preparation import PreparationError
 from database.settings import Settings
@@ -32,8 +32,10 @@ def before(edition: Edition, settings: Settings, *, down: bool) -> list[str]:
 def after(*, down: bool, to_base: bool) -> list[str]:
     """The statements that come after the revisions."""
     if not down:
-        return [privileges.application()]
-    return [privileges.removal(), buckets.removal(), roles.removal()] if to_base else []
+        return [privileges.application(), hardening.where_superuser()]
+    if not to_base:
+        return []
+    return [privileges.removal(), hardening.removal(), buckets.removal(), roles.removal()]
 
 
 def write(migration: MigrationContext, statements: list[str]) -> None:

@@ -59,12 +59,20 @@ DRIFT = {
         (
             f"{LOGIN} ALTER ROLE svc SET search_path = evil; ALTER ROLE svc SET statement_timeout = 1;"
             " ALTER ROLE svc SET role = fleet_operator; ALTER ROLE svc SET app.tenant_id = 'x';"
+            " ALTER ROLE svc SET work_mem = '1GB'; ALTER ROLE svc SET other.thing = 'on';"
+            " ALTER ROLE svc SET standard_conforming_strings = off;"
             " ALTER ROLE svc SET fleetschema.judged = 'on'"
         ),
         "role svc app.tenant_id: expected nothing, found x; run: ALTER ROLE svc RESET app.tenant_id",
         "role svc fleetschema.judged: expected nothing, found on; run: ALTER ROLE svc RESET fleetschema.judged",
+        "role svc other.thing: expected nothing, found on; run: ALTER ROLE svc RESET other.thing",
         "role svc role: expected nothing, found fleet_operator; run: ALTER ROLE svc RESET role",
         "role svc search_path: expected nothing, found evil; run: ALTER ROLE svc RESET search_path",
+        "role svc standard_conforming_strings: expected nothing, found off; run: ALTER ROLE svc RESET standard_conforming_strings",
+    ),
+    "a login that gave itself away": (
+        f"{LOGIN} CREATE ROLE other LOGIN; GRANT svc TO other; CREATE ROLE maker; GRANT svc TO maker WITH ADMIN OPTION",
+        "role other membership: expected nothing, found svc; run: REVOKE svc FROM other",
     ),
     "the search_path of operators, which theirs may have": (
         (

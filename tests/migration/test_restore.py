@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 
+from database import hardening
 from tests.support.alembic_project import config_for
 from tests.support.databases import MakeDatabase
 from tests.support.dumps import copy_by_dump
@@ -27,3 +28,5 @@ def test_a_restored_database_is_no_drift(
         source = target
     with engine_of(target) as engine:
         command.check(config_for(engine))
+        with engine.connect() as connection:
+            assert hardening.gaps(connection) == []

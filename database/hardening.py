@@ -1,0 +1,204 @@
+"""What PUBLIC may do by default with the server's own objects and extensions, and must not here.
+
+By some functions a login disturbs or reads the sessions of others, or leaves something behind that
+outlives its request. They belong to superusers, so only a superuser can take them from PUBLIC: an
+upgrade by one does, and for any other owner `operations hardening` prints the script. These are
+privileges of one database. Copies and dumps carry them; an update of an extension may undo them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from ddl.sql import literal, send
+
+OWNER = "pg_database_owner"
+"""PostgreSQL's name for whoever owns the database."""
+
+STATISTICS = "pg_read_all_stats"
+"""The role of monitoring, which pg_monitor has, too."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Functions that only ``keepers`` may call: a regular expression for their whole names."""
+
+    functions: str
+    keepers: tuple[str, ...]
+    extension: str | None = None
+    """Whose they are, in any schema; None: the server's own."""
+
+
+GUARDED = (
+    # Locks by number: tenants would wait for whoever takes the number that stands for them. To
+    # give them up stays free, since every pool does that with connections that come back.
+    Guarded(r"pg_(try_)?advisory_(xact_)?lock(_shared)?", (OWNER,)),
+    # What a batch holds until it is stored (`database.ingest.steps`, `record_devices`).
+    Guarded(r"pg_advisory_xact_lock(_shared)?", ("fleet_ingest",)),
+    # Other sessions of the same login: their queries, locks and end.
+    Guarded(
+        r"pg_stat_get_\w+|pg_lock_status|pg_(safe_snapshot_)?blocking_pids", (OWNER, STATISTICS)
+    ),
+    Guarded(r"pg_(cancel|terminate)_backend", (OWNER, "pg_signal_backend")),
+    Guarded(r"pg_stat_statements\w*", (OWNER, STATISTICS), extension="pg_stat_statements"),
+    # Large objects belong to the login, and so to all of its tenants.
+    Guarded(r"lo_\w+|loread|lowrite", (OWNER,)),
+    # Background jobs run on when the request, and the session, have ended.
+    Guarded(
+        r"(\w+_)?(jobs?|policy|policies)(_\w+)?|\w+_background_workers",
+        (OWNER,),
+        extension="timescaledb",
+    ),
+)
+
+_LIST = ",\n    ".join(
+    f"({literal(one.functions)}, '{{{','.join(one.keepers)}}}'::text[],"
+    f" {literal(one.extension) if one.extension else 'NULL'})"
+    for one in GUARDED
+)
+# What initdb and the extension gave to PUBLIC counts, so that nothing is granted that was theirs
+# alone (lo_import). Functions of triggers are called by nobody.
+_ROUTINES = f"""
+WITH guarded (functions, keepers, extension) AS (VALUES
+    {_LIST}
+), routines AS (
+    SELECT format('%I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)) AS name,
+           g.keepers, coalesce(p.proacl, acldefault('f', p.proowner)) AS acl
+      FROM guarded g JOIN pg_proc p ON p.proname ~ ('^(' || g.functions || ')$')
+      JOIN pg_namespace n ON n.oid = p.pronamespace
+      LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                           AND d.deptype = 'e'
+      LEFT JOIN pg_extension e ON e.oid = d.refobjid
+      LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid
+     WHERE e.extname IS NOT DISTINCT FROM g.extension
+       AND (e.extname IS NOT NULL OR n.nspname = 'pg_catalog')
+       AND p.prorettype <> 'trigger'::regtype
+       AND EXISTS (SELECT FROM aclexplode(coalesce(i.initprivs, acldefault('f', p.proowner))) a
+                    WHERE a.grantee = 0)
+)"""
+
+# Whoever may change a relation may lock it: nobody could read the settings meanwhile. An UPDATE of
+# them does what SET does.
+_SETTINGS = "pg_catalog.pg_settings"
+_SETTINGS_CHANGEABLE = f"""EXISTS (SELECT FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+                WHERE c.oid = '{_SETTINGS}'::regclass AND a.grantee = 0
+                  AND a.privilege_type = 'UPDATE')"""
+
+_MISSING = f"""{_ROUTINES}
+SELECT '{_SETTINGS}' AS name, 'no UPDATE for PUBLIC' AS expected,
+       'REVOKE UPDATE ON {_SETTINGS} FROM PUBLIC' AS statement
+ WHERE {_SETTINGS_CHANGEABLE}
+UNION ALL
+SELECT DISTINCT name, 'no EXECUTE for PUBLIC',
+       format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', name)
+  FROM routines WHERE EXISTS (SELECT FROM aclexplode(acl) a WHERE a.grantee = 0)
+UNION ALL
+SELECT r.name, format('EXECUTE for %I', k.rolname),
+       format('GRANT EXECUTE ON ROUTINE %s TO %I', r.name, k.rolname)
+  FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
+ WHERE NOT EXISTS (SELECT FROM aclexplode(r.acl) a WHERE a.grantee = k.oid)
+ ORDER BY 1, 3"""
+
+_UNDONE = f"""{_ROUTINES}
+SELECT 'GRANT UPDATE ON {_SETTINGS} TO PUBLIC' AS statement WHERE NOT {_SETTINGS_CHANGEABLE}
+UNION ALL
+SELECT DISTINCT format('REVOKE EXECUTE ON ROUTINE %s FROM %I', r.name, k.rolname)
+  FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
+ WHERE EXISTS (SELECT FROM aclexplode(r.acl) a WHERE a.grantee = k.oid)
+UNION ALL
+SELECT DISTINCT format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', name) FROM routines
+ WHERE NOT EXISTS (SELECT FROM aclexplode(acl) a WHERE a.grantee = 0)"""
+
+_LOOP = """FOR one IN{query} LOOP
+        EXECUTE one.statement;
+    END LOOP;"""
+_IS_SUPERUSER = "current_setting('is_superuser') = 'on'"
+
+KEPT = " OR ".join(
+    f"(b.rolname = {literal(keeper)} AND c.name ~ {literal(f'^({one.functions})$')})"
+    for one in GUARDED
+    for keeper in one.keepers
+    if not keeper.startswith("pg_")
+)
+"""A condition: role ``b`` of ours is granted the function called ``c.name`` here."""
+
+
+def script() -> str:
+    """What a superuser runs in the database, as often as he likes; it changes what is missing."""
+    return _block(
+        f"""IF NOT {_IS_SUPERUSER} THEN
+        RAISE EXCEPTION 'expected a superuser, found %', current_user;
+    END IF;
+    {_LOOP.format(query=_MISSING)}"""
+    )
+
+
+def where_superuser() -> str:
+    """The same for the end of every upgrade: any other role leaves it to `script`."""
+    return _block(
+        f"""IF NOT {_IS_SUPERUSER} THEN
+        RETURN;
+    END IF;
+    {_LOOP.format(query=_MISSING)}"""
+    )
+
+
+def removal() -> str:
+    """Back to what CREATE DATABASE gives, where a superuser takes the project away."""
+    return _block(
+        f"""IF NOT {_IS_SUPERUSER} THEN
+        RETURN;
+    END IF;
+    {_LOOP.format(query=_UNDONE)}"""
+    )
+
+
+def _block(body: str) -> str:
+    return f"""DO $hardening$
+DECLARE
+    one record;
+BEGIN
+    {body}
+END
+$hardening$"""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A function that the wrong roles may call, or the right ones may not; or a relation."""
+
+    name: str
+    expected: str
+    statement: str
+    """What mends it, as a superuser."""
+
+    def __str__(self) -> str:
+        found = "none"
+        if self.expected.startswith("no "):
+            found = self.expected.removeprefix("no ")
+        return (
+            f"{self.name}: expected {self.expected}, found {found}; "
+            f"run as a superuser: {self.statement}"
+        )
+
+
+def gaps(connection: Connection) -> list[Gap]:
+    """What `script` would change in this database."""
+    found = connection.execute(sa.text(_MISSING.replace(":", r"\:")))
+    return [Gap(row.name, row.expected, row.statement) for row in found]
+
+
+def asked_for(found: list[Gap]) -> str:
+    """What an owner is told who is no superuser."""
+    return (
+        f"{len(found)} privileges on functions by which a login disturbs others are not as they "
+        "should be: have a superuser run what `python -m operations hardening` prints"
+    )
+
+
+def apply(connection: Connection) -> None:
+    """Close the gaps, where the connected role is a superuser."""
+    send(connection, where_superuser())

@@ -1,0 +1,34 @@
+"""``operations hardening``: what only a superuser can take from PUBLIC."""
+
+from __future__ import annotations
+
+import typer
+
+from database import hardening as functions
+from operations.console import write
+from operations.owner import owner_engine
+
+app = typer.Typer()
+
+_CHECK = typer.Option(False, "--check", help="Print what is missing instead; exit code 1 if any.")
+
+
+@app.command()
+def hardening(check: bool = _CHECK) -> None:
+    """Print the script by which a superuser takes functions from PUBLIC that disturb others.
+
+    An upgrade by a superuser does the same. It holds for one database and can be repeated, after
+    an update of an extension, say: operations hardening | psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL
+    """
+    if not check:
+        # Not through the console, which breaks lines.
+        typer.echo(f"-- Run as a superuser, in the database itself.\n{functions.script()};")
+        return
+    with owner_engine() as engine, engine.connect() as connection:
+        found = functions.gaps(connection)
+    for gap in found:
+        typer.echo(str(gap))
+    if found:
+        write(functions.asked_for(found))
+        raise typer.Exit(1)
+    write("Nothing is missing: no login may call what disturbs others")

@@ -1,0 +1,83 @@
+"""What only a superuser can take from PUBLIC: who does it, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+
+from database import hardening
+from tests.support.alembic_project import ROOT, alembic, config_for, environment
+from tests.support.engines import engine_of, execute
+
+
+def test_a_superuser_does_what_the_owner_cannot(owned: tuple[str, str], psql: Path) -> None:
+    """The owner is told, gap by gap; the script closes them, and all of ours works as before."""
+    mine, admin = owned
+    execute(admin, "ALTER ROLE owner CREATEROLE")
+    upgraded = alembic("upgrade", "head", url=mine).stdout
+    assert "have a superuser run what `python -m operations hardening` prints" in upgraded
+    told = _operations("hardening", "--check", url=mine)
+    assert told.returncode == 1
+    assert (
+        "pg_catalog.pg_advisory_lock(bigint): expected no EXECUTE for PUBLIC, found EXECUTE for"
+        " PUBLIC; run as a superuser: REVOKE EXECUTE ON ROUTINE pg_catalog.pg_advisory_lock(bigint)"
+        " FROM PUBLIC\n"
+    ) in told.stdout
+    assert alembic("check", url=mine).returncode == 0
+    script = _operations("hardening", url=mine).stdout
+    for url, refused in ((mine, "expected a superuser, found owner"), (admin, ""), (admin, "")):
+        address = url.replace("+psycopg", "")
+        run = subprocess.run(
+            [psql, "-X", "-v", "ON_ERROR_STOP=1", "-d", address],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused in run.stderr
+        assert bool(run.returncode) is bool(refused)
+    told = _operations("hardening", "--check", url=mine)
+    assert (told.returncode, told.stdout.count("\n")) == (0, 1)
+    assert "superuser" not in alembic("upgrade", "head", url=mine).stdout
+    assert alembic("check", url=mine).returncode == 0
+    for arguments in (["reference"], ["demo", "--devices", "20"], ["maintain"], ["login", "list"]):
+        done = _operations(*arguments, url=mine)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _operations(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "operations", *arguments],
+        cwd=ROOT,
+        env=environment(url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_another_gap_is_closed_by_the_next_upgrade(migrated_database: str) -> None:
+    """An update of an extension makes functions anew; the last downgrade gives everything back."""
+    with engine_of(migrated_database) as engine:
+        execute(migrated_database, "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC")
+        with engine.connect() as connection:
+            (gap,) = hardening.gaps(connection)
+            assert gap.name == "pg_catalog.lo_create(oid)"
+        command.upgrade(config_for(engine), "head")
+        with engine.connect() as connection:
+            assert hardening.gaps(connection) == []
+        command.downgrade(config_for(engine), "base")
+        with engine.connect() as connection:
+            left = connection.scalars(
+                sa.text(
+                    "SELECT oid::regprocedure FROM pg_proc p"
+                    " WHERE NOT (proacl @> acldefault('f', proowner)"
+                    "            AND proacl <@ acldefault('f', proowner))"
+                    "   AND NOT EXISTS (SELECT FROM pg_init_privs i WHERE i.objoid = p.oid)"
+                )
+            )
+            assert left.all() == []

@@ -8,12 +8,12 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from database.ingest.messages import COPIED_AT_ONCE, MAX_AHEAD, Rejected
+from database.ingest.messages import COPIED_AT_ONCE, MAX_AHEAD, TIME, Rejected, misplaced
 from database.ingest.records import Record
 from database.ingest.refusal import MalformedError
 from database.ingest.series import Reference, Series
 from database.ingest.values import expected, in_utc, moment, uuid_text
-from models.shared.ingest_views import TAKEN_TENANT
+from models.shared.judgement import BAD_TIME, TAKEN_TENANT, UNKNOWN_TENANT, bad
 
 KNOWN_TENANTS = f"""
     SELECT t.tenant_id::text, p.retention_days
@@ -137,7 +137,7 @@ class RecordBatch:
             value = getattr(record, one.name)
             text = one.nothing
             if (value is not None or text is None) and (text := one.write(value)) is None:
-                raise MalformedError(f"bad_{one.name}", expected(one.wanted, value))
+                raise MalformedError(bad(one.name), expected(one.wanted, value))
             texts.append(text)
         key = "\t".join([texts[place] for place in series.key_places])
         return key, ("\t".join(texts) + "\n").encode()
@@ -165,9 +165,9 @@ class RecordBatch:
     def _looked_up(self, record: Any) -> list[str]:
         tenant = uuid_text(record.tenant_id)
         if tenant is None:
-            raise MalformedError("bad_tenant_id", expected("a UUID", record.tenant_id))
+            raise MalformedError(bad("tenant_id"), expected("a UUID", record.tenant_id))
         if tenant not in self._tenants:
-            raise MalformedError("unknown_tenant", f"there is no tenant {tenant}")
+            raise MalformedError(UNKNOWN_TENANT, f"there is no tenant {tenant}")
         texts, brought = [tenant], None
         for reference, known in self._known.items():
             value = getattr(record, reference.name)
@@ -176,7 +176,7 @@ class RecordBatch:
                 continue
             name = reference.name_of(value)
             if name is None:
-                raise MalformedError(f"bad_{reference.name}", expected(reference.wanted, value))
+                raise MalformedError(bad(reference.name), expected(reference.wanted, value))
             if (tenant, name) not in known:
                 wanted = f"{reference.known} of {tenant}"
                 raise MalformedError(reference.unknown, expected(wanted, value))
@@ -189,10 +189,8 @@ class RecordBatch:
         if ts is not None and ts.tzinfo is not UTC:
             ts = moment(ts)
         if ts is None:
-            raise MalformedError("bad_ts", expected("a time with a zone", value))
-        if ts > self._newest:
-            raise MalformedError("future_ts", expected(f"at most {self._newest}", ts))
-        if ts < oldest:
-            raise MalformedError("expired_ts", expected(f"at least {oldest}", ts))
+            raise MalformedError(BAD_TIME, expected(TIME, value))
+        if not oldest <= ts <= self._newest:
+            raise misplaced(ts, oldest, self._newest)
         # One spelling for each moment, by which repeated keys are found.
         return (ts if ts.tzinfo is UTC else in_utc(ts) or ts).isoformat()

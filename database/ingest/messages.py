@@ -14,15 +14,25 @@ from database.ingest.metrics import MetricColumns
 from database.ingest.refusal import MalformedError
 from database.ingest.series import TELEMETRY
 from database.ingest.values import array_text, expected, in_utc, is_text, moment, uuid_text
-from models.shared.ingest_views import MAX_AHEAD_DAYS, TAKEN_TENANT
+from models.shared.judgement import (
+    BAD_TIME,
+    EXPIRED,
+    FUTURE,
+    MAX_AHEAD_DAYS,
+    MAX_NAME,
+    TAKEN_TENANT,
+    UNKNOWN_TENANT,
+    bad,
+)
+from models.telemetry.device_messages import MAX_MSG_TYPE
 from models.telemetry.metrics import METRICS
 from models.telemetry.registered import DEVICE
 
 MAX_AHEAD = timedelta(days=MAX_AHEAD_DAYS)
 """A clock further ahead than this is wrong; each such day would cost a chunk of its own."""
 
-MAX_DEVICE_ID = 255
-MAX_MSG_TYPE = 100
+TIME = "a time with a zone"
+"""What is expected of a moment."""
 
 COPIED_AT_ONCE = 65_536
 """Bytes that go to the server together."""
@@ -124,7 +134,7 @@ class Batch:
         owners, devices = [], []
         for tenant, device in self._groups:
             tenant_id = uuid_text(tenant)
-            if tenant_id is not None and is_text(device, MAX_DEVICE_ID):
+            if tenant_id is not None and is_text(device, MAX_NAME):
                 owners.append(tenant_id)
                 devices.append(device)
         asked = {"tenants": self.tenants(), "owners": owners, "devices": devices}
@@ -189,17 +199,17 @@ class Batch:
         tenant_id = uuid_text(tenant)
         rejection = None
         if tenant_id is None:
-            rejection = "bad_tenant_id", expected("a UUID", tenant)
+            rejection = bad("tenant_id"), expected("a UUID", tenant)
         elif tenant_id not in self._tenants:
-            rejection = "unknown_tenant", f"there is no tenant {tenant_id}"
-        elif not is_text(device, MAX_DEVICE_ID):
+            rejection = UNKNOWN_TENANT, f"there is no tenant {tenant_id}"
+        elif not is_text(device, MAX_NAME):
             rejection = (
-                "bad_device_id",
-                expected(f"text of 1 to {MAX_DEVICE_ID} characters", device),
+                bad(DEVICE.column),
+                expected(f"text of 1 to {MAX_NAME} characters", device),
             )
         elif (tenant_id, device) not in sites:
             wanted = f"a registered device of {tenant_id} that is not suspended or revoked"
-            rejection = "unknown_device", expected(wanted, device)
+            rejection = DEVICE.unknown, expected(wanted, device)
         if rejection is not None:
             return Source(("", ""), b"", b"", None, rejection)
         order = tenant_id, device = str(tenant_id), str(device)
@@ -238,20 +248,18 @@ class Batch:
                     if ts.__class__ is not datetime or ts.tzinfo is not UTC:
                         ts = moment(ts)
                         if ts is None:
-                            raise MalformedError(
-                                "bad_ts", expected("a time with a zone", message.ts)
-                            )
+                            raise MalformedError(BAD_TIME, expected(TIME, message.ts))
                     if not oldest <= ts <= newest:
-                        raise _misplaced(ts, oldest, newest)
+                        raise misplaced(ts, oldest, newest)
                     if ts.tzinfo is not UTC:
                         ts = ts.astimezone(UTC)
-                    seq = message.seq
-                    if seq.__class__ is not int or not _LOWEST <= seq <= _HIGHEST:
-                        raise MalformedError("bad_seq", expected("an integer of 64 bits", seq))
                     try:
                         kind = types[message.msg_type]
                     except (KeyError, TypeError):
                         kind = types[message.msg_type] = _msg_type(message.msg_type)
+                    seq = message.seq
+                    if seq.__class__ is not int or not _LOWEST <= seq <= _HIGHEST:
+                        raise MalformedError(bad("seq"), expected("an integer of 64 bits", seq))
                     if message.site_id is None:
                         site = own_site
                     else:
@@ -299,21 +307,24 @@ def _is_hashable(value: object) -> bool:
     return True
 
 
-def _misplaced(ts: datetime, oldest: datetime, newest: datetime) -> MalformedError:
+def misplaced(ts: datetime, oldest: datetime, newest: datetime) -> MalformedError:
+    """What is wrong with a moment outside of the range."""
+    if in_utc(ts) is None:
+        return MalformedError(BAD_TIME, expected(TIME, ts))
     if ts > newest:
-        return MalformedError("future_ts", expected(f"at most {newest}", ts))
-    return MalformedError("expired_ts", expected(f"at least {oldest}", ts))
+        return MalformedError(FUTURE, expected(f"at most {newest}", ts))
+    return MalformedError(EXPIRED, expected(f"at least {oldest}", ts))
 
 
 def _msg_type(value: object) -> bytes:
     if not is_text(value, MAX_MSG_TYPE):
         raise MalformedError(
-            "bad_msg_type", expected(f"text of 1 to {MAX_MSG_TYPE} characters", value)
+            bad("msg_type"), expected(f"text of 1 to {MAX_MSG_TYPE} characters", value)
         )
     return binary.text(str(value))
 
 
 def _site(value: object) -> bytes:
     if (site := uuid_text(value)) is None:
-        raise MalformedError("bad_site_id", expected("a UUID", value))
+        raise MalformedError(bad("site_id"), expected("a UUID", value))
     return binary.uuid(site)

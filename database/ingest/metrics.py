@@ -12,10 +12,9 @@ from typing import Any
 from database.ingest import binary
 from database.ingest.refusal import MalformedError
 from database.ingest.values import expected, is_text, json_bytes
+from models.shared.judgement import MAX_DOCUMENT, bad
 from models.shared.metrics import Metric
-
-MAX_METRICS = 65_536
-"""Characters of the metrics of one message, as JSON."""
+from models.telemetry.device_messages import TOO_LARGE
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 EXACT = 2**53
@@ -68,16 +67,16 @@ def escaped(text: str) -> str:
 def _json(value: object, size: int = 0) -> bytes:
     """The field of the JSON; ``size`` is what the columns hold."""
     if not isinstance(value, dict):
-        raise MalformedError("bad_metrics", expected("an object", value))
+        raise MalformedError(bad("metrics"), expected("an object", value))
     try:
         "".join(value)  # JSON would make text of any name.
         data = json_bytes(value)
     except (ValueError, TypeError, RecursionError) as error:
         what = "names and values that JSON and jsonb have"
-        raise MalformedError("bad_metrics", f"{expected(what, value)} ({error})") from None
-    if len(data) + size > MAX_METRICS and (size := len(data.decode()) + size) > MAX_METRICS:
-        found = f"expected at most {MAX_METRICS:,} characters of JSON, found {size:,}"
-        raise MalformedError("metrics_too_large", found)
+        raise MalformedError(bad("metrics"), f"{expected(what, value)} ({error})") from None
+    if len(data) + size > MAX_DOCUMENT and (size := len(data.decode()) + size) > MAX_DOCUMENT:
+        found = f"expected at most {MAX_DOCUMENT:,} characters of JSON, found {size:,}"
+        raise MalformedError(TOO_LARGE, found)
     return binary.jsonb(data)
 
 
@@ -112,7 +111,7 @@ def _boolean(value: object) -> bool | None:
 
 
 def _text(value: object) -> str | None:
-    return str(value) if value == "" or is_text(value, MAX_METRICS) else None
+    return str(value) if value == "" or is_text(value, MAX_DOCUMENT) else None
 
 
 FITTING: dict[str, Callable[[object], Any]] = {

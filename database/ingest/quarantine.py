@@ -17,10 +17,8 @@ from database.ingest.records import Record
 from database.ingest.series import column_types, retention
 from database.ingest.values import in_utc, is_text, json_text
 from models.shared.base import PLATFORM_TENANT_ID
+from models.shared.ingest_views import MAX_NAMED, MAX_PAYLOAD
 from models.telemetry.quarantine import QuarantineEvent
-
-MAX_PAYLOAD = 1_048_576
-"""Bytes of a payload that are kept; of more, the beginning, and a checksum in the detail."""
 
 _TABLE: Table = QuarantineEvent.__table__  # type: ignore[assignment]
 KEPT = retention(_TABLE)
@@ -35,7 +33,6 @@ COLUMNS = column_types(
 """What is written, in this order; ingested_at is the server's clock."""
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "fleetschema.quarantine_events")
-_LONGEST = 1000
 _LONGEST_TOPIC = 65_535  # of MQTT
 
 
@@ -163,7 +160,7 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _named(value: object, longest: int = _LONGEST) -> str | None:
+def _named(value: object, longest: int = MAX_NAMED) -> str | None:
     """As the message names it, with escapes for what text cannot hold."""
     if value is None or value == "":
         return None

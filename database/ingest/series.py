@@ -10,7 +10,7 @@ from functools import cached_property
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
-from database.ingest.metrics import MAX_METRICS, WRITERS, escaped
+from database.ingest.metrics import WRITERS, escaped
 from database.ingest.records import (
     ConnectionEvent,
     DeviceHealth,
@@ -21,23 +21,23 @@ from database.ingest.records import (
 )
 from database.ingest.values import is_text, uuid_text
 from database.ingest.writers import (
-    MAX_NAME,
     NULL,
     Write,
     any_number,
     connection_event,
     full_name,
     json_object,
-    name_or_nothing,
     not_negative,
     status_code,
     tag_value,
+    text_of,
 )
 from ddl import Declared, sql
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.monitoring.check_history import ENDPOINT, HealthCheck
 from models.shared.base import TIMESERIES, Base
-from models.shared.ingest_views import Registered
+from models.shared.ingest_views import Correction
+from models.shared.judgement import MAX_DOCUMENT, MAX_NAME, Registered, fields, longest, refusals
 from models.shared.time_series_checks import days
 from models.system.service_metrics import SystemMetric
 from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent
@@ -132,9 +132,11 @@ class Series:
     fields: tuple[Field, ...] = field(default=(), repr=False)
     presence: Callable[[Record], str | None] | None = None
     """What a record says of its device: ``online``, ``offline``, or None, that it was seen."""
-    corrected_by: str | None = None
-    """A function, where a later record corrects an earlier one with its key; of arrays, one a
-    column. It returns how many were corrected."""
+    corrected_by: Correction | None = None
+    """How a later record corrects an earlier one with its key; the function returns how many it
+    corrected."""
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Constraint to the reason against records that it refuses."""
     binary: bool = False
     """Whether COPY takes its rows in the binary format."""
 
@@ -190,8 +192,9 @@ class Series:
         """The values of what is there already, after `merge`; answered by their number."""
         if self.corrected_by is None:
             return None
-        arrays = ", ".join(f"array_agg({sql.ident(name)})" for name in self.columns)
-        return f"SELECT public.{self.corrected_by}({arrays}) FROM pg_temp.{self._staging}"
+        how = self.corrected_by
+        arrays = ", ".join(f"array_agg({sql.ident(name)})" for name in how.columns)
+        return f"SELECT public.{how.function}({arrays}) FROM pg_temp.{self._staging}"
 
     @cached_property
     def unstage(self) -> str:
@@ -228,33 +231,31 @@ def _series(
     record: type[Record],
     *references: Reference,
     writes: Mapping[str, tuple[Write, str]] | None = None,
-    spread: Mapping[str, Sequence[str]] | None = None,
     key: Sequence[str] | None = None,
     presence: Callable[[Record], str | None] | None = None,
-    corrected_by: str | None = None,
+    corrected_by: Correction | None = None,
 ) -> Series:
     """A series whose columns, types, key and retention are those of its model.
 
     Args:
         writes: fields that are written otherwise than their type says, and what is expected there.
-        spread: fields with several columns.
         key: the columns of the key; unless given those of the primary key.
     """
     table: Table = model.__table__  # type: ignore[assignment]
     tenants = "tenant_id" in table.columns
     time = getattr(model, "__time_column__", "ts")
     first = [*(["tenant_id"] if tenants else []), *(one.name for one in references), time]
-    spread = spread or {}
-    fields = []
-    for name in record.__slots__:
-        if name in first:
+    declared = getattr(model, "__expected__", ())
+    taken = []
+    for name, what in fields(table, time, declared, first).items():
+        if name not in record.__slots__:
             continue
-        columns = tuple(spread.get(name, (name,)))
+        columns = what.columns or (name,)
         column = table.columns[columns[0]]
-        write, wanted = (writes or {}).get(name) or _by_type(column)
+        write, wanted = (writes or {}).get(name) or _by_type(column, longest(column, what))
         nothing = "\t".join([NULL] * len(columns)) if column.nullable else None
-        fields.append(Field(name, columns, write, wanted, nothing))
-    names = [*first, *(column for one in fields for column in one.columns)]
+        taken.append(Field(name, columns, write, wanted, nothing))
+    names = [*first, *(column for one in taken for column in one.columns)]
     return Series(
         table,
         time,
@@ -264,26 +265,26 @@ def _series(
         record.__slots__,
         tenants,
         references,
-        tuple(fields),
+        tuple(taken),
         presence,
         corrected_by,
+        refusals(table, time, declared),
     )
 
 
-def _by_type(column: Column[object]) -> tuple[Write, str]:
+def _by_type(column: Column[object], longest: int) -> tuple[Write, str]:
     """How values of a column are written, and what is expected of them."""
     kind = column_types(column.table, [column.name])[column.name]
     if kind == "jsonb":
         return json_object, "a dict that JSON and jsonb have"
-    if column.primary_key and kind == "text":
-        return name_or_nothing, f"text of at most {MAX_NAME} characters"
+    if kind == "text":
+        return text_of(longest), f"text of at most {longest:,} characters"
     write = any_number if kind == "double precision" else WRITERS[kind]
     wanted = {
         "double precision": "a number",
         "bigint": "an integer of 64 bits",
         "integer": "an integer of 32 bits",
         "boolean": "True or False",
-        "text": f"text of at most {MAX_METRICS:,} characters",
     }[kind]
     return write, wanted
 
@@ -311,6 +312,7 @@ TELEMETRY = Series(
     tuple(one.name for one in _MESSAGES.primary_key.columns),
     retention(_MESSAGES),
     _SENT,
+    refusals=refusals(_MESSAGES, "ts", Telemetry.__expected__),
     binary=True,
 )
 """Messages, which have an encoder of their own."""
@@ -319,15 +321,14 @@ TAGS = _series(
     TagSample,
     _TAG,
     _CONNECTION,
-    spread={"value": ("v_num", "v_text", "v_bool", "v_json")},
     writes={
         "value": (
             tag_value,
-            f"a number, text, truth value or JSON of at most {MAX_METRICS:,} characters",
+            f"a number, text, truth value or JSON of at most {MAX_DOCUMENT:,} characters",
         ),
         "quality": (status_code, "an integer of 32 bits"),
     },
-    corrected_by=CORRECTION.function,
+    corrected_by=CORRECTION,
 )
 HEALTH = _series(DeviceHealthTelemetry, DeviceHealth, _DEVICE, presence=lambda _: None)
 CONNECTIONS = _series(

@@ -22,6 +22,7 @@ from database.ingest.messages import Batch, Message, Rejected
 from database.ingest.records import Record
 from database.ingest.series import SERIES
 from models.shared.ingest_views import JUDGED
+from models.shared.judgement import KEY_HELD, REFUSED
 
 _SETTINGS = f"""
     SELECT set_config('client_encoding', 'UTF8', true),
@@ -30,7 +31,9 @@ _SETTINGS = f"""
            set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true),
            set_config('{JUDGED}', 'on', true),
            set_config('lock_timeout', CASE current_setting('lock_timeout') WHEN '0' THEN '5s'
-                                      ELSE current_setting('lock_timeout') END, true)
+                                      ELSE current_setting('lock_timeout') END, true),
+           -- Without it every look-up would fail, instead of finding what policies show.
+           set_config('row_security', 'on', true)
 """
 BATCH_LOCK = "hashtextextended('ingest of ' || CAST({} AS text), 0)"
 """The advisory lock that a batch shares for each of its tenants until it is committed. Deleting a
@@ -43,8 +46,6 @@ _NOTIFY = "SELECT public.notify_telemetry(%(tenants)s::text[]::uuid[])"
 _REJECTIONS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
 """Errors that one row can cause alone: they must not cost the rows beside it."""
 
-KEY_HELD = "key_held"
-"""The reason of a record whose key an open transaction has written."""
 _HELD = "another transaction has written a row with its key, or with one nearby, and has not ended"
 _BRIEFLY = "SELECT set_config('lock_timeout', '100ms', true)"
 MOST_WAITS = 20
@@ -180,7 +181,8 @@ class _Storing:
                 return
         elif len(rows) == 1:
             detail = f"{error.sqlstate}: {error.diag.message_primary}"
-            self._reject(rows, "rejected_by_database", detail)
+            reason = self.batch.series.refusals.get(error.diag.constraint_name or "", REFUSED)
+            self._reject(rows, reason, detail)
             return
         for part in parts:
             refused = yield from self._copy(_lines(batch, part))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from database.ingest.metrics import MAX_METRICS, WRITERS, escaped
+from database.ingest.metrics import WRITERS, escaped
 from database.ingest.values import is_text, json_text
+from models.shared.judgement import MAX_DOCUMENT, MAX_NAME
 from models.telemetry.device_connections import EVENTS
 
 NULL = r"\N"
 """What COPY reads as NULL."""
-
-MAX_NAME = 255
-"""Characters of text in a key."""
 
 Write = Callable[[object], str | None]
 """The value as COPY takes it, with a tab between columns; None if it is refused."""
@@ -56,9 +54,13 @@ def not_negative(value: object) -> str | None:
     return None if isinstance(value, int | float) and value < 0 else any_number(value)
 
 
-def name_or_nothing(value: object) -> str | None:
-    """A name in a key, which may be empty."""
-    return "" if value == "" else full_name(value)
+def text_of(longest: int) -> Write:
+    """Text of so many characters, which may be none."""
+
+    def written(value: object) -> str | None:
+        return escaped(str(value)) if value == "" or is_text(value, longest) else None
+
+    return written
 
 
 def full_name(value: object) -> str | None:
@@ -86,4 +88,4 @@ def json_value(value: object) -> str | None:
         text = json_text(value)
     except (ValueError, TypeError, RecursionError):
         return None
-    return escaped(text) if len(text) <= MAX_METRICS else None
+    return escaped(text) if len(text) <= MAX_DOCUMENT else None

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, TenantTimeSeries, not_ahead
-from models.shared.ingest_views import Registered
+from models.shared.judgement import Registered
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
 ENDPOINT = Registered("endpoint_id", "endpoints", key="id")

@@ -170,6 +170,7 @@ def _ingest_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem
         table,
         cls.__time_column__,
         registered=cls.__registered__,
+        expected=cls.__expected__,
         correction=cls.__correction__,
         metrics=cls.__metrics__,
     )

@@ -18,6 +18,18 @@ from ddl import Declared, Function, Grant, Trigger, View, sql
 from ddl.kinds.grant import GrantState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.columns import PLATFORM_TENANT_ID
+from models.shared.judgement import (
+    BAD_TIME,
+    EXPIRED,
+    FUTURE,
+    MAX_AHEAD_DAYS,
+    READABLE,
+    TAKEN_TENANT,
+    Expected,
+    Registered,
+    completed,
+    reason,
+)
 from models.shared.metrics import Metric, filled, without
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.time_series_checks import TIMESERIES
@@ -25,53 +37,18 @@ from models.shared.time_series_checks import TIMESERIES
 INGEST = "ingest"
 """The schema of the views. It is not ``public``, where the tenant views have the same names."""
 
+MAX_PAYLOAD = 1_048_576
+"""Bytes of a payload that quarantine keeps; of more, the beginning, and in detail a checksum."""
+
+MAX_NAMED = 1000
+"""Characters of what a rejected row names."""
+
+_SETTINGS = {**PLPGSQL_SETTINGS, "row_security": "on"}
+"""Policies let fleet_ingest see what is registered. Where a session has switched row security off,
+as tools that load a dump do, each look-up would fail instead."""
+
 JUDGED = "fleetschema.judged"
 """The setting by which ``ingest()`` and the views say that the rows they write are judged."""
-
-MAX_AHEAD_DAYS = 1
-"""How far in the future a moment may lie; the CHECK of `not_ahead` says the same."""
-
-TAKEN_TENANT = "t.status <> 'deleted'"
-"""Of which tenants rows are taken."""
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What a column of a series names must be there in a table of the same tenant.
-
-    Attributes:
-        column: of the series.
-        table: in schema ``public``.
-        key: the column of the table; the same name unless given.
-        only: which rows of the table, called ``r``, count.
-        brings: a column of the table; what it holds stands for a column of that name in the
-            series, where a row has none.
-    """
-
-    column: str
-    table: str
-    key: str = ""
-    only: str = ""
-    brings: str | None = None
-
-    @property
-    def found_by(self) -> str:
-        """The column of the table."""
-        return self.key or self.column
-
-    @property
-    def unknown(self) -> str:
-        """The reason why a row is rejected that names what is not there."""
-        return f"unknown_{self.column.removesuffix('_id')}"
-
-    def rows(self, shown: str = "") -> str:
-        """A query for what the row ``new`` names."""
-        only = f" and {self.only}" if self.only else ""
-        return (
-            f"select {shown}{' ' if shown else ''}from public.{sql.ident(self.table)} r\n{'':20}"
-            f"where r.tenant_id = new.tenant_id and r.{sql.ident(self.found_by)} = "
-            f"{_new(self.column)}{only}"
-        )
 
 
 @dataclass(frozen=True)
@@ -97,19 +74,28 @@ def declare_functions(metadata: MetaData) -> None:
         language="plpgsql",
         settings=PLPGSQL_SETTINGS,
         body=f"""
+        declare
+          whole constant boolean := octet_length(sent::text) <= {MAX_PAYLOAD};
         begin
           insert into timeseries.quarantine_events
                  (tenant_id, ts, id, reason, detail, topic, claimed_tenant, device_id, site_id,
-                  msg_type, event_ts, payload)
+                  msg_type, event_ts, payload, payload_raw)
           values (coalesce((select t.tenant_id from public.tenants t
                              where t.tenant_id = (sent ->> 'tenant_id')::uuid
                                and {TAKEN_TENANT}), '{PLATFORM_TENANT_ID}'),
                   case when at between now() - interval '1 day' and now() + interval '1 day'
                        then at else date_trunc('day', now(), 'UTC') end,
                   md5(series || ' ' || sent::text)::uuid, reason,
-                  'written with SQL into {INGEST}.' || series, '', sent ->> 'tenant_id',
-                  sent ->> 'device_id', sent ->> 'site_id', coalesce(sent ->> 'msg_type', series),
-                  case when isfinite(at) then at end, sent)
+                  'written with SQL into {INGEST}.' || series || case when whole then '' else
+                    format('; of %s bytes (SHA-256 %s) the first are kept',
+                           octet_length(sent::text),
+                           encode(sha256(convert_to(sent::text, 'UTF8')), 'hex')) end,
+                  '', sent ->> 'tenant_id', {_named("device_id")}, {_named("site_id")},
+                  case when sent ? 'msg_type' then {_named("msg_type")} else series end,
+                  case when {READABLE} then at end,
+                  case when whole then sent end,
+                  case when not whole
+                       then substr(convert_to(sent::text, 'UTF8'), 1, {MAX_PAYLOAD}) end)
           on conflict do nothing;
         end
         """,
@@ -117,6 +103,7 @@ def declare_functions(metadata: MetaData) -> None:
         comment="Keeps a row that may not be stored, with the reason.",
         metadata=metadata,
     )
+    # The days of a retention have 24 hours, whatever the time zone of the session.
     Function(
         "reason_against",
         "series text, kept interval, of_tenant uuid, at timestamptz",
@@ -126,23 +113,22 @@ def declare_functions(metadata: MetaData) -> None:
         settings=PLPGSQL_SETTINGS,
         body=f"""
         begin
-          if not exists (select from public.tenants t
-                          where t.tenant_id = of_tenant and {TAKEN_TENANT}) then
-            return 'unknown_tenant';
-          elsif at > now() + interval '{MAX_AHEAD_DAYS} day' then
-            return 'future_ts';
-          elsif at < now() - least(kept, (select make_interval(days => p.retention_days)
-                                            from public.data_retention_policies p
-                                           where p.tenant_id = of_tenant
-                                             and p.relation = series)) then
-            return 'expired_ts';
+          if {READABLE} is not true then
+            return '{BAD_TIME}';
+          elsif at > now() + interval '{24 * MAX_AHEAD_DAYS} hours' then
+            return '{FUTURE}';
+          elsif at < now() - make_interval(secs => extract(epoch from least(kept, (
+                       select make_interval(days => p.retention_days)
+                         from public.data_retention_policies p
+                        where p.tenant_id = of_tenant and p.relation = series)))) then
+            return '{EXPIRED}';
           end if;
           return null;
         end
         """,
         grants={"fleet_ingest": "execute"},
-        comment="Why a row of that tenant and moment may not be stored in a series that is kept so "
-        "long; NULL if it may.",
+        comment="Why a row of that moment may not be stored in a series that is kept so long, or "
+        "shorter for that tenant; NULL if it may.",
         metadata=metadata,
     )
     Function(
@@ -175,6 +161,7 @@ def ingest_access(
     time_column: str,
     *,
     registered: Sequence[Registered] = (),
+    expected: Sequence[Expected] = (),
     correction: Correction | None = None,
     metrics: Sequence[Metric] = (),
 ) -> list[SchemaItem]:
@@ -182,6 +169,7 @@ def ingest_access(
 
     Args:
         registered: what rows refer to.
+        expected: what fields take, as far as columns do not say it.
         correction: how a later row changes an earlier one; otherwise it changes nothing.
         metrics: those with a column of their own.
     """
@@ -201,8 +189,8 @@ def ingest_access(
             function,
             returns="trigger",
             language="plpgsql",
-            settings=PLPGSQL_SETTINGS,
-            body=_body(table, names, time_column, registered, correction, metrics),
+            settings=_SETTINGS,
+            body=_body(table, names, time_column, registered, expected, correction, metrics),
             comment=f"Trigger: stores a row of {table.name}, or keeps it in quarantine.",
         ),
         View(
@@ -253,33 +241,39 @@ def _body(
     names: Sequence[str],
     time_column: str,
     registered: Sequence[Registered],
+    expected: Sequence[Expected],
     correction: Correction | None,
     metrics: Sequence[Metric],
 ) -> str:
     """Judge the row, then store it, or what was sent of it in quarantine."""
     retention = Declared.on(table.metadata).of(RetentionPolicyState)[TIMESERIES, table.name]
-    judgements = [_of_tenant_and_time(table, time_column, retention.drop_after)]
-    completed = []
+    first = list(completed(table, time_column, expected))
     for one in registered:
-        judgements.append(
-            f"case when not exists ({one.rows()}) then {sql.literal(one.unknown)} end"
-        )
         if one.brings is not None:
             brought = one.rows(f"r.{sql.ident(one.brings)}")
-            completed.append(f"{_new(one.brings)} := coalesce({_new(one.brings)}, ({brought}));")
+            first.append(f"{_new(one.brings)} := coalesce({_new(one.brings)}, ({brought}));")
+    judging = reason(
+        table,
+        names,
+        time_column,
+        retention.drop_after,
+        registered,
+        expected,
+        [one.name for one in metrics],
+    )
     stored = [f"{_new(one.name)} := {filled(one)};" for one in metrics]
     if metrics:
         stored.append(without(metrics, f"\n{'':12}"))
-    step, listed, column = f"\n{'':10}", f",\n{'':12}", ", ".join
+    step, column = f"\n{'':10}", ", ".join
     return f"""
+        #variable_conflict use_column
         declare
           sent jsonb := to_jsonb(new);
           before text := coalesce(current_setting('{JUDGED}', true), '');
           reason text;
           changed boolean;
         begin
-          {step.join([*completed, "reason := coalesce("])}
-            {listed.join(judgements)});
+          {step.join([*first, f"{judging};"])}
           if reason is not null then
             perform public.quarantine({sql.literal(table.name)}, reason, {_new(time_column)}, sent);
             return null;
@@ -297,22 +291,16 @@ def _body(
         """
 
 
-def _of_tenant_and_time(table: Table, time_column: str, kept: str) -> str:
-    """The reason against a row of that tenant and moment, as an expression."""
-    time = _new(time_column)
-    if "tenant_id" in table.columns:
-        return f"public.reason_against({sql.literal(table.name)}, '{kept}', new.tenant_id, {time})"
-    return (
-        f"case when {time} > now() + interval '{MAX_AHEAD_DAYS} day' then 'future_ts'\n"
-        f"{'':17}when {time} < now() - interval '{kept}' then 'expired_ts' end"
-    )
-
-
 def _changed(correction: Correction | None) -> str:
     if correction is None:
         return "found"
     arrays = ", ".join(f"array[{_new(name)}]" for name in correction.columns)
     return f"found or public.{correction.function}({arrays}) > 0"
+
+
+def _named(field: str) -> str:
+    """What a row names, in the columns of quarantine, as ``ingest()`` writes it."""
+    return f"nullif(left(sent ->> '{field}', {MAX_NAMED}), '')"
 
 
 def _new(column: str) -> str:

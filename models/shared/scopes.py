@@ -16,7 +16,8 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.shared.attributes import Attribute
-from models.shared.ingest_views import Correction, Registered
+from models.shared.ingest_views import Correction
+from models.shared.judgement import Expected, Registered
 from models.shared.metrics import Metric
 
 
@@ -58,6 +59,7 @@ class TenantTimeSeries:
         __ingested__: whether fleet_ingest may insert, with SQL of its own by the view in schema
             ``ingest``; False for what devices do not send.
         __registered__: what rows that fleet_ingest writes refer to.
+        __expected__: what fields of them take, as far as columns do not say it.
         __correction__: how a later row changes an earlier one with its key.
         __time_column__: the second column, after tenant_id. Both must come before every column that
             may be dropped one day: otherwise TimescaleDB checks the wrong column.
@@ -69,6 +71,7 @@ class TenantTimeSeries:
     __metrics__: ClassVar[Sequence[Metric]] = ()
     __ingested__: ClassVar[bool] = True
     __registered__: ClassVar[Sequence[Registered]] = ()
+    __expected__: ClassVar[Sequence[Expected]] = ()
     __correction__: ClassVar[Correction | None] = None
     __time_column__: ClassVar[str] = "ts"
 

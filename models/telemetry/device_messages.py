@@ -23,12 +23,19 @@ from models.shared.base import (
     not_ahead,
     not_empty,
 )
+from models.shared.judgement import Expected
 from models.shared.metrics import merged
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.rollups import tenant_rollup
 from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
 from models.telemetry.metrics import METRICS
 from models.telemetry.registered import DEVICE
+
+MAX_MSG_TYPE = 100
+"""Characters."""
+
+TOO_LARGE = "metrics_too_large"
+"""The reason against a message whose metrics are too long."""
 
 MOST_NOTIFIED_TENANTS = 200
 """For more tenants than this, the payload is ``*`` instead of each tenant."""
@@ -85,6 +92,10 @@ class Telemetry(TenantTimeSeries, Base):
     __tablename__ = "telemetry"
     __registered__ = (replace(DEVICE, brings="site_id"),)
     __metrics__ = METRICS
+    __expected__ = (
+        Expected("msg_type", longest=MAX_MSG_TYPE),
+        Expected("metrics", required=True, too_large=TOO_LARGE),
+    )
 
     ts: Mapped[datetime.datetime] = mapped_column(
         sort_order=-19, comment="When it was measured, according to the device."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.shared.ingest_views import Registered
+from models.shared.judgement import Registered
 
 # The others somebody stopped, or nobody can tell who uses their name.
 DEVICE = Registered("device_id", "device_registry", only="r.status NOT IN ('suspended', 'revoked')")

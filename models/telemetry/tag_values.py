@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value, not_ahead
 from models.shared.ingest_views import Correction
+from models.shared.judgement import Expected
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 from models.shared.rollups import MEASURABLE, tenant_rollup
 from models.telemetry.registered import CONNECTION, TAG
@@ -37,6 +38,7 @@ class TagValue(TenantTimeSeries, Base):
 
     __tablename__ = "tag_values"
     __registered__ = (TAG, CONNECTION)
+    __expected__ = (Expected("value", columns=("v_num", "v_text", "v_bool", "v_json")),)
     __correction__ = CORRECTION
 
     ts: Mapped[datetime.datetime] = mapped_column(

@@ -15,6 +15,7 @@ from database.engine import make_engine
 from database.ingest import Ingested, ingest
 from database.ingest.series import SERIES, TELEMETRY
 from models.shared.base import PLATFORM_TENANT_ID
+from models.shared.ingest_views import MAX_PAYLOAD
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
@@ -103,9 +104,9 @@ def test_rows_are_stored_once_or_kept_with_the_reason(
     assert insert(own, series, **late) == 1
     wrong: list[tuple[dict[str, Any], str]] = [
         ({time: NOW + 2 * DAY}, "future_ts"),
-        ({time: "infinity"}, "future_ts"),
+        ({time: "infinity"}, "bad_ts"),
         ({time: NOW - 401 * DAY}, "expired_ts"),
-        ({time: "-infinity"}, "expired_ts"),
+        ({time: "-infinity"}, "bad_ts"),
     ]
     if series in UNKNOWN:
         column, value, reason = UNKNOWN[series]
@@ -162,11 +163,43 @@ def test_a_later_sample_corrects_the_earlier_one(either: tuple[Engine, Engine]) 
     assert rows(engine, "SELECT v_num FROM timeseries.tag_values") == [(2.5,)]
 
 
-def test_what_a_constraint_refuses_is_an_error(own: Engine) -> None:
-    with pytest.raises(sa.exc.IntegrityError, match="metrics_object"):
-        insert(own, "telemetry", metrics="[]")
-    with pytest.raises(sa.exc.IntegrityError, match="null value"):
-        insert(own, "telemetry", ts=None)
+def test_what_no_column_holds_is_an_error(own: Engine) -> None:
+    for changed in ({"ts": "yesterday-ish"}, {"metrics": "{"}, {"tenant_id": "acme"}):
+        with pytest.raises(sa.exc.DataError, match="invalid"):
+            insert(own, "telemetry", **changed)
+
+
+def test_a_row_that_is_too_long_for_quarantine_is_kept_in_part(
+    either: tuple[Engine, Engine],
+) -> None:
+    engine, own = either
+    assert insert(own, "telemetry", device_id="é" * 600_000) == 0
+    (found,) = rows(engine, "SELECT * FROM timeseries.quarantine_events")
+    assert (found.reason, found.payload) == ("bad_device_id", None)
+    assert len(found.payload_raw) == MAX_PAYLOAD
+    assert len(found.device_id) == 1000
+    assert "(SHA-256 " in found.detail
+
+
+@pytest.mark.parametrize("series", NAMES)
+def test_row_security_may_be_off(either: tuple[Engine, Engine], series: str) -> None:
+    """As pg_dump and pg_restore switch it off, and with it what policies show."""
+    engine, own = either
+    changed = {} if series == "system_metrics" else {"tenant_id": NOBODY}
+    with own.begin() as connection:
+        connection.exec_driver_sql("SET row_security = off")
+        for row in (ROWS[series], {**ROWS[series], **changed, time_of(series): NOW + 2 * DAY}):
+            names, places = ", ".join(row), ", ".join(["%s"] * len(row))
+            statement = f"INSERT INTO ingest.{series} ({names}) VALUES ({places})"
+            connection.exec_driver_sql(statement, tuple(row.values()))
+    assert rows(engine, f"SELECT count(*) FROM timeseries.{series}")[0][0] == 1
+    found = rows(engine, "SELECT reason FROM timeseries.quarantine_events")
+    assert [one.reason for one in found] == ["unknown_tenant" if changed else "future_ts"]
+
+
+def test_row_security_may_be_off_for_batches(own: Engine) -> None:
+    sa.event.listen(own, "begin", lambda c: c.exec_driver_sql("SET row_security = off"))
+    assert ingest(own, [message(1), message(2, device_id="nobody")]) == Ingested(1, 0, 1)
 
 
 def test_copy_is_judged_row_by_row(own: Engine, engine: Engine) -> None:

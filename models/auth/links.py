@@ -107,18 +107,20 @@ service_function(
     "password; the address changes with confirm_email().",
 )
 
+# The session too: else an owner of the address who follows the link gives it to another's account.
 service_function(
     "confirm_email",
-    "of_hash text",
+    "of_jti uuid, of_hash text, of_token text",
     returns="boolean",
     body="""
         declare
+          account constant uuid := public.session_holder(of_jti, of_hash);
           link record;
         begin
           update public.password_reset_tokens t set used_at = now(), token = null
             from public.users u
-           where t.token_hash = of_hash and t.purpose = 'verify' and t.used_at is null
-             and t.expires_at > now() and u.id = t.user_id and u.is_active and not u.is_system
+           where t.token_hash = of_token and t.purpose = 'verify' and t.used_at is null
+             and t.expires_at > now() and u.id = t.user_id and u.id = account
           returning t.user_id, coalesce(t.email, u.email) as email into link;
           if link.user_id is null then
             return false;
@@ -134,8 +136,8 @@ service_function(
           return true;
         end
     """,
-    comment="Verifies an address, or changes to it, by the hash of the token in a link; voids "
-    "links that went to the old one.",
+    comment="Verifies an address, or changes to it, by the session and the hash of the token in a "
+    "link (of_token); voids links that went to the old one.",
 )
 
 Function(

@@ -16,7 +16,8 @@ service_function(
     "refresh_session",
     f"{_HELD}, new_jti uuid, new_hash text, until timestamptz",
     returns="TABLE(user_id uuid, active_tenant_id uuid)",
-    # A token that was replaced is used again: either by a thief, or by its owner after a thief.
+    # A token that was replaced is used again: by a thief, or by its owner after a thief. Within
+    # seconds, rather by a second tab of the browser: it gets nothing, and loses nothing.
     body=f"""
         declare
           old record;
@@ -26,6 +27,9 @@ service_function(
           select s.* into old from public.sessions s
            where s.jti = of_jti and s.refresh_hash = of_hash for update;
           if old.replaced_by_jti is not null then
+            if old.revoked_at > now() - interval '10 seconds' then
+              return;
+            end if;
             with recursive later as (
               select s.jti, s.replaced_by_jti from public.sessions s
                where s.jti = old.replaced_by_jti
@@ -51,8 +55,8 @@ service_function(
           return query select old.user_id, tenant;
         end
     """,
-    comment="Replaces a session and its refresh token by a new one. A token that is used twice was "
-    "stolen: then no row, and all sessions that came of it are revoked.",
+    comment="Replaces a session and its refresh token by a new one. A token that is used again was "
+    "stolen: then no row, and, after ten seconds, all sessions that came of it are revoked.",
 )
 
 service_function(
@@ -164,13 +168,14 @@ service_function(
 
 service_function(
     "link_provider",
-    f"{_HELD}, of_provider text, subject text",
+    f"{_HELD}, of_key text, of_provider text, subject text",
     returns="boolean",
+    # With a session alone, a thief would make a way in that outlives it.
     body="""
         declare
           account constant uuid := public.session_holder(of_jti, of_hash);
         begin
-          if account is null or of_provider = 'local' then
+          if of_provider = 'local' or not public.has_password(account, of_key) then
             return false;
           end if;
           insert into public.auth_identities (user_id, provider, provider_user_id)
@@ -179,8 +184,8 @@ service_function(
           return found;
         end
     """,
-    comment="Lets the account of a session sign in with another issuer, too; false if that account "
-    "there is linked already.",
+    comment="Lets the account sign in with another issuer, too, for who has the session and the "
+    "key of the password; false also if that account there is linked already.",
 )
 
 service_function(

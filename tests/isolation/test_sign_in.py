@@ -142,7 +142,12 @@ def test_a_refresh_token_works_once(service: Service, slug: str) -> None:
     assert service.call("session_account", *first.proof) == []
     [found] = service.call("refresh_session", *second.proof, *third.proof, until)
     assert service.call("session_account", *third.proof)
-    # The first token again: it was stolen, and nobody knows by whom the third is used.
+    # The first token again, at once: another tab of the browser.
+    assert service.call("refresh_session", *first.proof, *Session().proof, until) == []
+    assert service.call("session_account", *third.proof)
+    # And later: it was stolen, and nobody knows by whom the third is used.
+    earlier = "UPDATE sessions SET revoked_at = now() - interval '11 s' WHERE jti = :j"
+    assert service.operate(earlier, j=first.jti) == 1
     assert service.call("refresh_session", *first.proof, *Session().proof, until) == []
     assert service.call("session_account", *third.proof) == []
 
@@ -248,8 +253,13 @@ def test_changing_an_address(service: Service, slug: str) -> None:
     _, reset = mails[email]
     # A token is for its own purpose.
     assert service.call("reset_password", sha256(mails[new][1]), secret_of("x")) is False
-    assert service.call("confirm_email", sha256(reset)) is False
-    assert service.call("confirm_email", sha256(mails[new][1])) is True
+    assert service.call("confirm_email", *session.proof, sha256(reset)) is False
+    # Nor is it of use to who has the address, but not the account.
+    _, other = service.registered(f"{slug}o")
+    stranger = service.sign_in(other, "correct")
+    assert stranger is not None
+    assert service.call("confirm_email", *stranger.proof, sha256(mails[new][1])) is False
+    assert service.call("confirm_email", *session.proof, sha256(mails[new][1])) is True
     assert service.call("session_account", *session.proof)[0].email == new
     # What went to the old address is void.
     assert service.call("reset_password", sha256(reset), secret_of("x")) is False
@@ -264,7 +274,7 @@ def test_an_address_that_another_account_has_by_then(service: Service, slug: str
     service.call("request_email_change", *session.proof, key, taken)
     _, token = service.mails()[taken]
     service.call("sign_up", f"{slug}z", "z", taken, None)
-    assert service.call("confirm_email", sha256(token)) is False
+    assert service.call("confirm_email", *session.proof, sha256(token)) is False
     assert service.call("session_account", *session.proof)[0].email == email
 
 
@@ -275,9 +285,11 @@ def test_another_issuer(service: Service, slug: str) -> None:
     until = in_days(service.engine, 1)
     ask = ("sign_in_with_provider", "keycloak", subject, *opened.proof, until)
     assert service.call(*ask) is None
-    assert service.call("link_provider", *session.proof, "local", subject) is False
-    assert service.call("link_provider", *session.proof, "keycloak", subject) is True
-    assert service.call("link_provider", *session.proof, "keycloak", subject) is False
+    key = key_of("correct", service.call("password_method", email))
+    assert service.call("link_provider", *session.proof, "wrong", "keycloak", subject) is False
+    assert service.call("link_provider", *session.proof, key, "local", subject) is False
+    assert service.call("link_provider", *session.proof, key, "keycloak", subject) is True
+    assert service.call("link_provider", *session.proof, key, "keycloak", subject) is False
     assert service.call(*ask) is not None
     assert service.call("session_account", *opened.proof)[0].email == email
     assert service.call("unlink_provider", *opened.proof, "keycloak") is True

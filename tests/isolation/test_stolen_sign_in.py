@@ -123,15 +123,15 @@ def test_without_a_proof_nothing_changes(service: Service, victim: tuple[uuid.UU
             assert service.call("session_account", *held) == []
             assert service.call("session_tenants", *held) == []
             assert not service.call("change_password", *held, guess, secret_of("x"))
-            assert not service.call("link_provider", *held, "keycloak", "x")
+            assert not service.call("link_provider", *held, guess, "keycloak", "x")
             assert not service.call("unlink_provider", *held, "keycloak")
             assert not service.call("rename_account", *held, "x")
             assert not service.call("request_email_change", *held, guess, "x@example.com")
+            assert not service.call("confirm_email", *held, guess)
             assert not service.call("sign_out", *held, True)
             assert service.call("refresh_session", *held, *Session().proof, until) == []
         assert not service.call("accept_invitation", guess)
         assert not service.call("reset_password", guess, secret_of("x"))
-        assert not service.call("confirm_email", guess)
         assert service.call("use_api_key", guess) == []
         for address in (email, "%", "system@fleetschema.invalid"):
             assert not service.call("sign_in", address, guess, *Session().proof, until)

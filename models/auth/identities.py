@@ -117,11 +117,9 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
     __tablename__ = "password_reset_tokens"
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    token_hash: Mapped[str] = mapped_column(deferred=True, comment="Hash of the token in the link.")
-    token: Mapped[str | None] = mapped_column(
+    token_hash: Mapped[str | None] = mapped_column(
         deferred=True,
-        comment="The token itself, until the mailer takes it: the service that asks for a link "
-        "must not be able to use it.",
+        comment="Hash of the token in the link. NULL: the mailer has not taken it yet.",
     )
     purpose: Mapped[str] = mapped_column(comment="Set a password, or verify the address.")
     email: Mapped[str | None] = mapped_column(
@@ -136,6 +134,7 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
     __table_args__ = (
         UniqueConstraint("token_hash"),
         Index(None, "user_id"),
+        Index(None, "created_at", postgresql_where=text("token_hash IS NULL")),
         one_of("purpose", ("reset", "verify")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("position('@' in email) > 1", name="email"),

@@ -1,4 +1,4 @@
-"""One-time links. The database makes their tokens, and gives them to the mailer only.
+"""One-time links. The database makes their tokens when the mailer takes them, and keeps the hashes.
 
 Whoever asks for a link proves nothing. So the sign-in service, which asks for anybody, must not
 learn the token: with it, it could take any account.
@@ -11,15 +11,11 @@ from models.auth.functions import inner_function, service_function
 from models.shared.base import Base
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
-# Two version 4 ids have 244 bits from the server's strong source.
 inner_function(
     "make_link",
     "of_user uuid, for_purpose text, to_email text DEFAULT NULL",
     returns="void",
     body="""
-        declare
-          made constant text :=
-            replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
         begin
           if exists (select from public.password_reset_tokens t
                       where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null
@@ -29,12 +25,11 @@ inner_function(
           end if;
           delete from public.password_reset_tokens t
            where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null;
-          insert into public.password_reset_tokens (user_id, purpose, email, token, token_hash)
-          values (of_user, for_purpose, to_email, made,
-                  encode(sha256(convert_to(made, 'UTF8')), 'hex'));
+          insert into public.password_reset_tokens (user_id, purpose, email)
+          values (of_user, for_purpose, to_email);
         end
     """,
-    comment="Part of functions of fleet_auth: makes a one-time link, which replaces an unused one.",
+    comment="Part of functions of fleet_auth: asks for a one-time link in place of an unused one.",
 )
 
 service_function(
@@ -60,7 +55,7 @@ service_function(
           account uuid;
         begin
           perform public.require_secret(new_secret);
-          update public.password_reset_tokens t set used_at = now(), token = null
+          update public.password_reset_tokens t set used_at = now()
             from public.users u
            where t.token_hash = of_hash and t.purpose = 'reset' and t.used_at is null
              and t.expires_at > now() and u.id = t.user_id and u.is_active and not u.is_system
@@ -117,7 +112,7 @@ service_function(
           account constant uuid := public.session_holder(of_jti, of_hash);
           link record;
         begin
-          update public.password_reset_tokens t set used_at = now(), token = null
+          update public.password_reset_tokens t set used_at = now()
             from public.users u
            where t.token_hash = of_token and t.purpose = 'verify' and t.used_at is null
              and t.expires_at > now() and u.id = t.user_id and u.id = account
@@ -140,6 +135,7 @@ service_function(
     "link (of_token); voids links that went to the old one.",
 )
 
+# Two version 4 ids have 244 bits from the server's strong source.
 Function(
     "take_account_mail",
     "most integer DEFAULT 100",
@@ -150,21 +146,25 @@ Function(
     body="""
         begin
           return query
-            with waiting as (
-              select t.id, t.token from public.password_reset_tokens t
-               where t.token is not null order by t.id limit most for update skip locked
+            with asked as materialized (
+              select t.id, replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')
+                       as made
+                from public.password_reset_tokens t
+               where t.token_hash is null and t.expires_at > now()
+               order by t.created_at limit most for update skip locked
             )
-            update public.password_reset_tokens t set token = null
-              from waiting w, public.users u
-             where t.id = w.id and u.id = t.user_id
-            returning case when t.expires_at > now() then coalesce(t.email, u.email) end,
-                      u.display_name, t.purpose, w.token, t.expires_at;
+            update public.password_reset_tokens t
+               set token_hash = encode(sha256(convert_to(a.made, 'UTF8')), 'hex'),
+                   expires_at = now() + interval '1 hour'
+              from asked a, public.users u
+             where t.id = a.id and u.id = t.user_id
+            returning coalesce(t.email, u.email), u.display_name, t.purpose, a.made, t.expires_at;
         end
     """,
     security_definer=True,
-    reason="The mailer takes the tokens of links, and reads nothing else of them.",
+    reason="The mailer makes the tokens of links, and reads nothing else of them.",
     grants={"fleet_operator": "execute"},
-    comment="Links to mail: address, name, purpose (reset, verify) and token. Send them, then "
-    "commit: afterwards the database has their hashes only. Without address: expired.",
+    comment="Links to mail: address, name, purpose (reset, verify), and a new token for each. Send "
+    "them, then commit: the database has hashes only. Not mailed within an hour, a link lapses.",
     metadata=Base.metadata,
 )

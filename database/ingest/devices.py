@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +21,26 @@ _ARRAYS = {
     "devices": "text",
     "statuses": "text",
     "seen": "timestamptz",
+    "sent": "timestamptz",
     "newest": "timestamptz",
     "oldest": "timestamptz",
     "states": "jsonb",
     "times": "jsonb",
 }
-_OLDEST = list(_ARRAYS).index("oldest")
 _STATEMENT = "SELECT public.record_devices({})".format(
     ", ".join(f"%({name})s::text::{kind}[]" for name, kind in _ARRAYS.items())
 )
+_ASKED = ("tenants", "devices", "states", "times")
+_QUESTION = "SELECT number, metrics FROM public.metrics_stored_otherwise({})".format(
+    ", ".join(f"%({name})s::text::{_ARRAYS[name]}[]" for name in _ASKED)
+)
+
+_Claims = dict[str, tuple[Any, Any]]
+"""Metric to value and time."""
+
+
+Question = Generator[tuple[str, dict[str, str]], Sequence[tuple[int, list[str]]], None]
+"""Yields a query and its parameters, and receives the answer."""
 
 
 class Devices:
@@ -38,6 +51,8 @@ class Devices:
         self._messages: dict[tuple[str, str], list[Message]] = {}
         self._rows: dict[tuple[str, str], tuple[str | None, ...]] = {}
         self._doubtful: set[tuple[str, str]] = set()
+        self._untrue: dict[int, set[str]] = {}
+        """Of messages, by id, the metrics that are not stored as they were sent."""
 
     def take(self, messages: list[Message], times: list[datetime]) -> None:
         """Take in accepted messages of one device, in any order, and their times."""
@@ -53,23 +68,63 @@ class Devices:
         """Some of these may not be stored: another with their key was, of unknown content."""
         self._doubtful.update(map(_key, messages))
 
+    def questions(self, rejected: set[int]) -> Question:
+        """Ask of doubtful devices which values are stored as sent; no others are believed.
+
+        First of the newest ones, and where one of them is not, of all that are in its place.
+        """
+        kept = {key: self._kept(self._messages[key], rejected) for key in self._doubtful}
+        asked: list[tuple[str, str, _Claims]] = []
+        for (tenant, device), messages in kept.items():
+            if messages:
+                times = _times(messages)
+                newest = max(times)
+                values, found = _newest(messages, times, newest)
+                claims = {name: (values[name], found.get(name, newest)) for name in values}
+                asked.append((tenant, device, claims))
+        if not asked:
+            return
+        rows = yield _question(asked)
+        every: list[tuple[str, str, _Claims]] = []
+        claimants = []
+        for number, metrics in rows:
+            tenant, device, _ = asked[number - 1]
+            for message in kept[tenant, device]:
+                sent: Any = message.metrics
+                ts = in_utc(message.ts)
+                if claims := {name: (sent[name], ts) for name in metrics if name in sent}:
+                    every.append((tenant, device, claims))
+                    claimants.append(message)
+        if every:
+            for number, metrics in (yield _question(every)):
+                self._untrue[id(claimants[number - 1])] = set(metrics)
+
     def statement(self, rejected: set[int]) -> tuple[str, dict[str, str]]:
         """The call and its arrays, an element a device.
 
         Args:
             rejected: ids of messages that were taken in, but refused by the database.
         """
+        changed = rejected | self._untrue.keys()
         rows = []
         for key, messages in self._messages.items():
-            if not rejected or rejected.isdisjoint(map(id, messages)):
+            if not changed or changed.isdisjoint(map(id, messages)):
                 rows.append(self._rows[key])
-            elif kept := [one for one in messages if id(one) not in rejected]:
+            elif kept := self._kept(messages, rejected):
                 rows.append(self._row(*key, kept, _times(kept)))
-            else:
-                continue
-            if key in self._doubtful:
-                rows[-1] = (*rows[-1][:_OLDEST], "-infinity", *rows[-1][_OLDEST + 1 :])
         return _STATEMENT, dict(zip(_ARRAYS, map(array_text, zip(*rows, strict=True)), strict=True))
+
+    def _kept(self, messages: list[Message], rejected: set[int]) -> list[Message]:
+        """What of messages is stored, as far as is known."""
+        kept = []
+        for one in messages:
+            if untrue := self._untrue.get(id(one)):
+                sent: Any = one.metrics
+                left = {name: value for name, value in sent.items() if name not in untrue}
+                kept.append(replace(one, metrics=left))
+            elif id(one) not in rejected:
+                kept.append(one)
+        return kept
 
     def _row(
         self, tenant: str, device: str, messages: list[Message], times: list[datetime]
@@ -87,11 +142,26 @@ class Devices:
             device,
             "online" if newest >= self._now - ONLINE_FOR else "stale",
             None if newest <= self._now else self._now.isoformat(),
+            None if newest <= self._now else newest.isoformat(),
             newest.isoformat(),
             oldest,
             json_text(values),
             seconds,
         )
+
+
+def _question(asked: Sequence[tuple[str, str, _Claims]]) -> tuple[str, dict[str, str]]:
+    """Which of the values, given with their times, are stored otherwise: an element a device."""
+    columns = (
+        [tenant for tenant, _, _ in asked],
+        [device for _, device, _ in asked],
+        [json_text({name: value for name, (value, _) in claims.items()}) for _, _, claims in asked],
+        [
+            json_text({name: ts.timestamp() for name, (_, ts) in claims.items()})
+            for _, _, claims in asked
+        ],
+    )
+    return _QUESTION, dict(zip(_ASKED, map(array_text, columns), strict=True))
 
 
 def _key(message: Message) -> tuple[str, str]:

@@ -68,6 +68,8 @@ def _json(value: object, size: int = 0) -> bytes:
     """The field of the JSON; ``size`` is what the columns hold."""
     if not isinstance(value, dict):
         raise MalformedError(bad("metrics"), expected("an object", value))
+    if "" in value:
+        raise MalformedError(bad("metrics"), expected("metrics with names", value))
     try:
         "".join(value)  # JSON would make text of any name.
         data = json_bytes(value)

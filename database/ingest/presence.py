@@ -13,15 +13,16 @@ from models.device.state import ONLINE_FOR
 STATEMENT = """
     SELECT public.record_devices(
              array_agg(n.tenant_id), array_agg(n.device_id), array_agg(n.status),
-             array_agg(n.seen), array_agg(NULL::timestamptz), array_agg(NULL::timestamptz),
-             array_agg('{}'::jsonb), array_agg('{}'::jsonb))
+             array_agg(n.seen), array_agg(n.sent), array_agg(NULL::timestamptz),
+             array_agg(NULL::timestamptz), array_agg('{}'::jsonb), array_agg('{}'::jsonb))
       FROM unnest(%(tenants)s::text[]::uuid[], %(devices)s::text[], %(statuses)s::text[],
-                  %(seen)s::text[]::timestamptz[]) AS n (tenant_id, device_id, status, seen)
+                  %(seen)s::text[]::timestamptz[], %(sent)s::text[]::timestamptz[])
+             AS n (tenant_id, device_id, status, seen, sent)
 """
 """The call of the function that takes in what messages say, without values of metrics."""
 
 
-def parameters(batches: Iterable[object], now: datetime) -> dict[str, list[str]] | None:
+def parameters(batches: Iterable[object], now: datetime) -> dict[str, list[str | None]] | None:
     """The arrays of the statement, an element a device; None: nothing is said of any device."""
     newest: dict[tuple[str, str], tuple[datetime, int, int, str]] = {}
     for key, said in _all(batches, now):
@@ -34,6 +35,7 @@ def parameters(batches: Iterable[object], now: datetime) -> dict[str, list[str]]
         "devices": [device for _, device in newest],
         "statuses": [status for *_, status in newest.values()],
         "seen": [min(ts, now).isoformat() for ts, *_ in newest.values()],
+        "sent": [ts.isoformat() if ts > now else None for ts, *_ in newest.values()],
     }
 
 

@@ -18,6 +18,7 @@ from psycopg import errors
 
 from database.ingest import binary, presence, quarantine
 from database.ingest.batch import RecordBatch
+from database.ingest.devices import Question
 from database.ingest.messages import Batch, Message, Rejected
 from database.ingest.records import Record
 from database.ingest.series import SERIES
@@ -94,14 +95,26 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
             # Which rows of a merge were new only the table knows, and this role may not read it: a
             # tenant all of whose rows were duplicates is named, too.
             yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
-            yield Step(*batch.devices.statement({id(one.message) for one in batch.rejected}))
+            rejected = {id(one.message) for one in batch.rejected}
+            yield from _asking(batch.devices.questions(rejected))
+            yield Step(*batch.devices.statement(rejected))
     if stored and (seen := presence.parameters(batches, now)):
         yield Step(presence.STATEMENT, seen)
-    rejected = sum(len(batch.rejected) for batch in batches)
-    if rejected:
+    quarantined = sum(len(batch.rejected) for batch in batches)
+    if quarantined:
         yield Step(quarantine.statement(), quarantine.parameters(batches))
-    duplicates = len(records) - stored - corrected - rejected
-    return Ingested(stored, duplicates, rejected, corrected)
+    duplicates = len(records) - stored - corrected - quarantined
+    return Ingested(stored, duplicates, quarantined, corrected)
+
+
+def _asking(questions: Question) -> Generator[Step, Any, None]:
+    question = next(questions, None)
+    while question is not None:
+        answer = yield Step(*question)
+        try:
+            question = questions.send(answer)
+        except StopIteration:
+            return
 
 
 def _batches(records: Sequence[Message | Record], now: datetime) -> list[Batch | RecordBatch]:

@@ -11,6 +11,7 @@ from models.device.registry import Device, DeviceExtendedAttributes, DeviceTag
 from models.device.sensors import DeviceSensor
 from models.device.sites import Site
 from models.device.state import DeviceState
+from models.device.state_backlog import DeviceStateBacklog
 from models.device.templates import (
     DeviceTemplate,
     TemplateCommand,
@@ -35,6 +36,7 @@ __all__ = [
     "DeviceModule",
     "DeviceSensor",
     "DeviceState",
+    "DeviceStateBacklog",
     "DeviceTag",
     "DeviceTemplate",
     "DeviceTransport",

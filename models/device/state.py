@@ -61,8 +61,10 @@ Function(
 ONLINE_FOR = datetime.timedelta(minutes=15)
 """A device that was seen longer ago is not online."""
 
+STATUSES = ("online", "stale", "offline")
+
 _KEPT = ("status", "desired_state", "desired_version", "reported_state", "reported_version")
-_INGESTED = "status, last_telemetry_at, last_seen_at, state, state_times"
+_INGESTED = "status, last_telemetry_at, last_seen_at, last_seen_as_sent, state, state_times"
 """What the ingest writes, and has to read since it merges."""
 
 
@@ -70,8 +72,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
     """Current status and shadow of a device."""
 
     __tablename__ = "device_state"
-    # What is no time there would break device_metrics for the whole tenant.
-    __guarded_columns__ = ("state_times",)
+    # What is no time in state_times would break device_metrics for the whole tenant.
+    __guarded_columns__ = ("last_seen_as_sent", "state_times")
 
     device_id: Mapped[str] = mapped_column(Text, primary_key=True)
     status: Mapped[str] = mapped_column(
@@ -84,6 +86,10 @@ class DeviceState(TenantScoped, Timestamped, Base):
     )
     last_seen_at: Mapped[datetime.datetime | None] = mapped_column(
         comment="Time of the last message of any kind, never ahead of the server's clock."
+    )
+    last_seen_as_sent: Mapped[datetime.datetime | None] = mapped_column(
+        comment="The same by the clock of the sender, where that is ahead of the server's: of two "
+        "such moments the later one counts."
     )
     last_state_change_at: Mapped[datetime.datetime] = mapped_column(
         server_default=NOW, comment="When status last changed."
@@ -120,7 +126,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
             "device_id",
             postgresql_where=text("desired_version > reported_version"),
         ),
-        one_of("status", ("online", "stale", "offline")),
+        one_of("status", STATUSES),
         json_object("state"),
         json_object("state_times"),
         json_object("desired_state"),
@@ -149,24 +155,27 @@ class DeviceState(TenantScoped, Timestamped, Base):
     )
 
 
+# Of a device that was never seen, but called online by its tenant, that moment counts.
+_LAST_SIGN = "coalesce({0}last_seen_at, {0}last_state_change_at)"
+
 # Rows that others hold are marked the next time: neither do they wait, nor does this.
 Function(
     "mark_silent_devices",
     f"stale_after interval DEFAULT '{ONLINE_FOR.seconds // 60} minutes',"
     " offline_after interval DEFAULT '1 day'",
     returns="bigint",
-    body="""
+    body=f"""
         BEGIN ATOMIC
           WITH silent AS (
             SELECT tenant_id, device_id
               FROM device_state
-             WHERE (status = 'online' AND last_seen_at < now() - stale_after)
-                OR (status = 'stale' AND last_seen_at < now() - offline_after)
+             WHERE (status = 'online' AND {_LAST_SIGN.format("")} < now() - stale_after)
+                OR (status = 'stale' AND {_LAST_SIGN.format("")} < now() - offline_after)
                FOR NO KEY UPDATE SKIP LOCKED
           ), marked AS (
             UPDATE device_state s
-               SET status = CASE WHEN s.last_seen_at < now() - offline_after THEN 'offline'
-                                 ELSE 'stale' END
+               SET status = CASE WHEN {_LAST_SIGN.format("s.")} < now() - offline_after
+                                 THEN 'offline' ELSE 'stale' END
               FROM silent n
              WHERE s.tenant_id = n.tenant_id AND s.device_id = n.device_id
             RETURNING 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import TIMESTAMP, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from ddl.kinds.policy import OWNER
-from models.shared.ingest_views import defaults, ingest_access
+from models.shared.constraints import happened
+from models.shared.ingest_views import defaults, ingest_access, is_clock
 from models.shared.metrics import Metric, as_stored, merged, to_store
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
 from models.shared.scopes import TenantScoped, TenantTimeSeries
@@ -40,11 +41,15 @@ BY_FUNCTION = "(SELECT called_by_another())"
 FOR_FUNCTIONS = "by_functions"
 """The name of the policy of `for_functions`."""
 
+_LAST = re.compile(r"(first|last)_\w+|\w+_updated_at")
+"""The names of columns that say when something happened last, or first."""
+
+
 _IN_ORDER = "  LEFT JOIN conditions_in_order() o ON o.tenant_id = s.tenant_id"
 
 
 def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
-    """Row-level security, policies and grants of a tenant table.
+    """Row-level security, policies and grants of a tenant table, and checks of times it tells.
 
     Raises:
         sqlalchemy.exc.ArgumentError: a hidden or guarded column does not exist.
@@ -62,7 +67,12 @@ def tenant_access(cls: type[TenantScoped], table: Table) -> list[SchemaItem]:
     # Support reads no hash of a secret either: those of short codes can be found by trying all.
     hashes = [column.name for column in table.columns if column.name.endswith("_hash")]
     read = _with_columns("select", table, [*cls.__hidden_columns__, *hashes], ())
-    return [*items, *operator_access(read=read)]
+    told = [
+        happened(column.name)
+        for column in table.columns
+        if isinstance(column.type, TIMESTAMP) and _LAST.fullmatch(column.name)
+    ]
+    return [*items, *operator_access(read=read), *told]
 
 
 def attach(table: Table, items: Iterable[SchemaItem]) -> None:
@@ -81,7 +91,9 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     check_hypertable(table, cls.__time_column__)
     _require_columns(table, set(cls.__guarded_columns__))
     columns = [column.name for column in table.columns]
-    privileges = _with_columns(cls.__app_privileges__, table, (), cls.__guarded_columns__)
+    # When a row was stored is for the server to say.
+    guarded = {*cls.__guarded_columns__, *(one.name for one in table.columns if is_clock(one))}
+    privileges = _with_columns(cls.__app_privileges__, table, (), sorted(guarded))
     appended = "insert" in cls.__app_privileges__
     items: list[SchemaItem] = [
         tenant_view(
@@ -103,7 +115,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     if appended:
         items.append(_view_to_store(table, columns, privileges))
         if not cls.__metrics__:
-            items.append(_append(table, set(cls.__guarded_columns__)))
+            items.append(_append(table, guarded))
     return [
         *items,
         HiddenFrom("fleet_app"),

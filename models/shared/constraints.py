@@ -84,5 +84,19 @@ def not_ahead(column: str) -> CheckConstraint:
     )
 
 
+def happened(column: str) -> CheckConstraint:
+    """A CHECK of a column of a state, which rejects infinity and moments more than a day ahead.
+
+    What never becomes old would never be told from what is new. As of `not_ahead`, rows from before
+    the CHECK stay.
+    """
+    name = sql.ident(column)
+    return CheckConstraint(
+        f"isfinite({name}) AND {name} <= now() + interval '1 day'",
+        name=f"{column}_happened",
+        postgresql_not_valid=True,
+    )
+
+
 def _check(condition: str, name: str) -> CheckConstraint:
     return CheckConstraint(sql.escaped(condition), name=name)

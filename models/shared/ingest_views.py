@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import DefaultClause, MetaData, Table
+from sqlalchemy import Column, DefaultClause, MetaData, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
@@ -173,7 +174,7 @@ def ingest_access(
         correction: how a later row changes an earlier one; otherwise it changes nothing.
         metrics: those with a column of their own.
     """
-    shown = [column for column in table.columns if not column.computed and not _is_clock(column)]
+    shown = [column for column in table.columns if not column.computed and not is_clock(column)]
     names = [column.name for column in shown]
     function = f"judge_{table.name}"
     return [
@@ -319,6 +320,11 @@ def defaults(table: Table, names: Sequence[str] | None = None) -> dict[str, str]
     return found
 
 
-def _is_clock(column: object) -> bool:
-    default = getattr(column, "server_default", None)
-    return isinstance(default, DefaultClause) and str(default.arg) == "now()"
+def is_clock(column: Column[Any]) -> bool:
+    """Whether the server fills the column with its own time, which nobody else should."""
+    default = column.server_default
+    return (
+        not column.primary_key
+        and isinstance(default, DefaultClause)
+        and str(default.arg) == "now()"
+    )

@@ -57,6 +57,7 @@ class Expected:
         columns: which of them it fills; that of its name unless given.
         longest: characters of its text.
         required: of JSON: whether there must be an object; otherwise none is an empty one.
+        named: of JSON: whether no value in it may have the name "".
         too_large: the reason against what is too long, if it has one of its own.
     """
 
@@ -64,6 +65,7 @@ class Expected:
     columns: tuple[str, ...] = ()
     longest: int | None = None
     required: bool = False
+    named: bool = False
     too_large: str | None = None
 
 
@@ -265,6 +267,8 @@ def _unfit(column: Column[object], what: Expected) -> Iterator[tuple[str, str]]:
     if _is_json(column):
         if not what.columns:
             yield f"jsonb_typeof({name}) <> 'object'", against
+        if what.named:
+            yield f"{name} ? ''", against
         # Texts as they are, separators without the space that the server writes after them.
         bare = rf"""regexp_replace({name}::text, '("(?:[^"\\]|\\.)*")|([:,]) ', '\1\2', 'g')"""
         too_long = f"length({name}::text) > {MAX_DOCUMENT} and length({bare}) > {MAX_DOCUMENT}"

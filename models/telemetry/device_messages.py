@@ -94,7 +94,7 @@ class Telemetry(TenantTimeSeries, Base):
     __metrics__ = METRICS
     __expected__ = (
         Expected("msg_type", longest=MAX_MSG_TYPE),
-        Expected("metrics", required=True, too_large=TOO_LARGE),
+        Expected("metrics", required=True, named=True, too_large=TOO_LARGE),
     )
 
     ts: Mapped[datetime.datetime] = mapped_column(
@@ -151,7 +151,7 @@ class Telemetry(TenantTimeSeries, Base):
 Function(
     "metrics_stored_otherwise",
     "tenants uuid[], devices text[], states jsonb[], times jsonb[]",
-    returns="TABLE(tenant_id uuid, device_id text, metrics text[])",
+    returns="TABLE(number bigint, tenant_id uuid, device_id text, metrics text[])",
     language="plpgsql",
     volatility="stable",
     settings=PLPGSQL_SETTINGS,
@@ -161,10 +161,10 @@ Function(
         begin
           return query
             with given as materialized (
-              select n.tenant_id, n.device_id, g.key as metric, n.state -> g.key as value,
-                     to_timestamp(g.value::double precision) as ts
-                from unnest(tenants, devices, states, times)
-                       as n (tenant_id, device_id, state, times),
+              select n.number, n.tenant_id, n.device_id, g.key as metric,
+                     n.state -> g.key as value, to_timestamp(g.value::double precision) as ts
+                from unnest(tenants, devices, states, times) with ordinality
+                       as n (tenant_id, device_id, state, times, number),
                      lateral jsonb_each_text(n.times) as g
             ), stored as (
               select distinct on (n.tenant_id, n.device_id, n.ts, m.key)
@@ -180,18 +180,19 @@ Function(
                order by n.tenant_id, n.device_id, n.ts, m.key,
                         t.seq desc, t.msg_type collate "C" desc
             )
-            select g.tenant_id, g.device_id, array_agg(g.metric)
+            select g.number, g.tenant_id, g.device_id, array_agg(g.metric)
               from given g
               left join stored s using (tenant_id, device_id, ts, metric)
              where s.value is distinct from g.value
-             group by 1, 2;
+             group by 1, 2, 3;
         end
     """,
     security_definer=True,
     reason="The ingest compares values with what is stored, without the right to read that.",
     grants={"fleet_ingest": "execute"},
     comment="Which of the metrics of devices, given with their times in seconds since 1970, have "
-    "another value in the stored message of that moment with the highest seq, or none.",
+    "another value in the stored message of that moment with the highest seq, or none; number is "
+    "that of the element.",
     metadata=Base.metadata,
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import MetaData, Table
 
 from ddl import Function, sql
+from models.shared.ingest_views import is_clock
 from models.shared.metrics import NUMBERS, Metric, filled, merged, to_store, without
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
 
@@ -115,7 +116,7 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
         comment="A value of a message as text if a column of the type holds it exactly, else NULL.",
         metadata=metadata,
     )
-    names = [sql.ident(column.name) for column in table.columns]
+    taken = [column.name for column in table.columns if not is_clock(column)]
     step = f"\n{'':10}"
     Function(
         f"insert_{table.name}",
@@ -127,8 +128,8 @@ def insert_of_metrics(table: Table, metrics: Sequence[Metric]) -> None:
           {OWN_ROW_ONLY}
           {step.join(f"{_new(one.name)} := {filled(one)};" for one in metrics)}
           {without(metrics, f"{step}  ")}
-          insert into public.{sql.ident(to_store(table.name))} ({", ".join(names)})
-          values ({", ".join(_new(column.name) for column in table.columns)})
+          insert into public.{sql.ident(to_store(table.name))} ({", ".join(map(sql.ident, taken))})
+          values ({", ".join(map(_new, taken))})
           on conflict do nothing;
           if not found then
             return null;

@@ -6,10 +6,12 @@ import datetime
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
+from database.ingest.delivery import INGEST
 from models.shared.metrics import merged
 from models.telemetry.metrics import METRICS
+from operations.owner import acting_as
 
 # Under the lock that the ingest takes to write states (`record_devices`), so that no batch is
 # missed. A value without a time of its own is as old as the newest message.
@@ -40,6 +42,9 @@ _UNFOUNDED = f"""
              WHERE s.tenant_id = :tenant AND s.device_id = :device
                AND NOT EXISTS (SELECT FROM messages t WHERE t.ts = s.last_telemetry_at))
 """
+_LEFT_OF = sa.text("SELECT DISTINCT of_tenant FROM public.device_state_backlog ORDER BY 1")
+_LEFT = sa.text("SELECT count(*) FROM public.device_state_backlog")
+_TAKE_IN = sa.text("SELECT public.take_in_device_states(ARRAY[CAST(:tenant AS uuid)])")
 _READ_ANEW = f"""
     WITH {_MESSAGES}, touched AS (
       SELECT k.metric, n.value, n.ts
@@ -130,6 +135,24 @@ def read_anew(
     known = {"metric": metric, "unfounded": before.values, "newest": before.newest}
     connection.execute(_LOCK, {"tenant": tenant_id})
     connection.execute(_over_messages(_READ_ANEW), values | known)
+
+
+def take_in_backlog(engine: Engine) -> int:
+    """Take in what batches could not write into states, since a transaction held them.
+
+    A transaction for each tenant, as fleet_ingest.
+
+    Returns:
+        How many devices are held still, so that theirs stays in ``device_state_backlog``.
+    """
+    with acting_as(engine, INGEST) as connection:
+        tenants = list(connection.scalars(_LEFT_OF))
+    for tenant_id in tenants:
+        with acting_as(engine, INGEST) as connection:
+            connection.execute(_TAKE_IN, {"tenant": tenant_id})
+    with acting_as(engine, INGEST) as connection:
+        left: int = connection.execute(_LEFT).scalar_one()
+    return left
 
 
 def _over_messages(statement: str) -> sa.TextClause:

@@ -1,4 +1,4 @@
-"""A maintenance run: late data, retention that no job enforces, purges, a check of the jobs.
+"""A maintenance run: late data, states, retention that no job enforces, purges, a check of jobs.
 
 Rollups take in what came late before any raw data is deleted. If anything is missing, unreadable or
 contradictory, rows are kept: a mistake in a setting must never shorten history.
@@ -29,7 +29,7 @@ from ddl.time_series import pending
 from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.lock import exclusive_run
-from operations.maintenance import late_data, policy_jobs, purge, time_series
+from operations.maintenance import device_states, late_data, policy_jobs, purge, time_series
 from operations.maintenance.late_data import Progress, Refreshed, RefreshError
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
@@ -105,6 +105,7 @@ def maintain(
             run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
             run.inspect()
         run.take_in_late_data(on_progress)
+        run.take_in_states()
         run.retain_for_all()
         run.retain_for_tenants()
         run.purge()
@@ -186,6 +187,16 @@ class _Run:
             else:
                 if done is not None:
                     self.report.refreshed.append(done)
+
+    def take_in_states(self) -> None:
+        """Write what batches left, since transactions held the rows of devices."""
+        with self._kept_on_error("device_state"):
+            if not self.report.dry_run and (left := device_states.take_in_backlog(self.engine)):
+                self.report.problems.append(
+                    f"device_state: transactions hold the rows of {left:,} devices, whose newest "
+                    "values stay in device_state_backlog: end those transactions "
+                    "(pg_stat_activity), and run it again"
+                )
 
     # --- for all tenants ---
 

@@ -22,7 +22,7 @@ from operations.lock import exclusive_run
 from operations.maintenance import late_data
 from operations.maintenance.corrections import MESSAGES, Correction
 from operations.maintenance.corrections import change as change_of
-from operations.maintenance.device_states import read_anew, unfounded
+from operations.maintenance.device_states import read_anew, take_in_backlog, unfounded
 from operations.maintenance.late_data import Rollup
 from operations.maintenance.run import BUSY
 from operations.tenants.deletion import require_tenant
@@ -220,6 +220,8 @@ def _carry_out(
             resource_id=what,
         ):
             pass
+        if samples.series == MESSAGES:
+            take_in_backlog(engine)
         with connection.begin():
             # Of a compressed batch all rows may have to be rewritten.
             connection.execute(_UNLIMITED)

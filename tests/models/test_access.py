@@ -150,15 +150,16 @@ def test_ingest_appends_to_series_and_keeps_the_state_of_devices() -> None:
     readable = {table.key for table in TABLES if held(table.key, "fleet_ingest", "select")}
     referred_to = {"device_registry", "tag_metadata", "connections", "endpoints"}
     known = {"tenants", "data_retention_policies", "device_api_tokens", "device_state"}
-    assert readable == known | referred_to
+    backlog = {"device_state_backlog"}
+    assert readable == known | referred_to | backlog
     assert held("endpoints", "fleet_ingest", "select") == {"tenant_id", "id"}
     assert held("connections", "fleet_ingest", "select") == {"tenant_id", "id"}
     forgeable = {"audit_events", "notification_log"}
     series = {table.key for table in HYPERTABLES if table.name not in forgeable}
     allowed = {
-        "insert": series | {"device_state", "device_sensors"},
-        "update": {"device_state"},
-        "delete": set(),
+        "insert": series | backlog | {"device_state", "device_sensors"},
+        "update": backlog | {"device_state"},
+        "delete": backlog,
     }
     for table in TABLES:
         for privilege, tables in allowed.items():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import TIMESTAMP, Engine
 from sqlalchemy.exc import DBAPIError
 
+import models
 from database.tenancy import tenant_pseudonym, tenant_transaction
 from tests.support.acme_and_globex import operator
 from tests.support.seeded_tenant import heard, one, run
@@ -135,6 +137,36 @@ def test_devices_that_fell_silent_are_marked_and_announced(
     ]
     run(engine, device, "UPDATE device_state SET status = 'online', last_seen_at = NULL")
     assert one(run(engine, device, mark)) == 0
+    run(engine, device, "UPDATE device_state SET last_state_change_at = now() - interval '1 hour'")
+    assert one(run(engine, device, mark)) == 1, "never seen, and called online an hour ago"
+
+
+TIMES = [
+    (table.name, column.name)
+    for table in models.metadata.tables.values()
+    if table.schema is None and models.SCOPES[table.key] == "tenant"
+    for column in table.columns
+    if isinstance(column.type, TIMESTAMP)
+    and re.fullmatch(r"(last|first)_.*|shadow_updated_at|data_used_updated_at", column.name)
+]
+
+
+def test_a_tenant_cannot_give_a_state_a_time_that_never_passes(
+    engine: Engine, device: uuid.UUID
+) -> None:
+    assert {("device_state", "last_seen_at"), ("device_sensors", "last_seen_at")} < set(TIMES)
+    listed = set(
+        one(run(engine, device, "SELECT array_agg(conname) FROM pg_constraint WHERE contype = 'c'"))
+    )
+    assert {f"ck_{table}_{column}_happened" for table, column in TIMES} <= listed
+    for column in sorted(column for table, column in TIMES if table == "device_state"):
+        if column == "last_seen_as_sent":
+            continue
+        change = f"UPDATE device_state SET {column} = {{}}"
+        for value in ("'infinity'", "'-infinity'", "now() + interval '25 hours'"):
+            with pytest.raises(DBAPIError, match=f"{column}_happened"):
+                run(engine, device, change.format(value))
+        run(engine, device, change.format("now() + interval '23 hours'"))
 
 
 def test_marking_waits_for_no_transaction(engine: Engine, device: uuid.UUID) -> None:

@@ -243,7 +243,7 @@ def test_a_declared_metric_all_the_way(engine: Engine, tmp_path: Path) -> None:
         ], "what is stored"
     assert shown(engine, "d3") == [{"speed": 2.5, "y": 1}, {}]
     # NULL is refused as it is where no metric is declared.
-    for column in ("metrics", "msg_type", "seq", "ingested_at"):
+    for column in ("metrics", "msg_type", "seq"):
         with (
             pytest.raises(IntegrityError, match=f'null value in column "{column}"'),
             tenant_transaction(engine, ONE) as connection,

@@ -136,7 +136,7 @@ def empty(engine: Engine) -> None:
             "TRUNCATE timeseries.telemetry, timeseries.quarantine_events,"
             " timeseries.device_health_telemetry, timeseries.device_connection_events,"
             " timeseries.health_checks, timeseries.system_metrics, timeseries.tag_values,"
-            " device_state"
+            " device_state, device_state_backlog"
         )
         # Not truncated, since tags may refer to sensors.
         connection.exec_driver_sql("DELETE FROM device_sensors")

@@ -92,6 +92,21 @@ def test_no_door_lets_a_moment_far_ahead_in(
                             connection.rollback()
 
 
+@pytest.mark.parametrize("view", ["telemetry", "telemetry_to_store"])
+def test_when_a_row_was_stored_is_for_the_server_to_say(engine: Engine, view: str) -> None:
+    insert = f"INSERT INTO {view} (tenant_id, ts, device_id{{}}) VALUES (%s, now(), 'd1'{{}})"
+    with tenant_transaction(engine, ONE) as connection:
+        connection.exec_driver_sql(insert.format("", ""), (ONE,))
+    with (
+        pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+        tenant_transaction(engine, ONE) as connection,
+    ):
+        connection.exec_driver_sql(insert.format(", ingested_at", ", '2000-01-01'"), (ONE,))
+    assert rows(engine, "SELECT now() - ingested_at < '1 minute' FROM timeseries.telemetry") == [
+        (True,)
+    ]
+
+
 @pytest.mark.parametrize("table", ["audit_events", "notification_log"])
 def test_who_delivers_messages_cannot_forge_a_log(engine: Engine, table: str) -> None:
     query = "SELECT has_table_privilege('fleet_ingest', 'timeseries.{}', 'insert')"

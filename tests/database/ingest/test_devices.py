@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
-from database.ingest import devices, ingest
+from database.ingest import ConnectionEvent, devices, ingest
 from database.tenancy import tenant_transaction
 from tests.support.telemetry import HOUR, NOW, ONE, TWO, message, newest, refusing, rows
 
@@ -104,10 +104,10 @@ def test_an_operator_keeps_what_a_tenant_says_of_a_sensor(shared: Engine) -> Non
             "INSERT INTO device_sensors (tenant_id, device_id, metric_key, display_name)"
             " VALUES (current_tenant(), 'd1', 't', 'Temperature')"
         )
-    ingest(shared, [message(1, metrics={"t": 1, "x" * 300: 1, "": 1})])
+    ingest(shared, [message(1, metrics={"t": 1, "x" * 300: 1})])
     found = rows(shared, "SELECT display_name, source FROM device_sensors")
     assert [tuple(row) for row in found] == [("Temperature", "required")]
-    assert {metric for _, metric in newest(shared)} == {"t", ""}
+    assert {metric for _, metric in newest(shared)} == {"t"}
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -210,5 +210,48 @@ def test_no_batch_waits_for_rows_that_a_tenant_holds(shared: Engine) -> None:
         ("d8", "t"): 8.5,
         ("d9", "t"): 9.5,
     }
-    ingest(shared, [replace(one, ts=NOW + 2 * SECOND) for one in again])
-    assert newest(shared)["d1", "new"] == (0, NOW + 2 * SECOND)
+    ingest(shared, [message(9)])
+    assert {k: v for k, (v, _) in newest(shared).items()} == {
+        ("d1", "t"): 9,
+        ("d1", "new"): 0,
+        ("d2", "t"): 9,
+        ("d2", "new"): 1,
+        ("d3", "t"): 3.5,
+        ("d4", "t"): 4.5,
+        ("d9", "t"): 9.5,
+    }, "what was held is there after the next batch of the tenant"
+    sensors = "SELECT FROM device_sensors WHERE tenant_id = CAST(:tenant AS uuid)"
+    assert len(rows(shared, sensors, tenant=ONE)) == 7
+
+
+def test_what_is_left_out_for_long_is_kept_once(shared: Engine) -> None:
+    """However many batches come, and whatever becomes of the device."""
+    sent = [message(n, ts=NOW - HOUR, metrics={"first": n}) for n in (1, 2)]
+    ingest(shared, sent)
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("UPDATE device_state SET state = state || '{\"mine\": 1}'")
+        for number in range(3):
+            batch = [
+                message(
+                    device, ts=NOW + number * SECOND, metrics={f"m{number}": number, "t": number}
+                )
+                for device in (1, 2)
+            ]
+            ingest(shared, [*batch, ConnectionEvent(ONE, "d1", NOW + HOUR, "disconnected")])
+        assert len(rows(shared, "SELECT FROM device_state_backlog")) == 2
+        assert set(newest(shared)) == {("d1", "first"), ("d2", "first")}
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("DELETE FROM device_registry WHERE device_id = 'd2'")
+    try:
+        ingest(shared, [message(9)])
+        assert rows(shared, "SELECT FROM device_state_backlog") == []
+        found = states(shared)
+        assert list(found) == ["d1", "d9"]
+        assert found["d1"].status == "offline"
+        assert found["d1"].state == {"first": 1, "mine": 1, "m0": 0, "m1": 1, "m2": 2, "t": 2}
+    finally:
+        with shared.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL ROLE fleet_operator")
+            connection.exec_driver_sql(
+                "INSERT INTO device_registry (tenant_id, device_id) VALUES (%s, 'd2')", (ONE,)
+            )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from database.ingest import Message, ingest
+from database.tenancy import tenant_transaction
 from tests.database.ingest.test_columnstore import compress
 from tests.support.telemetry import HOUR, NOW, ONE, empty, message, newest, rows
 
 START = NOW - 30 * HOUR
+SECOND = datetime.timedelta(seconds=1)
 
 
 def test_of_one_moment_the_highest_seq_counts_in_any_order(shared: Engine) -> None:
@@ -72,26 +77,14 @@ class Model:
     """What is stored, and what is the newest of it."""
 
     stored: dict[tuple[str, Any, int], dict[str, int]] = field(default_factory=dict)
-    doubtful: set[tuple[str, str]] = field(default_factory=set)
-    """Device and metric of duplicates with another content: one may have hidden an older value
-    of its batch, but is never taken itself."""
 
     def take(self, one: Any, ts: Any) -> None:
-        known = self.stored.setdefault((one.device_id, ts, one.seq), one.metrics)
-        if known != one.metrics:
-            self.doubtful |= {(one.device_id, name) for name in one.metrics}
+        self.stored.setdefault((one.device_id, ts, one.seq), one.metrics)
 
     def newest(self) -> dict[tuple[str, str], tuple[int, Any]]:
         return {
             (device, name): (value, ts)
             for (device, ts, _), metrics in sorted(self.stored.items(), key=lambda kept: kept[0])
-            for name, value in metrics.items()
-        }
-
-    def values(self) -> set[tuple[tuple[str, str], tuple[int, Any]]]:
-        return {
-            ((device, name), (value, ts))
-            for (device, ts, _), metrics in self.stored.items()
             for name, value in metrics.items()
         }
 
@@ -101,23 +94,27 @@ class Model:
 )
 @given(
     st.lists(
-        st.lists(
-            st.tuples(
-                st.integers(0, 1),
-                st.integers(0, 4),
-                st.integers(0, 2),
-                st.sets(st.sampled_from("abc")),
-                st.booleans(),
+        st.tuples(
+            st.sampled_from([None, None, "d0", "d1"]),
+            st.lists(
+                st.tuples(
+                    st.integers(0, 1),
+                    st.integers(0, 4),
+                    st.integers(0, 2),
+                    st.sets(st.sampled_from("abc")),
+                    st.booleans(),
+                ),
+                max_size=5,
             ),
-            max_size=5,
         ),
         max_size=5,
     )
 )
 def test_the_newest_of_each_metric_is_known_in_any_order(shared: Engine, batches: Any) -> None:
+    """Also where another transaction holds the state of a device meanwhile."""
     empty(shared)
     model, numbers = Model(), itertools.count()
-    for batch in batches:
+    for held, batch in batches:
         sent = []
         for device, second, seq, names, as_text in batch:
             ts = START + second * HOUR
@@ -133,8 +130,56 @@ def test_the_newest_of_each_metric_is_known_in_any_order(shared: Engine, batches
         # The messages of a device that is named in one way come together.
         for one, ts in sorted(sent, key=lambda x: spelled.index((x[0].tenant_id, x[0].device_id))):
             model.take(one, ts)
-        ingest(shared, [one for one, _ in sent], now=NOW)
-    found, expected = newest(shared), model.newest()
-    assert set(found.items()) <= model.values()
-    for key in expected.keys() - model.doubtful:
-        assert found[key] == expected[key]
+        with holding(shared, held):
+            ingest(shared, [one for one, _ in sent], now=NOW)
+    ingest(shared, [message(9, metrics={})], now=NOW)
+    assert newest(shared) == model.newest()
+    with tenant_transaction(shared, ONE) as connection:
+        sensors = connection.exec_driver_sql("SELECT device_id, metric_key FROM device_sensors")
+        assert set(map(tuple, sensors)) == model.newest().keys()
+    assert rows(shared, "SELECT FROM device_state_backlog") == []
+
+
+@contextmanager
+def holding(engine: Engine, device: str | None) -> Iterator[None]:
+    """Meanwhile a transaction holds the row of a device, or what would become its row."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        if device is not None:
+            connection.exec_driver_sql(
+                "SELECT FROM device_registry WHERE tenant_id = %s AND device_id = %s FOR UPDATE",
+                (ONE, device),
+            )
+            connection.exec_driver_sql(
+                "SELECT FROM device_state WHERE tenant_id = %s AND device_id = %s FOR UPDATE",
+                (ONE, device),
+            )
+        yield
+        transaction.rollback()
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "expected"),
+    [
+        ([(20, 0, {"b": 5})], [(10, 0, {"a": 1}), (20, 0, {"a": 2})], {"a": 1, "b": 5}),
+        ([(20, 5, {"b": 5})], [(20, 3, {"a": 1}), (20, 5, {"a": 2})], {"a": 1, "b": 5}),
+        (
+            [(20, 0, {"b": 5}), (30, 0, {"c": 1})],
+            [(10, 0, {"a": 1}), (20, 0, {"a": 2}), (30, 0, {"a": 3, "b": 6})],
+            {"a": 1, "b": 5, "c": 1},
+        ),
+    ],
+)
+def test_a_duplicate_hides_no_older_value(
+    shared: Engine, stored: Any, sent: Any, expected: dict[str, int]
+) -> None:
+    """A message with the key of one that is stored, and other content, changes nothing."""
+    for batch in (stored, sent):
+        ingest(
+            shared,
+            [
+                message(1, ts=START + second * SECOND, seq=seq, metrics=metrics)
+                for second, seq, metrics in batch
+            ],
+            now=NOW,
+        )
+    assert {name: value for (_, name), (value, _) in newest(shared).items()} == expected

@@ -129,6 +129,17 @@ def test_rows_are_stored_once_or_kept_with_the_reason(
     assert rows(engine, f"SELECT count(*) FROM timeseries.{series}")[0][0] == 2
 
 
+def test_a_metric_without_a_name_goes_to_quarantine_by_both_ways(
+    either: tuple[Engine, Engine],
+) -> None:
+    engine, own = either
+    metrics = {"flow": 3, "": 1}
+    assert insert(own, "telemetry", metrics=json.dumps(metrics)) == 0
+    assert ingest(engine, [message(1, metrics=metrics), message(2)]) == Ingested(1, 0, 1)
+    found = rows(engine, "SELECT reason, payload -> 'metrics' FROM timeseries.quarantine_events")
+    assert [tuple(one) for one in found] == [("bad_metrics", metrics)] * 2
+
+
 def test_the_tenants_own_retention_counts(either: tuple[Engine, Engine]) -> None:
     engine, own = either
     with engine.begin() as connection:

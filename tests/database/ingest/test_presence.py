@@ -55,6 +55,35 @@ def test_the_newest_of_a_batch_counts(
     assert known(shared) == {"d1": (status, NOW - ago * SECOND)}
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ([event("disconnected", -60), health(-30)], "offline"),
+        ([event("connected", -30), event("disconnected", -60)], "offline"),
+        ([event("disconnected", -60), message(1, ts=NOW + 30 * SECOND)], "offline"),
+        ([event("disconnected", -30), message(1, ts=NOW + 60 * SECOND)], "online"),
+        ([event("disconnected", -30), event("connected", 5)], "offline"),
+        ([event("disconnected", 5), message(1, ts=NOW + 30 * SECOND)], "online"),
+    ],
+)
+def test_of_moments_ahead_of_the_clock_the_later_one_counts(
+    shared: Engine, sent: list[Any], status: str, together: bool
+) -> None:
+    """Though both are told as now: in one batch, or in two, in any order."""
+    for order in (sent, sent[::-1]):
+        empty(shared)
+        for batch in [order] if together else [[one] for one in order]:
+            ingest(shared, batch, now=NOW)
+        assert known(shared) == {"d1": (status, NOW)}
+
+
+def test_who_is_ahead_of_the_clock_does_not_hide_what_is_said_later(shared: Engine) -> None:
+    ingest(shared, [message(1, ts=NOW + HOUR)], now=NOW)
+    ingest(shared, [event("disconnected", -60)], now=NOW + 61 * SECOND)
+    assert known(shared) == {"d1": ("offline", NOW + 60 * SECOND)}
+
+
 def test_a_late_batch_changes_nothing_of_devices(shared: Engine) -> None:
     ingest(shared, [event("connected", 5), message(2, ts=NOW)], now=NOW)
     before = rows(shared, "SELECT xmin, * FROM device_state ORDER BY device_id")
@@ -84,7 +113,7 @@ def test_what_is_refused_says_nothing(shared: Engine) -> None:
         st.lists(
             st.tuples(
                 st.sampled_from(["connected", "disconnected", "connection_lost", "health", "t"]),
-                st.integers(0, 30),
+                st.integers(-9, 20),
             ),
             max_size=4,
         ),
@@ -111,5 +140,5 @@ def test_in_any_order_the_newest_decides(
         ingest(shared, sent, now=NOW)
     newest = min(expected, default=None)
     assert known(shared) == (
-        {} if newest is None else {"d1": (expected[newest], NOW - newest * SECOND)}
+        {} if newest is None else {"d1": (expected[newest], NOW - max(newest, 0) * SECOND)}
     )

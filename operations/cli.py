@@ -23,6 +23,7 @@ from operations.commands import (
     samples,
     server,
     tenant,
+    verify,
 )
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ app.add_typer(maintain.app)
 app.add_typer(refresh.app)
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(convert.app)
+app.add_typer(verify.app)
 app.add_typer(demo.app)
 app.add_typer(docs.app)
 

@@ -57,6 +57,8 @@ class JobProblem:
     relation: Key
     text: str
     """What was expected and found, and the command that fixes it."""
+    differs: bool
+    """Whether it is not as declared, so that `alembic check` finds it, too."""
 
 
 def problems(connection: Connection) -> list[JobProblem]:
@@ -81,9 +83,13 @@ def problems(connection: Connection) -> list[JobProblem]:
                 continue
             target = normal(connection, declared[key])
             job = running.get((procedure, key))
-            for text in _complaints(target, current.get(key), job, kind.operation):
-                title = f"{kind.name} of {qualified(*key)}"
-                found.append(JobProblem(kind.name, key, f"{title}: {text}"))
+            title = f"{kind.name} of {qualified(*key)}"
+            for text in _differing(target, current.get(key), job, kind.operation):
+                found.append(JobProblem(kind.name, key, f"{title}: {text}", True))
+            state: Any = current.get(key)
+            if job is not None and state is not None and state.scheduled >= target.scheduled:
+                for text in _failing(job):
+                    found.append(JobProblem(kind.name, key, f"{title}: {text}", False))
     return found
 
 
@@ -98,7 +104,7 @@ def normal(connection: Connection, state: TimeSeriesState) -> Any:
     return dataclasses.replace(state, **changed)
 
 
-def _complaints(target: Any, current: Any, job: Any, operation: Any) -> Iterator[str]:
+def _differing(target: Any, current: Any, job: Any, operation: Any) -> Iterator[str]:
     if current is None or job is None:
         yield f"expected a job, found none; as the owner: {_fix(operation(None, target))}"
         return
@@ -113,7 +119,10 @@ def _complaints(target: Any, current: Any, job: Any, operation: Any) -> Iterator
     if target.scheduled and not current.scheduled:
         fix = f"SELECT alter_job({job.job_id}, scheduled => true)"
         yield f"job {job.job_id} is paused; as the owner: {fix}"
-    elif job.status == "Failed" and (job.starved or not _lacked_worker(job)):
+
+
+def _failing(job: Any) -> Iterator[str]:
+    if job.status == "Failed" and (job.starved or not _lacked_worker(job)):
         reason = " ".join((job.message or "no reason was recorded").split())[:300]
         yield (
             f"job {job.job_id} failed at {job.started} UTC: {reason}; fix the "

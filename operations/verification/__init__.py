@@ -1,0 +1,82 @@
+"""Everything that a deploy has to be right about, in one look that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from operations.verification import schema, server
+from operations.verification.finding import Finding
+
+__all__ = ["PARTS", "Finding", "Report", "prepared", "verify"]
+
+Part = Callable[[Connection], Iterable[Finding]]
+
+PARTS: dict[str, Part] = {
+    "schema and roles": schema.drift,
+    "indexes": server.indexes,
+    "chunks": server.chunks,
+    "extension": server.extension,
+    "jobs": server.jobs,
+    "rollups": server.rollups,
+    "logins": server.logins,
+    "reference data": server.reference_data,
+}
+"""What is looked at once the database is at the head, in this order."""
+
+
+@dataclass
+class Report:
+    """What a verification found."""
+
+    database: str
+    edition: str
+    findings: list[Finding] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Parts that were not looked at, since the revision is another."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "database": self.database,
+            "edition": self.edition,
+            "ok": not self.findings,
+            "findings": [one.as_dict() for one in self.findings],
+            "skipped": self.skipped,
+        }
+
+
+@contextmanager
+def prepared(engine: Engine) -> Iterator[Connection]:
+    """A connection on which names mean what they should.
+
+    What a verification is to find may have been set for the login or the database.
+    """
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT set_config('search_path', 'public', false)"))
+        connection.commit()
+        yield connection
+
+
+def verify(engine: Engine) -> Report:
+    """Look at every part; each in a transaction of its own, which is rolled back.
+
+    Args:
+        engine: of the database's owner, reaching the server directly.
+    """
+    with prepared(engine) as connection:
+        report = Report(str(engine.url.database), server.edition_of(connection))
+        report.findings += schema.revision(connection)
+        if any(one.part == "revision" for one in report.findings):
+            report.skipped = list(PARTS)
+            return report
+        for part in PARTS.values():
+            connection.rollback()
+            report.findings += part(connection)
+        connection.rollback()
+    return report

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check revision upgrade downgrade release rebase docs test evolution late lint format bench
+.PHONY: help up down destroy demo maintain check verify revision upgrade downgrade release rebase docs test evolution late lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ maintain: $(INSTALLED) ## Take in late data, delete rows older than their retent
 
 check: $(INSTALLED) ## Compare the models with the database
 	@$(BIN)/alembic check
+
+verify: $(INSTALLED) ## Verify the database after a deploy: schema, roles, jobs, rollups, reference data
+	@$(BIN)/python -m operations verify
 
 revision: $(INSTALLED) ## Generate a revision from the models: make revision m="add pumps"
 	@$(BIN)/alembic revision --autogenerate -m "$(m)"

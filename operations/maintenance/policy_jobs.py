@@ -55,10 +55,25 @@ class JobProblem:
     kind: str
     """retention policy, columnstore or refresh policy."""
     relation: Key
-    text: str
-    """What was expected and found, and the command that fixes it."""
-    differs: bool
+    found: str
+    """What was expected, and what was found."""
+    fix: str
+    """The SQL that fixes it."""
+    by: str = "the owner"
+    """Who runs it; or a superuser."""
+    before: str = ""
+    """What a person does first."""
+    differs: bool = True
     """Whether it is not as declared, so that `alembic check` finds it, too."""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        first = f"{self.before}, then, " if self.before else ""
+        return (
+            f"{self.kind} of {qualified(*self.relation)}: {self.found}; "
+            f"{first}as {self.by}: {self.fix}"
+        )
 
 
 def problems(connection: Connection) -> list[JobProblem]:
@@ -83,13 +98,10 @@ def problems(connection: Connection) -> list[JobProblem]:
                 continue
             target = normal(connection, declared[key])
             job = running.get((procedure, key))
-            title = f"{kind.name} of {qualified(*key)}"
-            for text in _differing(target, current.get(key), job, kind.operation):
-                found.append(JobProblem(kind.name, key, f"{title}: {text}", True))
             state: Any = current.get(key)
+            found += _differing(kind, key, target, state, job)
             if job is not None and state is not None and state.scheduled >= target.scheduled:
-                for text in _failing(job):
-                    found.append(JobProblem(kind.name, key, f"{title}: {text}", False))
+                found += _failing(kind, key, job)
     return found
 
 
@@ -104,9 +116,13 @@ def normal(connection: Connection, state: TimeSeriesState) -> Any:
     return dataclasses.replace(state, **changed)
 
 
-def _differing(target: Any, current: Any, job: Any, operation: Any) -> Iterator[str]:
+def _differing(
+    kind: Kind[Any], key: Key, target: Any, current: Any, job: Any
+) -> Iterator[JobProblem]:
+    operation: Any = kind.operation
     if current is None or job is None:
-        yield f"expected a job, found none; as the owner: {_fix(operation(None, target))}"
+        fix = _fix(operation(None, target))
+        yield JobProblem(kind.name, key, "expected a job, found none", fix)
         return
     differing = [
         f"{field} expected {getattr(target, field)}, found {getattr(current, field)}"
@@ -115,25 +131,39 @@ def _differing(target: Any, current: Any, job: Any, operation: Any) -> Iterator[
     ]
     if differing:
         fix = _fix(operation(current, target))
-        yield f"job {job.job_id}: {', '.join(differing)}; as the owner: {fix}"
+        yield JobProblem(kind.name, key, f"job {job.job_id}: {', '.join(differing)}", fix)
     if target.scheduled and not current.scheduled:
         fix = f"SELECT alter_job({job.job_id}, scheduled => true)"
-        yield f"job {job.job_id} is paused; as the owner: {fix}"
+        yield JobProblem(kind.name, key, f"job {job.job_id} is paused", fix)
 
 
-def _failing(job: Any) -> Iterator[str]:
+def _failing(kind: Kind[Any], key: Key, job: Any) -> Iterator[JobProblem]:
     if job.status == "Failed" and (job.starved or not _lacked_worker(job)):
         reason = " ".join((job.message or "no reason was recorded").split())[:300]
-        yield (
-            f"job {job.job_id} failed at {job.started} UTC: {reason}; fix the "
-            f"cause, then, as the owner: CALL run_job({job.job_id})"
-        )
+        found = f"job {job.job_id} failed at {job.started} UTC: {reason}"
+        if _LIKE_SUCCESS in reason:
+            found += (
+                " (this build of the server records jobs so although they worked: update"
+                " PostgreSQL, or run maintain by cron)"
+            )
+        fix = f"CALL run_job({job.job_id})"
+        yield JobProblem(kind.name, key, found, fix, before="fix the cause", differs=False)
     elif job.overdue:
-        yield (
-            f"job {job.job_id} has not started for more than {OVERDUE}: give the server more "
-            "workers (timescaledb.max_background_workers, max_worker_processes), then, as a "
-            "superuser: SELECT _timescaledb_functions.start_background_workers()"
+        yield JobProblem(
+            kind.name,
+            key,
+            f"job {job.job_id} has not started for more than {OVERDUE}",
+            "SELECT _timescaledb_functions.start_background_workers()",
+            by="a superuser",
+            before="give the server more workers (timescaledb.max_background_workers,"
+            " max_worker_processes)",
+            differs=False,
         )
+
+
+_LIKE_SUCCESS = 'cannot drop portal ""'
+"""By which some builds of PostgreSQL 15 record every job of TimescaleDB as failed, after its work
+was committed."""
 
 
 def _lacked_worker(job: Any) -> bool:

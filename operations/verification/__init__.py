@@ -24,6 +24,7 @@ PARTS: dict[str, Part] = {
     "extension": server.extension,
     "jobs": server.jobs,
     "rollups": server.rollups,
+    "hardening": server.hardening,
     "logins": server.logins,
     "reference data": server.reference_data,
 }

@@ -42,7 +42,7 @@ def revision(connection: Connection) -> Iterator[Finding]:
         checks.has_extensions(connection, models.metadata)
         changed = history.verify(connection, revisions, next(iter(applied), None))
     except FleetSchemaError as error:
-        text, _, fix = str(error).partition(": run: ")
+        text, _, fix = str(error).removeprefix(f"{name}: ").partition(": run: ")
         yield Finding("revision", name, text, fix or UPGRADE)
         return
     if changed:

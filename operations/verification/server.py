@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 import models
+from database import hardening as guarded
 from database.migration import checks
 from database.roles import missing as missing_roles
 from database.tenancy import OPERATOR
@@ -101,28 +102,13 @@ def extension(connection: Connection) -> Iterator[Finding]:
         yield Finding("edition", "extension timescaledb", text, fix, OWNER)
 
 
-_LIKE_SUCCESS = 'cannot drop portal ""'
-"""By which some builds of PostgreSQL 15 record every job of TimescaleDB as failed, after its work
-was committed."""
-
-
 def jobs(connection: Connection) -> Iterator[Finding]:
     """Declared jobs that are overdue or failed; those that are not as declared differ in schema."""
     for one in policy_jobs.problems(connection):
-        if one.differs:
-            continue
-        schema, name = one.relation
-        text, _, fix = one.text.partition("; as the owner: ")
-        by = OWNER
-        if not fix:
-            text, _, fix = one.text.partition(": give the server")
-            fix, by = f"give the server{fix}", SUPERUSER
-        if _LIKE_SUCCESS in text:
-            text += (
-                " (this build of the server records jobs so although they worked: update"
-                " PostgreSQL, or run maintain by cron)"
-            )
-        yield Finding("jobs", f"{one.kind} {schema}.{name}", text.split(": ", 1)[-1], fix, by)
+        if not one.differs:
+            text = one.found + (f"; {one.before} first" if one.before else "")
+            by = SUPERUSER if "superuser" in one.by else OWNER
+            yield Finding("jobs", f"{one.kind} {'.'.join(one.relation)}", text, one.fix, by)
 
 
 # The newest bucket that is stored, beside the newest raw row that it should have.
@@ -166,6 +152,13 @@ def rollups(connection: Connection) -> Iterator[Finding]:
             )
             fix = "python -m operations maintain"
             yield Finding("rollups", f"rollup {TIMESERIES}.{row.name}", text, fix)
+
+
+def hardening(connection: Connection) -> Iterator[Finding]:
+    """What only a superuser can take from PUBLIC."""
+    for gap in guarded.gaps(connection):
+        text = str(gap).removeprefix(f"{gap.name}: ").partition("; run as")[0]
+        yield Finding("hardening", f"routine {gap.name}", text, gap.statement, SUPERUSER)
 
 
 _LOGINS = sa.text("""

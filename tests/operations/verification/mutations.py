@@ -27,6 +27,11 @@ GRANTS = {
     "GRANT SELECT ON pg_authid TO fleet_app": "grant pg_catalog.pg_authid",
     "GRANT SELECT ON pg_statistic TO PUBLIC": "grant pg_catalog.pg_statistic",
     "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO fleet_app": "pg_catalog.pg_read_file",
+    "GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC": "pg_catalog.pg_advisory_lock",
+    "REVOKE EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint) FROM fleet_ingest":
+        "pg_catalog.pg_advisory_xact_lock",
+    "GRANT UPDATE ON pg_settings TO PUBLIC": "pg_catalog.pg_settings",
+    "GRANT EXECUTE ON FUNCTION lo_create(oid) TO fleet_app": "pg_catalog.lo_create",
     "GRANT TEMPORARY ON DATABASE {database} TO PUBLIC": "grant database {database}",
     "GRANT CREATE ON DATABASE {database} TO fleet_app": "grant database {database}",
     "REVOKE CONNECT ON DATABASE {database} FROM fleet_auth": "grant database {database}",

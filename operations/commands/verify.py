@@ -75,7 +75,7 @@ def mend(
 def _write(report: Report) -> None:
     for one in report.findings:
         write(f"{one.part}: {one.object}: {one.text}")
-        by = f" (as the {one.by})" if one.by else ""
+        by = f" (as {one.by})" if one.by else ""
         write(f"  fix{by}: " + one.fix.replace("\n", "\n    "))
     where = f"database {report.database}, edition {report.edition}"
     if report.skipped:

@@ -19,7 +19,7 @@ class Finding:
     fix: str
     """A command of the shell, or SQL; ``by`` says who runs it."""
     by: str = ""
-    """For SQL: the owner or a superuser. Empty for a command of the shell."""
+    """For SQL: ``the owner`` or ``a superuser``. Empty for a command of the shell."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -25,7 +25,7 @@ from ddl.shorten import shorten
 from operations.revisions.project import project_revisions
 from operations.verification.finding import Finding
 
-OWNER, SUPERUSER = "owner", "superuser"
+OWNER, SUPERUSER = "the owner", "a superuser"
 UPGRADE = "alembic upgrade head"
 
 

@@ -44,7 +44,7 @@ def test_a_correct_database_of_a_plain_owner_is_as_expected(make_database: MakeD
         seed(url)
         findings = verify(engine).findings
     assert {one.part for one in findings} == {"hardening"}
-    assert {one.by for one in findings} == {"superuser"}
+    assert {one.by for one in findings} == {"a superuser"}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_commands_say_what_they_found_and_mend_it(run: Run) -> None:
     assert f"as expected (revision, {', '.join(PARTS)})" in " ".join(output.split())
     code, output = run("verify", sql="ALTER TABLE sites NO FORCE ROW LEVEL SECURITY")
     assert code == 1
-    assert "row-level security public.sites" in output
+    assert "row-level security public.sites: force" in output
     assert "fix: python -m operations mend" in output
     code, output = run("mend", "--dry-run")
     assert (code, output.split(";\n")[-2:]) == (

@@ -12,37 +12,102 @@ from sqlalchemy import Connection
 from ddl.sql import ident, literal
 from models.shared.roles import ROLES, Role
 
+BRIDGE = Role(
+    "fleet_set_role",
+    "Whoever has it may SET ROLE to the others, without inheriting from them. Up to PostgreSQL 15.",
+)
+"""Between the owner and the roles, where a membership is inherited by whoever inherits at all: this
+one inherits nothing, so neither does who has only this."""
+
+_NAMES = ", ".join(ident(role.name) for role in ROLES)
+
+
+_NAMES = ", ".join(ident(role.name) for role in ROLES)
+_PLAIN = "NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+_MODERN = "current_setting('server_version_num')::int >= 160000"
+
 
 def creation() -> list[str]:
-    """One statement per role, harmless where the role exists or is made at this moment.
+    """Statements that are harmless where a role exists or is made at this moment.
 
-    The role that runs it, if it is no superuser, also gets the right to SET ROLE to it, without
-    inheriting its privileges (PostgreSQL 16 and newer distinguish the two): that is how the owner,
-    from whom forced row-level security hides all rows, changes data.
+    The role that runs them, if it is no superuser, also gets the right to SET ROLE to each, without
+    inheriting its privileges: that is how the owner, from whom forced row-level security hides all
+    rows, changes data. What an earlier release gave it to inherit, it loses.
     """
-    return [_creation(role) for role in ROLES]
+    return [*map(_creation, ROLES), *map(_membership, ROLES), _BRIDGED]
+
+
+def bridged(owner: str, *, exists: bool) -> str:
+    """How a superuser lets ``owner`` SET ROLE to each and inherit nothing, up to PostgreSQL 15.
+
+    Args:
+        exists: whether the cluster has `BRIDGE`.
+    """
+    name, me = ident(BRIDGE.name), ident(owner)
+    create = "" if exists else f"CREATE ROLE {name} NOINHERIT; GRANT {_NAMES} TO {name}; "
+    return f"{create}GRANT {name} TO {me}; REVOKE {_NAMES} FROM {me}"
 
 
 def _creation(role: Role) -> str:
+    name = ident(role.name)
+    return f"""DO $roles$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role.name)}) THEN
+        CREATE ROLE {name} NOLOGIN;
+        COMMENT ON ROLE {name} IS {literal(role.comment)};
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;
+END
+$roles$"""
+
+
+def _membership(role: Role) -> str:
+    """From PostgreSQL 16 on, where each membership says whether it is inherited."""
     name, text = ident(role.name), literal(role.name)
     return f"""DO $roles$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) THEN
-        BEGIN
-            CREATE ROLE {name} NOLOGIN;
-            COMMENT ON ROLE {name} IS {literal(role.comment)};
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL;
-        END;
+    IF {_PLAIN} AND {_MODERN}
+       AND (NOT pg_has_role(current_user, {text}, 'SET')
+            OR EXISTS (SELECT FROM pg_auth_members m
+                        WHERE m.roleid = to_regrole({text}) AND m.member = m.grantor
+                          AND m.member = to_regrole(quote_ident(current_user))
+                          AND to_jsonb(m) ->> 'inherit_option' = 'true'))
+    THEN
+        EXECUTE 'GRANT {name} TO CURRENT_USER WITH SET TRUE, INHERIT FALSE';
     END IF;
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+END
+$roles$"""
+
+
+_BRIDGED = f"""DO $roles$
+DECLARE
+    one record;
+BEGIN
+    IF NOT {_PLAIN} OR {_MODERN}
+       OR NOT (SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
         RETURN;
-    ELSIF current_setting('server_version_num')::int >= 160000 THEN
-        IF NOT pg_has_role(current_user, {text}, 'SET') THEN
-            EXECUTE 'GRANT {name} TO CURRENT_USER WITH SET TRUE, INHERIT FALSE';
+    END IF;
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(BRIDGE.name)}) THEN
+            CREATE ROLE {ident(BRIDGE.name)} NOLOGIN NOINHERIT;
+            COMMENT ON ROLE {ident(BRIDGE.name)} IS {literal(BRIDGE.comment)};
         END IF;
-    ELSIF NOT pg_has_role(current_user, {text}, 'MEMBER') THEN
-        GRANT {name} TO CURRENT_USER;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN
+        NULL;
+    END;
+    FOR one IN SELECT oid, rolname FROM pg_roles
+                WHERE rolname IN ({", ".join(literal(role.name) for role in ROLES)}) LOOP
+        IF NOT pg_has_role({literal(BRIDGE.name)}, one.oid, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO {ident(BRIDGE.name)}', one.rolname);
+        END IF;
+        IF EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member
+                    WHERE m.roleid = one.oid AND u.rolname = current_user) THEN
+            EXECUTE format('REVOKE %I FROM CURRENT_USER', one.rolname);
+        END IF;
+    END LOOP;
+    IF NOT pg_has_role(current_user, {literal(BRIDGE.name)}, 'MEMBER') THEN
+        GRANT {ident(BRIDGE.name)} TO CURRENT_USER;
     END IF;
 END
 $roles$"""
@@ -79,6 +144,7 @@ def missing_rights(connection: Connection) -> list[str]:
         "   AND pg_has_role(current_user, m.member, 'USAGE'))"
         " FROM pg_roles r WHERE r.rolname = :name"
     )
+    lacking = []
     for role in ROLES:
         if role.name in absent:
             continue
@@ -89,12 +155,21 @@ def missing_rights(connection: Connection) -> list[str]:
             "name": role.name,
         }
         if not connection.scalar(held, parameters):
-            options = " WITH SET TRUE, INHERIT FALSE" if me.version >= 160000 else ""
-            found.append(
-                f"SET ROLE to {role.name} (as a superuser: "
-                f"GRANT {role.name} TO {ident(me.name)}{options})"
-            )
-    return found
+            lacking.append(role.name)
+    if lacking and me.version < 160000:
+        mend = bridged(me.name, exists=has_bridge(connection))
+        return [*found, f"SET ROLE to {', '.join(lacking)} (as a superuser: {mend})"]
+    return found + [
+        f"SET ROLE to {name} (as a superuser: "
+        f"GRANT {name} TO {ident(me.name)} WITH SET TRUE, INHERIT FALSE)"
+        for name in lacking
+    ]
+
+
+def has_bridge(connection: Connection) -> bool:
+    """Whether the cluster has `BRIDGE`."""
+    query = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
+    return bool(connection.scalar(query, {"name": BRIDGE.name}))
 
 
 def removal() -> str:
@@ -102,12 +177,13 @@ def removal() -> str:
 
     A role that is still used stays, with a warning; so does one that this user may not drop.
     """
-    names = ", ".join(literal(role.name) for role in ROLES)
+    names = ", ".join(literal(role.name) for role in (BRIDGE, *ROLES))
     return f"""DO $roles$
 DECLARE
     found record;
 BEGIN
-    FOR found IN SELECT r.oid, r.rolname FROM pg_roles r WHERE r.rolname IN ({names}) LOOP
+    FOR found IN SELECT r.oid, r.rolname FROM pg_roles r WHERE r.rolname IN ({names})
+                  ORDER BY r.rolname <> {literal(BRIDGE.name)} LOOP
         IF EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass
                       AND d.refobjid = found.oid AND d.classid <> 'pg_auth_members'::regclass)
            OR EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member

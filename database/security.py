@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from database import hardening, privileges
+from database import hardening, privileges, roles
 from database.privileges import TEMPORARY
-from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
+from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ, PREDEFINED
 from ddl.differences import Difference
 from ddl.sql import ident, literal, role
 from models.shared.roles import ROLE_NAMES
@@ -53,9 +53,7 @@ SELECT b.rolname AS name, g.rolname AS "group"
   FROM bound b JOIN pg_auth_members m ON m.member = b.oid JOIN pg_roles g ON g.oid = m.roleid
  WHERE b.is_ours OR g.oid IN (SELECT oid FROM keepers)
     OR (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole) AND g.oid NOT IN (SELECT oid FROM ours)
-    OR g.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
-                     'pg_read_server_files', 'pg_write_server_files', 'pg_database_owner',
-                     'pg_maintain', 'pg_create_subscription')
+    OR g.rolname IN ({", ".join(map(literal, PREDEFINED))})
     OR g.oid IN (SELECT oid FROM ours)
        AND array_position(CAST(:roles AS text[]), g.rolname::text) > (
            SELECT min(array_position(CAST(:roles AS text[]), o.rolname::text))
@@ -67,6 +65,21 @@ SELECT r.rolname, b.rolname
   FROM bound b JOIN pg_auth_members m ON m.roleid = b.oid JOIN pg_roles r ON r.oid = m.member
  WHERE NOT b.is_ours AND NOT m.admin_option AND NOT r.rolsuper
    AND r.oid NOT IN (SELECT oid FROM keepers)
+ ORDER BY 1, 2
+"""
+
+# The owner takes a role where its work is as that role, and sees no tenant by itself.
+_INHERITED = """
+SELECT DISTINCT u.rolname AS name, g.rolname AS "group", p.rolname AS grantor,
+       to_jsonb(m) ->> 'inherit_option' IS NOT NULL AS modern
+  FROM pg_roles u JOIN pg_auth_members m ON m.member = u.oid JOIN pg_roles g ON g.oid = m.roleid
+  JOIN pg_roles p ON p.oid = m.grantor
+ WHERE NOT u.rolsuper AND coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, u.rolinherit)
+   AND (u.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())
+        OR u.oid = (SELECT relowner FROM pg_class
+                     WHERE oid = to_regclass('public.alembic_version')))
+   AND EXISTS (SELECT FROM pg_roles o WHERE o.rolname = ANY (CAST(:roles AS text[]))
+                  AND pg_has_role(g.oid, o.oid, 'USAGE'))
  ORDER BY 1, 2
 """
 
@@ -141,7 +154,7 @@ SELECT d.datname AS name, coalesce(b.rolname, 'PUBLIC') AS role, a.privilege_typ
 
 def differences(connection: Connection) -> list[Difference]:
     """What deviates, each with the SQL that mends it (as a superuser, where it takes one)."""
-    parts = (_attributes, _memberships, _settings, _grants, _database)
+    parts = (_attributes, _memberships, _inherited, _settings, _grants, _database)
     return [difference for part in parts for difference in part(connection)]
 
 
@@ -159,6 +172,19 @@ def _memberships(connection: Connection) -> Iterator[Difference]:
     for row in _rows(connection, _MEMBERSHIPS):
         mend = f"REVOKE {ident(row.group)} FROM {ident(row.name)}"
         yield Difference("role", row.name, "membership", None, row.group, mend)
+
+
+def _inherited(connection: Connection) -> Iterator[Difference]:
+    exists = roles.has_bridge(connection)
+    for row in _rows(connection, _INHERITED):
+        mend = roles.bridged(row.name, exists=exists)
+        if row.modern:
+            mend = (
+                f"REVOKE INHERIT OPTION FOR {ident(row.group)} FROM {ident(row.name)}"
+                f" GRANTED BY {ident(row.grantor)}"
+            )
+        exists = True
+        yield Difference("role", row.name, "inherits from", None, row.group, mend)
 
 
 def _settings(connection: Connection) -> Iterator[Difference]:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from database.embedded import EmbeddedServer
+from database.embedded.project import OWNER, SERVICE
 from database.urls import ConfigurationError, is_local, parse_url
 
 __all__ = [
@@ -120,29 +121,32 @@ def embedded_server(settings: Settings | None = None) -> EmbeddedServer:
 def application_url(settings: Settings | None = None) -> URL:
     """The URL that the application connects to; starts the embedded server if none is set.
 
+    There it is that of a login with fleet_app alone.
+
     Logs a warning where the password and the data would cross a network unencrypted.
     Raises ConfigurationError for a URL that cannot be read.
     """
     settings = settings or Settings()
-    return _server_url(settings, settings.database_url, "DATABASE_URL")
+    if settings.database_url is None:
+        return parse_url(embedded_server(settings).open(SERVICE))
+    return _checked(settings, settings.database_url, "DATABASE_URL")
 
 
 def migration_url(settings: Settings | None = None) -> URL:
     """The URL that revisions are applied through: direct, not through a transaction pooler.
 
-    It is MIGRATION_DATABASE_URL, or else what `application_url` gives.
+    It is MIGRATION_DATABASE_URL, or else DATABASE_URL; without either that of the owner of the
+    embedded server's database.
     """
     settings = settings or Settings()
-    if settings.migration_database_url is None:
-        return application_url(settings)
-    return _server_url(settings, settings.migration_database_url, "MIGRATION_DATABASE_URL")
+    if settings.migration_database_url is not None:
+        return _checked(settings, settings.migration_database_url, "MIGRATION_DATABASE_URL")
+    if settings.database_url is None:
+        return parse_url(embedded_server(settings).open(OWNER))
+    return application_url(settings)
 
 
-def _server_url(settings: Settings, text: str | None, name: str) -> URL:
-    if text is None:
-        server = embedded_server(settings)
-        server.start()
-        return parse_url(server.url())
+def _checked(settings: Settings, text: str, name: str) -> URL:
     url = parse_url(text, name)
     if not url.query.get("host"):
         defaults = {

@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Required, TypedDict, Unpack
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from psycopg import errors
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import Pool
 
 from database.errors import (
     FleetSchemaError,
@@ -25,6 +27,7 @@ from database.errors import (
     is_undefined,
     server_message,
 )
+from models.shared.roles import ROLE_NAMES
 
 APP = "fleet_app"
 OPERATOR = "fleet_operator"
@@ -44,6 +47,19 @@ _MEMBERSHIP = text("""
     select r.rolname from pg_roles r
      where r.rolname in (:write, :read) and pg_has_role(session_user, r.oid, 'member')
 """)
+_MORE = text("""
+    select case when rolsuper then 'a superuser' else concat_ws(', ',
+             case when rolbypassrls then 'BYPASSRLS' end,
+             case when rolcreaterole then 'CREATEROLE' end,
+             case when rolreplication then 'REPLICATION' end,
+             (select 'a member of ' || string_agg(g.rolname, ', ' order by g.rolname)
+                from pg_roles g
+               where g.rolname = any (:others) and pg_has_role(r.oid, g.oid, 'member')),
+             (select 'the owner of ' || min(c.oid::regclass::text) from pg_class c
+               where c.relnamespace in (to_regnamespace('public'), to_regnamespace('timeseries'))
+                 and pg_has_role(r.oid, c.relowner, 'member'))) end
+      from pg_roles r where rolname = session_user
+""")
 _AUDIT = text("""
     insert into public.operator_audit_log
            (user_id, action, tenant_filter, resource_type, resource_id, ip_address, user_agent,
@@ -51,6 +67,26 @@ _AUDIT = text("""
     values (:user_id, :action, :tenant_filter, :resource_type, :resource_id,
             cast(:ip_address as inet), :user_agent, :reason)
 """)
+
+
+PREDEFINED = (
+    "pg_read_all_data",
+    "pg_write_all_data",
+    "pg_execute_server_program",
+    "pg_read_server_files",
+    "pg_write_server_files",
+    "pg_database_owner",
+    "pg_maintain",
+    "pg_create_subscription",
+)
+"""PostgreSQL's own roles by which a login sees or does more than a service may."""
+
+ANY_LOGIN = "any_login"
+"""The execution option of an engine whose login may be more than the application's: operations that
+play the part of a tenant have it, and tests."""
+
+_plain: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
+"""The pools whose login was looked at, with the roles that it is no more than."""
 
 
 class TenancyError(FleetSchemaError):
@@ -78,7 +114,8 @@ def tenant_transaction(
     Args:
         role: that it acts as, another one of the project whose policies bind it to a tenant.
 
-    Raises TenancyError: not a UUID, or a login that may not act as ``role``.
+    Raises TenancyError: not a UUID, or a login that may not act as ``role``, or could do more by
+    RESET ROLE: a superuser, an owner of tables, a member of other roles (see `ANY_LOGIN`).
     """
     tenant = _uuid(tenant_id)
     with engine.connect() as connection, connection.begin():
@@ -228,6 +265,23 @@ def _enter_tenant(connection: Connection, tenant: UUID, role: str) -> None:
     # In place, on a Connection that lives as long as the block: the pool keeps the driver's.
     connection.execution_options(schema_translate_map=TENANT_SCHEMAS)
     take_role(connection, role, tenant)
+    _require_plain_login(connection, role)
+
+
+def _require_plain_login(connection: Connection, role: str) -> None:
+    """Once for each pool, since its connections have one login: see `tenant_transaction`."""
+    accepted = _plain.setdefault(connection.engine.pool, set())
+    if role in accepted or connection.get_execution_options().get(ANY_LOGIN):
+        return
+    others = [one for one in (*ROLE_NAMES, *PREDEFINED) if one != role]
+    if more := connection.scalar(_MORE, {"others": others}):
+        login = connection.scalar(text("select session_user"))
+        raise TenancyError(
+            f"the login {login} is more than {role}, which RESET ROLE would give to an injected "
+            f"statement: expected nothing else, found {more}; connect with one made by "
+            f"`python -m operations login create NAME --role {role}`"
+        )
+    accepted.add(role)
 
 
 def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:

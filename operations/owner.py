@@ -12,6 +12,7 @@ from database.engine import make_engine
 from database.errors import FleetSchemaError
 from database.readiness import wait_until_ready
 from database.settings import Settings, migration_url
+from database.tenancy import ANY_LOGIN
 from database.urls import describe
 from ddl.sql import ident
 from models.shared.base import TIMESERIES
@@ -28,6 +29,8 @@ def owner_engine() -> Iterator[Engine]:
         settings=settings,
         poolclass=sa.NullPool,
         connect_args={"application_name": "fleetschema operations"},
+        # The owner fills a tenant of the demo as its application would.
+        execution_options={ANY_LOGIN: True},
     )
     try:
         yield engine

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 import models
 from database.engine import make_engine
 from database.server_info import ServerInfo, server_info
-from database.settings import Settings, embedded_server, migration_url
+from database.settings import Settings, application_url, embedded_server, migration_url
 from ddl import Declared, pending_operations
 from ddl.kinds.hypertable import HypertableState
 from models.shared.base import TIMESERIES
@@ -30,6 +30,9 @@ class Summary:
 
     server: ServerInfo
     url: str
+    """Of the owner: MIGRATION_DATABASE_URL."""
+    services: str
+    """How services reach it: DATABASE_URL."""
     revision: str | None
     tables: dict[str, int]
     """Domain to number of tables that exist."""
@@ -47,7 +50,7 @@ def up() -> None:
     begin = time.monotonic()
     if settings.database_url is None and settings.migration_database_url is None:
         server = embedded_server(settings)
-        started = server.start()
+        started = server.ensure()
         state = (
             "Started the embedded PostgreSQL" if started else "The embedded PostgreSQL is running"
         )
@@ -63,7 +66,7 @@ def up() -> None:
             write(f"  nothing to do: the database is at the head, {after}")
         write("Applying reference data")
         report_reference(reference.apply(engine))
-        print_summary(summarize(engine, _printable(url)))
+        print_summary(summarize(engine, _printable(url), _services(settings)))
     write(f"Done in {time.monotonic() - begin:.1f} s.")
 
 
@@ -71,6 +74,13 @@ def _printable(url: sa.URL) -> str:
     """The URL in the form of psql and DATABASE_URL, without the password."""
     text = url.set(drivername="postgresql").render_as_string(hide_password=True)
     return text.replace("%2F", "/")
+
+
+def _services(settings: Settings) -> str:
+    embedded = settings.database_url is None and settings.migration_database_url is None
+    if not embedded and (settings.database_url is None or settings.migration_database_url is None):
+        return "python -m operations login create fleet_api --role fleet_app"
+    return _printable(application_url(settings))
 
 
 def _revision_of(settings: Settings) -> str | None:
@@ -102,7 +112,7 @@ SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relna
 """)
 
 
-def summarize(engine: Engine, url: str) -> Summary:
+def summarize(engine: Engine, url: str, services: str) -> Summary:
     """Read the summary of a database from its catalog."""
     with engine.connect() as connection:
         found = connection.execute(_TABLES, {"schemas": ["public", TIMESERIES]}).all()
@@ -111,6 +121,7 @@ def summarize(engine: Engine, url: str) -> Summary:
         return Summary(
             server=server_info(connection),
             url=url,
+            services=services,
             revision=MigrationContext.configure(connection).get_current_revision(),
             tables=dict(Counter(domain for domain in domains.values() if domain)),
             isolated=dict(
@@ -133,7 +144,8 @@ def print_summary(summary: Summary) -> None:
     timescaledb = f", TimescaleDB {server.timescaledb}" if server.timescaledb else ""
     write()
     write(f"PostgreSQL {server.version}{timescaledb} (edition {server.edition})")
-    write(f"URL        {summary.url}")
+    write(f"Owner      {summary.url}")
+    write(f"Services   {summary.services}")
     write(f"Revision   {summary.revision}")
     table = plain_table("Domain", "Tables", "Isolated", "Hypertables")
     counts = (summary.tables, summary.isolated, summary.hypertables)

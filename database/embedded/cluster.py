@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from database.embedded.programs import Account, Outcome, ServerError, run
@@ -122,10 +122,10 @@ def _quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def access_rules(tcp: bool) -> str:
-    """The text of pg_hba.conf: the superuser by the socket, everyone else by password."""
+def access_rules(tcp: bool, admitted: Sequence[str]) -> str:
+    """The text of pg_hba.conf: those ``admitted`` by the socket, everyone else by password."""
     rules = [
-        "local all,replication postgres trust",
+        f"local all,replication {','.join(admitted)} trust",
         "local all,replication all scram-sha-256",
     ]
     if tcp:

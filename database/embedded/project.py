@@ -13,6 +13,15 @@ from database.embedded.programs import server_account
 from database.embedded.providers import DEFAULT, programs
 from database.embedded.server import Server
 
+SUPERUSER = "postgres"
+OWNER = "fleet_owner"
+"""Owns the project's database: alembic and operations log in with it."""
+
+SERVICE = "fleet_service"
+"""Has fleet_app alone, as a login of `operations login create`."""
+
+DATABASE = "fleetschema"
+
 ROOT_HOMES = Path("/var/lib/fleetschema")
 _POINTER = "location"
 
@@ -28,6 +37,8 @@ class EmbeddedServer(Server):
     ``provider`` names the wheel (see `PROVIDERS`), ``version`` the major version of a new server;
     existing data keep theirs, and either wheel's programs of that version run them.
     """
+
+    admitted = (SUPERUSER, OWNER, SERVICE)
 
     def __init__(
         self,
@@ -57,6 +68,20 @@ class EmbeddedServer(Server):
             with contextlib.suppress(OSError):
                 self.folder.mkdir(exist_ok=True)
                 (self.folder / _POINTER).write_text(f"{self.home}\n")
+        return started
+
+    def open(self, user: str) -> str:
+        """Start the server if need be; the URL of the project's database for one of its logins."""
+        self.ensure()
+        return self.url(DATABASE, user)
+
+    def ensure(self) -> bool:
+        """Start the server if need be, with the logins and database of `prepare`; as `start`."""
+        # It imports the models, which this package, at the bottom of all, does not.
+        from database.embedded.logins import prepare
+
+        started = self.start()
+        prepare(self, started=started)
         return started
 
     def destroy(self, timeout: float = 60) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,9 @@ class Server:
     ``parameters`` are server settings by name; ``durable=False`` trades safety in a crash of the
     machine for speed.
     """
+
+    admitted: Sequence[str] = ("postgres",)
+    """Who comes in by the socket without a password."""
 
     def __init__(
         self,
@@ -142,6 +145,10 @@ class Server:
                 f"the server in {self.home} cannot be set up: {error}; "
                 "set DATABASE_URL to use a server of your own"
             ) from error
+
+    def admit(self) -> None:
+        """Write anew who comes in, for a server that an earlier release started."""
+        self._write("pg_hba.conf", access_rules(self.tcp, self.admitted))
 
     def stop(self, timeout: float = 60) -> bool:
         """Stop the server, ending its sessions; False if it did not run."""
@@ -274,12 +281,15 @@ class Server:
             "hba_file": str(self.home / "pg_hba.conf"),
         }
         for name, text in (
-            ("pg_hba.conf", access_rules(self.tcp)),
+            ("pg_hba.conf", access_rules(self.tcp, self.admitted)),
             ("server.conf", configuration(self.durable, {**self.parameters, **own})),
         ):
-            path = self.home / name
-            path.write_text(text)
-            path.chmod(0o600 if self.account is None else 0o644)
+            self._write(name, text)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.home / name
+        path.write_text(text)
+        path.chmod(0o600 if self.account is None else 0o644)
 
     def _log_since(self, begin: int, lines: int = 12) -> str:
         with contextlib.suppress(OSError), self.log_file.open("rb") as file:

@@ -70,6 +70,13 @@ DRIFT = {
         "role svc search_path: expected nothing, found evil; run: ALTER ROLE svc RESET search_path",
         "role svc standard_conforming_strings: expected nothing, found off; run: ALTER ROLE svc RESET standard_conforming_strings",
     ),
+    "an owner that inherits": (
+        "CREATE ROLE keeper IN ROLE fleet_app, fleet_operator; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO keeper', current_database()); END $$",
+        *(
+            f"role keeper inherits from: expected nothing, found {one}; run: REVOKE INHERIT OPTION FOR {one} FROM keeper GRANTED BY postgres"
+            for one in ("fleet_app", "fleet_operator")
+        ),
+    ),
     "a login that gave itself away": (
         f"{LOGIN} CREATE ROLE other LOGIN; GRANT svc TO other; CREATE ROLE maker; GRANT svc TO maker WITH ADMIN OPTION",
         "role other membership: expected nothing, found svc; run: REVOKE svc FROM other",
@@ -146,7 +153,8 @@ def test_other_roles_do_what_they_like(connection: Connection) -> None:
         connection,
         "CREATE ROLE maker LOGIN CREATEROLE; GRANT fleet_app TO maker WITH ADMIN OPTION;"
         " CREATE ROLE monitor LOGIN IN ROLE pg_monitor; ALTER ROLE monitor SET search_path = x;"
-        " CREATE ROLE keeper LOGIN CREATEROLE IN ROLE fleet_app, fleet_operator;"
+        " CREATE ROLE keeper LOGIN CREATEROLE;"
+        " GRANT fleet_app, fleet_operator TO keeper WITH INHERIT FALSE;"
         " CREATE ROLE another LOGIN CREATEROLE IN ROLE fleet_app, fleet_operator;"
         " ALTER DATABASE postgres OWNER TO another;"
         " DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO monitor', current_database());"

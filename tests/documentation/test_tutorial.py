@@ -12,14 +12,17 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.support.alembic_project import ROOT, copy_project, environment
 from tests.support.databases import MakeDatabase, named_server, richest_or_each, seed
+from tests.support.engines import execute
 
 PAGE = ROOT / "docs" / "adding-a-table.md"
 GAP = "…"
@@ -81,9 +84,9 @@ def matches(expected: tuple[str, ...], found: list[str], *, anywhere: bool = Fal
 class Reader:
     """Follows a page in a copy of the project."""
 
-    def __init__(self, project: Path, url: str) -> None:
+    def __init__(self, project: Path, urls: dict[str, str]) -> None:
         self.project = project
-        self.environment = environment(url, COLUMNS="200")
+        self.environment = environment(**urls, COLUMNS="200")
 
     def do(self, block: Block) -> None:
         """Follow one block; a failure names the line of the page."""
@@ -139,15 +142,23 @@ class Reader:
 
 
 @pytest.fixture(params=richest_or_each("embedded", "timescaledb"))
-def url(request: pytest.FixtureRequest, make_database: MakeDatabase) -> str:
-    """A database at the head with reference data, on a server of either kind."""
-    return make_database(named_server(request), like=seed)
+def urls(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[dict[str, str]]:
+    """A database at the head with reference data, on a server of either kind: its URLs."""
+    url = make_database(named_server(request), like=seed)
+    login = f"service_{uuid.uuid4().hex[:8]}"
+    execute(url, f"CREATE ROLE {login} LOGIN PASSWORD 'x' IN ROLE fleet_app")
+    service = sa.make_url(url).set(username=login, password="x")
+    yield {
+        "url": service.render_as_string(hide_password=False),
+        "MIGRATION_DATABASE_URL": url,
+    }
+    execute(url, f"DROP ROLE {login}")
 
 
 @pytest.mark.slow
-def test_the_page_says_what_happens(url: str, tmp_path: Path) -> None:
+def test_the_page_says_what_happens(urls: dict[str, str], tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
-    reader = Reader(project, url)
+    reader = Reader(project, urls)
     done = 0
     for block in blocks(PAGE.read_text(encoding="utf-8")):
         reader.do(block)
@@ -209,7 +220,7 @@ def test_a_file_is_compared_by_what_is_shown_of_it() -> None:
 def test_a_diff_is_applied_where_it_fits_once(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text("a\nb\nc\nb\n")
-    reader = Reader(tmp_path, "postgresql://nowhere/")
+    reader = Reader(tmp_path, {"url": "postgresql://nowhere/"})
     with pytest.raises(AssertionError, match="page:1: not once"):
         reader._apply("page:1", path, ("-b", "+d"))
     reader._apply("page:1", path, (" a", "-b", "+d", "+e"))
@@ -217,7 +228,7 @@ def test_a_diff_is_applied_where_it_fits_once(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_or_says_something_else_is_noticed(tmp_path: Path) -> None:
-    reader = Reader(tmp_path, "postgresql://nowhere/")
+    reader = Reader(tmp_path, {"url": "postgresql://nowhere/"})
     reader.do(Block(1, "console", "", ("$ echo one", "one", "$ true")))
     for lines in (("$ echo one", "two"), ("$ false",), ("$ echo one",)):
         with pytest.raises(AssertionError, match=r"adding-a-table\.md:1: \$"):

@@ -9,10 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from database.tenancy import ANY_LOGIN
+
 
 @contextmanager
 def engine_of(url: str | sa.URL, **options: Any) -> Iterator[Engine]:
-    """An engine for a database; ``options`` go to `sqlalchemy.create_engine`."""
+    """An engine for a database; ``options`` go to `sqlalchemy.create_engine`.
+
+    The server's superuser may act for a tenant: a test about logins makes one.
+    """
+    options.setdefault("execution_options", {ANY_LOGIN: True})
     engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
     try:
         yield engine

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
-from database import privileges
+from database import privileges, roles
 from ddl.sql import send
 from models.shared.roles import ROLE_NAMES
 from tests.support.engines import engine_of
@@ -24,10 +25,8 @@ def plain_owner(database: str) -> Iterator[str]:
     url = sa.make_url(database)
     with engine_of(database) as engine:
         with engine.begin() as connection:
-            modern = connection.dialect.server_version_info >= (16,)  # type: ignore[operator]
-            options = " WITH SET TRUE, INHERIT FALSE" if modern else ""
             connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
-            connection.exec_driver_sql(f"GRANT {', '.join(ROLE_NAMES)} TO {name}{options}")
+            let_take_roles(connection, name)
             connection.exec_driver_sql(f'ALTER DATABASE "{url.database}" OWNER TO {name}')
             send(connection, _handed_over(name))
             privileges.apply(connection)
@@ -36,6 +35,15 @@ def plain_owner(database: str) -> Iterator[str]:
             connection.exec_driver_sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
             connection.exec_driver_sql(f"DROP OWNED BY {name}")
             connection.exec_driver_sql(f"DROP ROLE {name}")
+
+
+def let_take_roles(connection: Connection, name: str) -> None:
+    """Let ``name`` SET ROLE to ours, and inherit nothing."""
+    if connection.dialect.server_version_info >= (16,):  # type: ignore[operator]
+        granted = f"GRANT {', '.join(ROLE_NAMES)} TO {name} WITH SET TRUE, INHERIT FALSE"
+    else:
+        granted = roles.bridged(name, exists=roles.has_bridge(connection))
+    send(connection, granted)
 
 
 def _handed_over(name: str) -> str:

@@ -19,6 +19,7 @@ from models.shared.roles import ROLE_NAMES
 from operations.maintenance.run import Report
 from tests.support.alembic_project import ROOT, config_for
 from tests.support.engines import engine_of
+from tests.support.plain_owner import let_take_roles
 
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))
 SLUGS = {ACME: "acme", GLOBEX: "globex", HOOLI: "hooli"}
@@ -75,7 +76,7 @@ def owned(url: str) -> Iterator[str]:
                     f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL;"
                     " END $$"
                 )
-            connection.exec_driver_sql(f"GRANT {', '.join(ROLE_NAMES)} TO {name}")
+            let_take_roles(connection, name)
             connection.exec_driver_sql(f'ALTER DATABASE "{made.database}" OWNER TO {name}')
         try:
             yield made.set(username=name, password=password).render_as_string(hide_password=False)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.engine import make_engine
+from database.tenancy import ANY_LOGIN
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
@@ -40,7 +41,9 @@ def community(timescaledb_server: DatabaseServer, make_database: MakeDatabase) -
 @pytest.fixture(scope="module")
 def shared_engine(make_shared_database: MakeDatabase) -> Iterator[Engine]:
     """One database for many small tests."""
-    engine = make_engine(make_shared_database(like=with_devices))
+    engine = make_engine(
+        make_shared_database(like=with_devices), execution_options={ANY_LOGIN: True}
+    )
     yield engine
     engine.dispose()
 

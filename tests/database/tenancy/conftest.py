@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from database.embedded import TemporaryServer
 from database.engine import make_engine
+from database.tenancy import ANY_LOGIN
 from tests.support.engines import execute
 from tests.support.servers import embedded_programs
 from tests.support.tenancy import SCHEMA
@@ -39,6 +40,8 @@ def login(server: TemporaryServer) -> Iterator[Any]:
     made: list[Engine] = []
 
     def make(name: str, **options: Any) -> Engine:
+        if name == "owner":
+            options.setdefault("execution_options", {ANY_LOGIN: True})
         url = server.url("postgres", user=name, password="x")
         made.append(make_engine(url, **{"pool_size": 1, "max_overflow": 0, **options}))
         return made[-1]

@@ -12,6 +12,7 @@ from sqlalchemy import (
 from database.embedded import TemporaryServer
 from database.engine import make_engine
 from database.tenancy import (
+    ANY_LOGIN,
     operator_transaction,
     tenant_transaction,
 )
@@ -33,7 +34,8 @@ def pooled(server: TemporaryServer) -> Iterator[str]:
 
 def test_behind_a_transaction_pooler(pooled: str) -> None:
     """Many clients take turns on one server connection, and none sees what is another's."""
-    first, second = make_engine(pooled), make_engine(pooled)
+    options = {"execution_options": {ANY_LOGIN: True}}
+    first, second = make_engine(pooled, **options), make_engine(pooled, **options)
     backends = set()
     for _ in range(8):  # Psycopg would prepare a statement at its fifth use.
         for engine, tenant, seen in ((first, ONE, ["of 1"]), (second, TWO, ["of 2"])):

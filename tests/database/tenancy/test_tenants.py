@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import (
     NullPool,
+    event,
     insert,
     select,
     text,
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from database.embedded import TemporaryServer
 from database.engine import make_async_engine, make_engine
 from database.tenancy import (
+    ANY_LOGIN,
     TenancyError,
     async_operator_transaction,
     async_tenant_session,
@@ -26,6 +28,7 @@ from database.tenancy import (
     tenant_session,
     tenant_transaction,
 )
+from tests.support.engines import execute
 from tests.support.servers import embedded_programs
 from tests.support.tenancy import (
     ONE,
@@ -95,7 +98,7 @@ def test_nothing_is_left_on_the_connection(login: Any) -> None:
         assert connection.scalar(text("select current_tenant()")) is None
         assert "schema_translate_map" not in connection.get_execution_options()
         assert "FROM timeseries.reading" in str(select(reading).compile(connection))
-    assert engine.get_execution_options() == {}
+    assert engine.get_execution_options() == {ANY_LOGIN: True}
 
 
 def test_nothing_follows_a_commit_inside(login: Any) -> None:
@@ -150,6 +153,75 @@ def test_login_without_the_role(login: Any) -> None:
         pass
 
 
+MORE = {
+    "create role more superuser login password 'x'": "a superuser",
+    "create role more login password 'x' bypassrls createrole in role fleet_app": (
+        "BYPASSRLS, CREATEROLE"
+    ),
+    "create role more login password 'x' replication in role fleet_app": "REPLICATION",
+    "create role more login password 'x' in role fleet_app, fleet_operator": (
+        "a member of fleet_operator"
+    ),
+    "create role more login password 'x' in role fleet_app, pg_read_all_data": (
+        "a member of pg_read_all_data"
+    ),
+    "create role more login password 'x' in role fleet_app; create role house in role fleet_app;"
+    " grant house to more; alter table timeseries.reading owner to house": (
+        "the owner of timeseries.reading"
+    ),
+}
+
+
+@pytest.mark.parametrize("making", MORE)
+def test_login_that_is_more(login: Any, server: TemporaryServer, making: str) -> None:
+    """By RESET ROLE an injected statement would be it; every way to a tenant refuses."""
+    expected = (
+        rf"login more is more than fleet_app.* found {MORE[making]}; connect with one made by "
+        r"`python -m operations login create NAME --role fleet_app`"
+    )
+    execute(server.url("postgres"), making)
+    try:
+        engine = login("more")
+        for way in (tenant_transaction, tenant_session):
+            with pytest.raises(TenancyError, match=expected), way(engine, ONE):
+                pass
+        asyncio.run(_refused(server.url("postgres", user="more", password="x"), expected))
+        with tenant_transaction(engine.execution_options(**{ANY_LOGIN: True}), ONE) as connection:
+            assert names(connection) == ["of 1"]
+        with pytest.raises(TenancyError, match=expected), tenant_transaction(engine, ONE):
+            pass
+        engine.dispose()
+    finally:
+        execute(
+            server.url("postgres"),
+            "alter table timeseries.reading owner to postgres; drop role more;"
+            " drop role if exists house",
+        )
+
+
+async def _refused(url: str, expected: str) -> None:
+    engine = make_async_engine(url, pool_size=1, max_overflow=0)
+    for way in (async_tenant_transaction, async_tenant_session):
+        with pytest.raises(TenancyError, match=expected):
+            async with way(engine, ONE):
+                pass
+    await engine.dispose()
+
+
+def test_a_login_is_looked_at_once(login: Any) -> None:
+    engine, asked = login("app"), []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(*arguments: Any) -> None:
+        asked.append(arguments[2])
+
+    for _ in range(3):
+        with tenant_transaction(engine, ONE):
+            pass
+    assert sum("rolsuper" in statement for statement in asked) == 1
+    assert len(asked) == 4
+
+
 def test_role_that_does_not_exist() -> None:
     with TemporaryServer(embedded_programs(18)) as empty:
         engine = make_engine(empty.url("postgres"), poolclass=NullPool)
@@ -197,7 +269,8 @@ def test_asyncio(server: TemporaryServer) -> None:
 
     async def walk() -> None:
         url = server.url("postgres", user="owner", password="x")
-        engine = make_async_engine(url, pool_size=1, max_overflow=0)
+        options: Any = {"execution_options": {ANY_LOGIN: True}}
+        engine = make_async_engine(url, pool_size=1, max_overflow=0, **options)
         async with async_tenant_transaction(engine, ONE) as connection:
             assert (await connection.scalars(select(Thing.name))).all() == ["of 1"]
             assert (await connection.scalars(select(reading.c.name))).all() == ["of 1"]

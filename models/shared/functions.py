@@ -36,6 +36,8 @@ Function(
     " <> coalesce(nullif(current_setting('role'), 'none'), session_user::text)",
     volatility="stable",
     parallel="safe",
+    # Through a view that runs as its owner, whoever queries the view asks.
+    grants=dict.fromkeys(ROLE_NAMES, "execute"),
     comment="Whether a function runs with the rights of its owner, for whoever else called it: a "
     "policy shows such functions the rows that it hides from the owner.",
     metadata=Base.metadata,

@@ -34,7 +34,7 @@ _STANDARD = {
     "tenant_isolation": ("fleet_app", "all", OWN_TENANT, OWN_TENANT),
     "operator_all": ("fleet_operator", "all", "true", "true"),
     "operator_read": ("fleet_operator_read", "select", "true", ""),
-    FOR_FUNCTIONS: (OWNER, "all", BY_FUNCTION, BY_FUNCTION),
+    FOR_FUNCTIONS: (OWNER, "all", expression(BY_FUNCTION), expression(BY_FUNCTION)),
 }
 _LEGEND = """\
 Read from the grants and policies of the database. In the tables below **S**, **I**, **U** and **D**

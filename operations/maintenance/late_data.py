@@ -128,7 +128,9 @@ _ROLLUPS = sa.text("""
 
 # What the rollup itself no longer keeps is left alone.
 # What was written since any rollup was last refreshed is noted per hypertable, before that per
-# rollup; the ranges are those on which a refresh was interrupted.
+# rollup; the ranges are those on which a refresh was interrupted. Rows are in a chunk that overlaps
+# the range in which they changed, and a step goes beyond its chunk by a bucket: so a range that
+# only touches a chunk, as what is before the first refresh touches the first chunk, is none of it.
 _STEPS = sa.text("""
     WITH late AS (
         SELECT lowest_modified_value AS lowest, greatest_modified_value AS greatest
@@ -149,10 +151,8 @@ _STEPS = sa.text("""
        AND range_end > coalesce(CAST(:after AS timestamptz), '-infinity')
        AND (:all OR EXISTS (
            SELECT FROM late
-            WHERE lowest < _timescaledb_functions.to_unix_microseconds(
-                               range_end + CAST(:width AS interval))
-              AND greatest >= _timescaledb_functions.to_unix_microseconds(
-                                  range_start - CAST(:width AS interval))
+            WHERE lowest < _timescaledb_functions.to_unix_microseconds(range_end)
+              AND greatest >= _timescaledb_functions.to_unix_microseconds(range_start)
               AND lowest <= _timescaledb_functions.to_unix_microseconds(
                                 :until - CAST(:width AS interval))))
        AND range_end > coalesce((

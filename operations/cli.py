@@ -26,6 +26,9 @@ from operations.commands import (
     verify,
 )
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as of a shell."""
+
 app = typer.Typer(
     help="Set up, try and run a fleetschema database.",
     no_args_is_help=True,
@@ -57,5 +60,9 @@ def main() -> None:
     except DBAPIError as error:
         # The server went away, or a privilege is missing.
         sys.exit(f"error: the server rejected a statement: {server_message(error)}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes an exit code of its own of Ctrl-C, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        sys.stderr.write("interrupted: what was done stays; start it again for the rest\n")
+        sys.exit(INTERRUPTED)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def count(number: int, noun: str) -> str:
-    """``1 table``, ``2 tables``."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
+    """``1 table``, ``2,000 tables``."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def plural(noun: str) -> str:

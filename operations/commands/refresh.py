@@ -24,11 +24,12 @@ def moment(text: str) -> datetime.datetime:
     """A time of the command line; in UTC unless it says."""
     try:
         found = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
+        zoned = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+        return zoned.astimezone(datetime.UTC)
+    except (ValueError, OverflowError) as error:  # The latter in the years 1 and 9999.
         raise typer.BadParameter(
             f"expected a date or a time as in 2026-03-01 or 2026-03-01T06:00+01:00, found {text!r}"
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 @app.command()

@@ -67,9 +67,9 @@ def delete(
         found = samples.count(engine, chosen)
         _write_lasting(engine, chosen)
         if not found or dry_run:
-            write(f"{found:,} samples: {chosen}")
+            write(f"{count(found, 'sample')}: {chosen}")
             return
-        write(f"This deletes {found:,} samples of {slug}, for good: {chosen}")
+        write(f"This deletes {count(found, 'sample')} of {slug}, for good: {chosen}")
         if not yes and not typer.confirm("Delete them?"):
             write("Nothing was deleted")
             raise typer.Exit(1)
@@ -80,7 +80,7 @@ def delete(
             actor=actor,
             on_refreshed=lambda done: write_refreshed([done]),
         )
-    write(f"Deleted {deleted:,} samples")
+    write(f"Deleted {count(deleted, 'sample')}")
 
 
 @app.command()
@@ -123,7 +123,7 @@ def correct(
     with maintained_database() as engine:
         found = samples.preview(engine, chosen, correction)
         _write_lasting(engine, chosen)
-        what = f"{found.corrected:,} of {found.samples:,} samples"
+        what = f"{found.corrected:,} of {count(found.samples, 'sample')}"
         if None not in found.before:
             what += f", {_range(*found.before)}"
             if None not in found.after:
@@ -143,7 +143,7 @@ def correct(
             actor=actor,
             on_refreshed=lambda done: write_refreshed([done]),
         )
-    write(f"Corrected {corrected:,} samples")
+    write(f"Corrected {count(corrected, 'sample')}")
 
 
 def _chosen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -54,7 +55,7 @@ class Correction:
         if scaled:
             raise CorrectionError("expected either --set, or --scale and --offset, found both")
         try:
-            json.loads(self.value, parse_constant=_no_constant)
+            json.loads(self.value, parse_constant=_no_constant, parse_float=_finite)
         except ValueError:
             raise CorrectionError(
                 f"--set: expected JSON, as in 21.5, true, '\"off\"' or null, found {self.value!r}"
@@ -95,6 +96,12 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def _finite(text: str) -> float:
+    if math.isinf(float(text)):
+        raise ValueError(text)
+    return float(text)
+
+
 def change(series: str, correction: Correction) -> Change:
     """The SQL of a correction.
 
@@ -116,6 +123,13 @@ def change(series: str, correction: Correction) -> Change:
 def _scaled(number: str) -> str:
     """As numeric: a double would round integers beyond 2^53."""
     return f"trim_scale({number} * CAST(:scale AS numeric) + CAST(:offset AS numeric))"
+
+
+def _exact_above(lowest: int, number: str) -> str:
+    """As JSON: what is larger exactly, unless no reader could hold it, which is an error."""
+    double = f"to_jsonb(CAST({number} AS double precision))"
+    exact = f"abs({number}) > {lowest} AND abs({number}) {_MEASURABLE}"
+    return f"CASE WHEN {exact} THEN to_jsonb({number}) ELSE {double} END"
 
 
 def _factors(correction: Correction) -> dict[str, Any]:
@@ -141,10 +155,8 @@ def _of_messages(metric: str, correction: Correction) -> Change:
             f"CASE WHEN jsonb_typeof({old}) = 'number' THEN {number} {_MEASURABLE} ELSE false END"
         )
         result = _scaled(number)
-        new = f"to_jsonb({result})"
-        if declared is not None and declared.type == "double precision":
-            rounded = f"to_jsonb(CAST({result} AS double precision))"
-            new = f"CASE WHEN abs({result}) > {EXACT} THEN {new} ELSE {rounded} END"
+        lowest = EXACT if declared is not None and declared.type == "double precision" else 0
+        new = _exact_above(lowest, result)
         parameters |= _factors(correction)
     pair = f"jsonb_build_object({name}, {new})"
     if declared is None:
@@ -171,10 +183,11 @@ def _of_tags(correction: Correction) -> Change:
         in_json = f"""(abs({number}) > {EXACT} AND CASE WHEN v_num IS NULL THEN true
             WHEN abs(v_num) > {EXACT} THEN false
             ELSE CAST(CAST({double} AS text) AS numeric) <> {number} END)"""
-        new = f"CASE WHEN {in_json} THEN to_jsonb({number}) ELSE to_jsonb({double}) END"
+        exact = _exact_above(EXACT, number)
+        new = f"CASE WHEN {in_json} THEN {exact} ELSE to_jsonb({double}) END"
         assignments = (
             f"v_num = CASE WHEN NOT {in_json} THEN {double} END,"
-            f" v_json = CASE WHEN {in_json} THEN to_jsonb({number}) END"
+            f" v_json = CASE WHEN {in_json} THEN {exact} END"
         )
         return Change(old, new, assignments, condition, _factors(correction))
     # In the column that the ingest would fill.

@@ -17,6 +17,7 @@ from database.errors import FleetSchemaError, server_message
 from database.tenancy import operator_transaction
 from ddl.sql import escaped, ident
 from models.shared.base import TIMESERIES, TenantTimeSeries
+from operations import text
 from operations.access.accounts import operator_name
 from operations.lock import exclusive_run
 from operations.maintenance import late_data
@@ -155,8 +156,8 @@ def delete(
         on_refreshed: called after each rollup.
 
     Raises:
-        TenantError, SamplesError: as for :func:`count`.
-        RefreshError: the samples are deleted, but a rollup was not refreshed.
+        TenantError, SamplesError: as for :func:`count`; or the samples are deleted, but a rollup
+            was not refreshed.
     """
     statement = "DELETE FROM {table} WHERE {where}"
     what = str(samples)
@@ -177,9 +178,9 @@ def correct(
     A correction by a factor that is made twice counts twice.
 
     Raises:
-        TenantError, SamplesError: as for :func:`count`, or a result fits no column.
+        TenantError, SamplesError: as for :func:`count`; or a result fits no column; or the samples
+            are corrected, but a rollup was not refreshed.
         CorrectionError: the series has no such values.
-        RefreshError: the samples are corrected, but a rollup was not refreshed.
     """
     change = change_of(samples.series, correction)
     statement = f"UPDATE {{table}} SET {change.assignments} WHERE {{where}} AND {change.applies}"
@@ -220,17 +221,27 @@ def _carry_out(
             resource_id=what,
         ):
             pass
-        if samples.series == MESSAGES:
-            take_in_backlog(engine)
-        with connection.begin():
-            # Of a compressed batch all rows may have to be rewritten.
-            connection.execute(_UNLIMITED)
-            changed = _changed(connection, chosen, statement, parameters)
-            rollups = _over(late_data.rollups(connection), samples.series)
-        for rollup in rollups:
-            done = late_data.take_in(connection, rollup, samples.begins, samples.ends)
-            if done is not None:
-                on_refreshed(done)
+        try:
+            if samples.series == MESSAGES:
+                take_in_backlog(engine)
+            with connection.begin():
+                # Of a compressed batch all rows may have to be rewritten.
+                connection.execute(_UNLIMITED)
+                changed = _changed(connection, chosen, statement, parameters)
+                rollups = _over(late_data.rollups(connection), samples.series)
+        except KeyboardInterrupt:
+            raise SamplesError(f"interrupted: nothing of {samples} was changed") from None
+        try:
+            for rollup in rollups:
+                done = late_data.take_in(connection, rollup, samples.begins, samples.ends)
+                if done is not None:
+                    on_refreshed(done)
+        except (late_data.RefreshError, KeyboardInterrupt) as error:
+            raise SamplesError(
+                f"{action} of {text.count(changed, 'sample')} is committed, but not in all rollups "
+                f"({str(error) or 'interrupted'}): run: python -m operations refresh "
+                f"{samples.series} (or wait for the next maintenance)"
+            ) from error
     return changed
 
 
@@ -296,9 +307,9 @@ class _Chosen:
             "ends": samples.ends,
             **(parameters or {}),
         }
-        text = statement.replace("{table}", table).replace("{where}", where)
+        query = statement.replace("{table}", table).replace("{where}", where)
         try:
-            return connection.execute(sa.text(text), values)
+            return connection.execute(sa.text(query), values)
         except DBAPIError as error:
             raise SamplesError(
                 f"nothing of {samples} was changed: {server_message(error, brief=True)}"

@@ -65,7 +65,7 @@ def test_numbers_of_tags(
 ) -> None:
     ingest(engine, [TagSample(ONE, 7, NOW, sent)], now=NOW)
     said = correct("tag_values", "7", "--scale", scale, "--offset", offset)
-    assert said.endswith("Corrected 1 samples"), said
+    assert said.endswith("Corrected 1 sample"), said
     found = tag(engine)
     assert found[1:3] == (None, None)
     assert [None if one is None else number(one) for one in (found[0], found[3])] == [
@@ -77,7 +77,7 @@ def test_numbers_of_tags(
 def test_what_is_no_number_stays(engine: Engine, sent: Any) -> None:
     ingest(engine, [TagSample(ONE, 7, NOW, sent)], now=NOW)
     before = tag(engine)
-    assert correct("tag_values", "7", "--scale", "2").startswith("0 of 1 samples")
+    assert correct("tag_values", "7", "--scale", "2").startswith("0 of 1 sample")
     assert tag(engine) == before
 
 
@@ -88,9 +88,9 @@ def test_metrics_and_columns_of_integers(engine: Engine) -> None:
     ]
     ingest(engine, sent, now=NOW)
     exact = ("--scale", "3", "--offset", str(BIG))
-    assert correct("telemetry", "d1", "--metric", "t", *exact).endswith("Corrected 1 samples")
+    assert correct("telemetry", "d1", "--metric", "t", *exact).endswith("Corrected 1 sample")
     assert correct("device_health_telemetry", "d1", "--metric", "uptime_seconds", *exact).endswith(
-        "Corrected 1 samples"
+        "Corrected 1 sample"
     )
     found = rows(engine, "SELECT metrics ->> 't' FROM timeseries.telemetry")
     assert found == [(str(BIG * 4),)]
@@ -98,3 +98,23 @@ def test_metrics_and_columns_of_integers(engine: Engine) -> None:
     assert found == [((2**61 + 1) * 3 + BIG,)]
     found = rows(engine, "SELECT (state -> 't')::text FROM device_state")
     assert found == [(str(BIG * 4),)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--set", "1e400"),
+            "--set: expected JSON, as in 21.5, true, '\"off\"' or null, found '1e400'",
+        ),
+        (("--scale", "1e400"), "out of range"),
+        (("--scale", "1e200000"), "overflow"),
+    ],
+)
+@pytest.mark.parametrize("sent", [3, BIG])
+def test_what_no_reader_could_hold_is_refused(
+    engine: Engine, arguments: tuple[str, ...], said: str, sent: int
+) -> None:
+    ingest(engine, [message(1, metrics={"t": sent}, ts=NOW), TagSample(ONE, 7, NOW, sent)], now=NOW)
+    assert said in correct("telemetry", "d1", "--metric", "t", *arguments)
+    assert said in correct("tag_values", "7", *arguments)

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ddl import Function, Grant
+from ddl import Function, RowLevelSecurity
 from models.device.state import STATUSES
-from models.shared.base import EMPTY_OBJECT, NOW, Base, Private, json_object, one_of
+from models.shared.base import EMPTY_OBJECT, Base, Private, Timestamped, access, json_object, one_of
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 
-class DeviceStateBacklog(Private, Base):
+class DeviceStateBacklog(Private, Timestamped, Base):
     """What is still to be taken into ``device_state``, a row for each device."""
 
     __tablename__ = "device_state_backlog"
@@ -29,19 +29,21 @@ class DeviceStateBacklog(Private, Base):
     last_seen_at: Mapped[datetime.datetime]
     last_seen_as_sent: Mapped[datetime.datetime | None]
     last_telemetry_at: Mapped[datetime.datetime | None]
-    state: Mapped[dict[str, Any]] = mapped_column(server_default=EMPTY_OBJECT)
+    state: Mapped[dict[str, Any]] = mapped_column(
+        server_default=EMPTY_OBJECT, comment="Newest value of each metric."
+    )
     state_times: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT, comment="When each value in state was measured."
     )
-    noted_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
         one_of("status", STATUSES),
         json_object("state"),
         json_object("state_times"),
-        Grant("select, insert, update, delete", to="fleet_ingest"),
-        Grant("select", to="fleet_operator"),
-        Grant("select", to="fleet_operator_read"),
+        RowLevelSecurity(),
+        *access("fleet_ingest", "select, insert, update, delete"),
+        *access("fleet_operator", "select"),
+        *access("fleet_operator_read", "select"),
         {
             "comment": "What batches say of devices whose rows of device_state another transaction "
             "held. The next batch of the tenant takes it in, or operations maintain."

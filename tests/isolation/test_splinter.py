@@ -45,6 +45,7 @@ _INGESTED = (
     "device_registry",
     "device_sensors",
     "device_state",
+    "device_state_backlog",
     "endpoints",
     "tag_metadata",
     "tenants",

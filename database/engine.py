@@ -8,6 +8,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
+from database.context import KeyFile, Signer
 from database.libpq import connect_arguments
 from database.settings import Settings, application_url
 from database.urls import parse_url
@@ -23,7 +24,11 @@ tell nothing, and the functions and foreign keys of the next transaction need th
 
 
 def make_engine(
-    url: URL | str | None = None, *, settings: Settings | None = None, **options: Any
+    url: URL | str | None = None,
+    *,
+    settings: Settings | None = None,
+    context_key: Signer | None = None,
+    **options: Any,
 ) -> Engine:
     """An engine for the URL (default: `application_url`), with the pool that the settings name.
 
@@ -31,18 +36,25 @@ def make_engine(
     finds no setting, cursor, lock or prepared statement of the last one. What a program sets for
     every session belongs into the URL or to the login, not into a listener to ``connect``.
 
+    Transactions of tenants are signed with ``context_key``, by default the one in the settings'
+    ``context_key_file``, if there is one.
+
     ``options`` go to `sqlalchemy.create_engine` and win over what is set here.
     """
-    engine = create_engine(**_arguments(url, settings, options))
+    engine = create_engine(**_arguments(url, settings, context_key, options))
     event.listen(engine, "reset", _forget)
     return engine
 
 
 def make_async_engine(
-    url: URL | str | None = None, *, settings: Settings | None = None, **options: Any
+    url: URL | str | None = None,
+    *,
+    settings: Settings | None = None,
+    context_key: Signer | None = None,
+    **options: Any,
 ) -> AsyncEngine:
     """The same as `make_engine`, for asyncio, over the same driver."""
-    engine = create_async_engine(**_arguments(url, settings, options))
+    engine = create_async_engine(**_arguments(url, settings, context_key, options))
     event.listen(engine.sync_engine, "reset", _forget)
     return engine
 
@@ -56,14 +68,22 @@ def _forget(connection: Any, _: object, state: PoolResetState) -> None:
         return
     autocommit = connection.autocommit
     connection.autocommit = True
-    connection.cursor().execute(FORGET)
+    connection.cursor().execute(FORGET, prepare=False)  # several statements in one
     connection.autocommit = autocommit
 
 
 def _arguments(
-    url: URL | str | None, settings: Settings | None, options: dict[str, Any]
+    url: URL | str | None,
+    settings: Settings | None,
+    context_key: Signer | None,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     settings = settings or Settings()
+    if context_key is None and settings.context_key_file is not None:
+        context_key = KeyFile(settings.context_key_file)
+    if context_key is not None:
+        signed = {"context_key": context_key}
+        options["execution_options"] = signed | options.get("execution_options", {})
     if url is None:
         url = application_url(settings)
     elif isinstance(url, str):

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         description="A file of trusted certificate authorities, or `system`, "
         "where the URL does not say.",
     )
+    context_key_file: Path | None = Field(
+        default=None,
+        description="The file with the key that signs the tenant of each transaction; needed "
+        "where the database is signed.",
+    )
     database_pool_size: int = Field(default=20, ge=1, description="Connections kept open.")
     database_max_overflow: int = Field(
         default=10, ge=0, description="Connections opened beyond those in a rush."

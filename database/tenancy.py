@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
+from database.context import Signer
 from database.errors import (
     FleetSchemaError,
     cause,
@@ -40,7 +41,11 @@ OPERATOR_PATH = "timeseries, public"
 """The search_path by which operators reach hypertables and rollups, with the rows of all tenants,
 by the names that tenants' views have. A schema that a role may not use is passed over."""
 
-_BIND = text("select set_config('role', :role, true), set_config('app.tenant_id', :tenant, true)")
+_BIND = text(
+    "select set_config('role', :role, true), set_config('app.tenant_id', :tenant, true),"
+    " set_config('app.tenant_token', :token, true)"
+)
+_BIND_SIGNED = text(f"{_BIND.text}, public.current_tenant() = cast(:tenant as uuid)")
 _PATH = text("select set_config('search_path', :path, true)")
 _READ_ONLY = text("select set_config('transaction_read_only', 'on', true)")
 _MEMBERSHIP = text("""
@@ -287,7 +292,10 @@ def _require_plain_login(connection: Connection, role: str) -> None:
 def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
     """Take the role and the tenant until the transaction ends; operators also `OPERATOR_PATH`.
 
-    Raises TenancyError: the login may not, there is no such role, or the engine is in AUTOCOMMIT.
+    With a token of the tenant, if the engine has a key (the option ``context_key``).
+
+    Raises TenancyError: the login may not, there is no such role, the engine is in AUTOCOMMIT, or
+    the database is signed and does not take the token.
     """
     driver = connection.connection.driver_connection
     if getattr(driver, "autocommit", False):
@@ -296,7 +304,15 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
             "make it without isolation_level"
         )
     try:
-        connection.execute(_BIND, {"role": role, "tenant": "" if tenant is None else str(tenant)})
+        signer: Signer | None = connection.get_execution_options().get("context_key")
+        token = "" if signer is None or tenant is None else signer.token(tenant)
+        values = {"role": role, "tenant": "" if tenant is None else str(tenant), "token": token}
+        *_, taken = connection.execute(_BIND_SIGNED if token else _BIND, values).one()
+        if token and not taken:
+            raise TenancyError(
+                f"the database takes no token of the key {token[:8]}, which this application signs "
+                f"with ({signer}): give it a key that `operations context status` lists"
+            )
         if role in (OPERATOR, OPERATOR_READ):
             connection.execute(_PATH, {"path": OPERATOR_PATH})
     except DBAPIError as error:
@@ -306,7 +322,11 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
                 f"the login {login} may not act as {role}: connect with one made by "
                 f"`operations login create NAME --role {role}`"
             ) from error
-        if isinstance(cause(error), errors.InvalidParameterValue):
+        if isinstance(cause(error), errors.InvalidAuthorizationSpecification):
+            raise TenancyError(
+                f"the database does not take the token of the tenant: {server_message(error)}"
+            ) from error
+        if isinstance(cause(error), errors.InvalidParameterValue) or is_undefined(error):
             raise TenancyError(
                 f"the role {role} does not exist on this server: run `alembic upgrade head`"
             ) from error

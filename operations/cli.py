@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from database.errors import FleetSchemaError, server_message
 from operations.commands import (
     admin,
+    context,
     convert,
     demo,
     docs,
@@ -22,6 +23,7 @@ from operations.commands import (
     revision,
     samples,
     server,
+    sql,
     tenant,
     verify,
 )
@@ -39,6 +41,7 @@ app.add_typer(server.app)
 app.add_typer(login.app, name="login")
 app.add_typer(hardening.app)
 app.add_typer(admin.app, name="admin")
+app.add_typer(context.app, name="context")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(samples.app, name="samples")
 app.add_typer(revision.app, name="revision")
@@ -48,6 +51,7 @@ app.add_typer(metrics.app, name="metrics")
 app.add_typer(convert.app)
 app.add_typer(verify.app)
 app.add_typer(demo.app)
+app.add_typer(sql.app)
 app.add_typer(docs.app)
 
 

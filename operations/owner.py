@@ -16,6 +16,7 @@ from database.tenancy import ANY_LOGIN
 from database.urls import describe
 from ddl.sql import ident
 from models.shared.base import TIMESERIES
+from operations.access.context import OwnersKey
 
 
 @contextmanager
@@ -32,6 +33,8 @@ def owner_engine() -> Iterator[Engine]:
         # The owner fills a tenant of the demo as its application would.
         execution_options={ANY_LOGIN: True},
     )
+    # Of the database itself: the owner's tokens are good in every one, and need no file.
+    engine.update_execution_options(context_key=OwnersKey(engine))
     try:
         yield engine
     finally:

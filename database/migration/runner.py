@@ -35,6 +35,7 @@ from database.migration.watching import watching
 from database.readiness import ensure_database, wait_until_ready
 from database.rules import broken_by_models
 from database.settings import Settings, migration_url
+from database.signing import is_signed, set_signed
 from ddl import buckets, filled, pending_operations
 from ddl.edition import Edition
 from ddl.effects import warn
@@ -268,16 +269,19 @@ class Runner:
             self._left_out = pending_operations.skipped(connection)
             connection.commit()
             self._clock = time.monotonic()
+            signed = is_signed(connection)
             self._run(connection)
-            self._finish(connection)
+            self._finish(connection, signed=signed)
 
-    def _finish(self, connection: Connection) -> None:
-        """Privileges of the database after an upgrade; their end, and the roles', at base."""
+    def _finish(self, connection: Connection, *, signed: bool) -> None:
+        """Properties of the database after an upgrade; their end, and the roles', at base."""
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)
             if found := hardening.gaps(connection):
                 self.progress.warning(hardening.asked_for(found))
+            if signed and not is_signed(connection):
+                set_signed(connection, signed=True)  # a revision gave it the body of the models
             self._tell_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
             send(connection, f"{privileges.removal()}; {hardening.removal()}; {buckets.removal()}")

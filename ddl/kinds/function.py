@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -106,6 +106,8 @@ class Function(Declaration):
     Args:
         arguments: as in CREATE FUNCTION: ``"device_id uuid, note text DEFAULT ''"``.
         body: SQL-standard (``RETURN …`` or ``BEGIN ATOMIC … END``) or the text of the body.
+        alternative_body: another body, of the same language, that is no difference: a command
+            chooses between the two, and revisions leave the choice alone. As the server spells it.
         settings: configuration while it runs; a text body must fix ``search_path``.
         security_definer: run with the rights of the owner, not of the role that calls it.
         reason: why it may run as its owner; ``make docs`` shows it.
@@ -123,6 +125,7 @@ class Function(Declaration):
         *,
         returns: str,
         body: str,
+        alternative_body: str | None = None,
         language: str = "sql",
         volatility: str = "volatile",
         parallel: str = "unsafe",
@@ -170,11 +173,27 @@ class Function(Declaration):
             schema=self.state.schema,
         )
         self._register(metadata, self.state, self.grants)
+        if alternative_body is not None:
+            if metadata is None:
+                raise ArgumentError(
+                    f"function {name} has an alternative_body, which needs metadata=…: declare it "
+                    "outside of __table_args__"
+                )
+            metadata.info.setdefault(_ALTERNATIVES, {})[self.state.declared_as] = alternative_body
 
     def states(self, table: Table) -> Iterator[State]:
         """The function and its grants."""
         yield self.state
         yield self.grants
+
+
+_ALTERNATIVES = "alternative bodies"
+
+
+def alternative(metadata: MetaData, state: FunctionState) -> FunctionState | None:
+    """The function with its ``alternative_body``; None where the models declare none."""
+    body = metadata.info.get(_ALTERNATIVES, {}).get(state.declared_as)
+    return None if body is None else replace(state, body=body)
 
 
 # --- operate ---------------------------------------------------------------------------------
@@ -269,6 +288,12 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
 # --- compare ---------------------------------------------------------------------------------
 
 
+def settle(metadata: MetaData, target: FunctionState, current: FunctionState) -> FunctionState:
+    """Keeps the alternative body where a command has chosen it."""
+    other = alternative(metadata, target)
+    return other if other is not None and other.body == current.body else target
+
+
 def replaceable(before: FunctionState, after: FunctionState) -> bool:
     """True where CREATE OR REPLACE can: neither arguments nor result change."""
     return (before.arguments, before.returns) == (after.arguments, after.returns)
@@ -343,5 +368,6 @@ KIND = Kind(
      WHERE n.nspname = ANY (CAST(:schemas AS name[]))""",
     compare=compare,
     seeds=seeds,
+    settle=settle,
     rename="ALTER FUNCTION {named} RENAME TO {new}",
 )

@@ -1,4 +1,4 @@
-"""The platform itself: audit trails, background jobs, settings, metrics, retention policies."""
+"""The platform itself: audit trails, jobs, settings, metrics, retention, signed contexts."""
 
 from models.system import (
     audit,
@@ -7,6 +7,7 @@ from models.system import (
     platform,
     raw_data_horizons,
     service_metrics,
+    signed_context,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "platform",
     "raw_data_horizons",
     "service_metrics",
+    "signed_context",
 ]

@@ -119,11 +119,13 @@ def _show_attempts(engine: Engine, intruder: Tenant, victim: Tenant) -> None:
         f"{len(answers) - len(through)} of {len(answers)} attempts were rejected; the rows of "
         f"{victim.slug} {'are unchanged' if untouched else 'HAVE CHANGED'} (checksum)."
     )
+    counted = f"after set_config('app.tenant_id', …) the same connection counts {chosen:,} devices"
     write(
-        f"The limit of this: after set_config('app.tenant_id', …) the same connection counts "
-        f"{chosen:,} devices of {victim.slug}. The tenant is what the application sets. "
+        f"The limit of this: {counted} of {victim.slug}. The tenant is what the application sets. "
         "Row-level security protects from a forgotten condition or a forged id, not from SQL that "
-        "a tenant wrote: always use bound parameters."
+        "a tenant wrote: always use bound parameters, and see operations context sign."
+        if chosen
+        else f"This database is signed: {counted} of {victim.slug}."
     )
     if through or not untouched:
         raise typer.Exit(1)

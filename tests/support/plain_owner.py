@@ -53,13 +53,15 @@ def _handed_over(name: str) -> str:
         DECLARE thing record;
         BEGIN
           FOR thing IN SELECT c.oid::regclass AS name FROM pg_class c
-                        WHERE relnamespace IN ('public'::regnamespace, 'timeseries'::regnamespace)
+                        WHERE relnamespace::regnamespace::text
+                              IN ('public', 'timeseries', 'signing')
                           AND relkind IN ('r', 'v') LOOP
             EXECUTE format('ALTER TABLE %s OWNER TO {name}', thing.name);
           END LOOP;
           ALTER SCHEMA timeseries OWNER TO {name};
+          ALTER SCHEMA signing OWNER TO {name};
           FOR thing IN SELECT p.oid::regprocedure AS name FROM pg_proc p
-                        WHERE pronamespace = 'public'::regnamespace LOOP
+                        WHERE pronamespace::regnamespace::text IN ('public', 'signing') LOOP
             EXECUTE format('ALTER FUNCTION %s OWNER TO {name}', thing.name);
           END LOOP;
         END $$

@@ -133,9 +133,12 @@ def test_statements_that_the_driver_prepared_work_on(server: TemporaryServer) ->
         **SINGLE,
         connect_args={"prepare_threshold": 0},
     )
+    backends = set()
     for _ in range(3):
         with tenant_transaction(engine, TWO) as connection:
             assert names(connection) == ["of 2"]
+            backends.add(connection.scalar(sa.text("SELECT pg_backend_pid()")))
+    assert len(backends) == 1, "and the pool keeps the connection"
     engine.dispose()
 
 

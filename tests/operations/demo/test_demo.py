@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from models.shared.base import PLATFORM_TENANT_ID
+from operations.access import context
 from operations.cli import main
 from operations.commands import demo as command
 from operations.demo import registration, visibility
@@ -270,3 +272,16 @@ def test_without_reference_data_the_command_is_named(
         main()
     assert "the reference data is missing" in str(exit_.value)
     assert str(exit_.value).endswith("run: python -m operations reference")
+
+
+def test_in_a_signed_database(run: Callable[..., Any], engine: Engine, tmp_path: Path) -> None:
+    """The owner's commands sign for themselves, and a chosen tenant is not taken."""
+    context.rotate(engine, tmp_path / "key")
+    with engine.begin() as connection:
+        context.sign(connection)
+    result = run("--devices", "6", "--reporting", "0")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.output.split())
+    assert "11 of 11 attempts were rejected" in shown
+    assert "This database is signed" in shown
+    assert "counts 0 devices of demo-acme" in shown

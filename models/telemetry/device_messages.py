@@ -125,12 +125,13 @@ class Telemetry(TenantTimeSeries, Base):
         # A message type is a segment of its own: it has the same metrics in all its rows, and a
         # question is about one type. TimescaleDB would give each batch a bloom filter of ts and
         # seq, after the primary key: a tenth of the size, which nothing asks for, and late rows
-        # are not stored any faster.
+        # are not stored any faster. With no sparse index at all the server crashes when it reads
+        # one moment of one device (2.28.3); a range of 16 bytes costs nothing.
         Columnstore(
             segmentby="tenant_id, device_id, msg_type",
             orderby="ts DESC, seq",
             after="7 days",
-            sparse_index="",
+            sparse_index="minmax(ingested_at)",
         ),
         Trigger(
             "notify_own_telemetry",

@@ -13,6 +13,7 @@ down_revision = "0068"
 
 def upgrade() -> None:
     # accept ban-drop-function: they get further arguments and columns; only the ingest calls them
+    op.drop_trigger("set_updated_at", "device_state")
     op.drop_function(
         "record_devices",
         "tenants uuid[], devices text[], statuses text[], seen timestamp with time zone[], newest timestamp with time"
@@ -157,6 +158,7 @@ def upgrade() -> None:
             "            then s.last_seen_as_sent end, s.last_seen_at, '-infinity') then n.sent else"
             " s.last_seen_as_sent end,\n"
             "           last_telemetry_at = n.newest,\n"
+            "           updated_at = now(),  -- spares the trigger\n"
             "           state = s.state || n.state,\n"
             "           state_times = case\n"
             "             when s.state || n.state = n.state then coalesce(n.times, '{}')\n"
@@ -437,17 +439,28 @@ def upgrade() -> None:
             " transaction still holds.",
         grants={"fleet_ingest": "execute"},
     )
+    op.create_trigger(
+        "set_updated_at", "device_state", "before", "update", level="row", function="set_updated_at()",
+        when="new.updated_at IS DISTINCT FROM now()",
+    )
     op.grant(
         "device_state",
-        {"fleet_ingest": "insert (last_seen_as_sent), select (last_seen_as_sent), update (last_seen_as_sent)"},
+        {
+            "fleet_ingest": "insert (last_seen_as_sent), select (last_seen_as_sent), update (last_seen_as_sent,"
+                " updated_at)",
+        },
     )
 
 
 def downgrade() -> None:
     op.revoke(
         "device_state",
-        {"fleet_ingest": "insert (last_seen_as_sent), select (last_seen_as_sent), update (last_seen_as_sent)"},
+        {
+            "fleet_ingest": "insert (last_seen_as_sent), select (last_seen_as_sent), update (last_seen_as_sent,"
+                " updated_at)",
+        },
     )
+    op.drop_trigger("set_updated_at", "device_state")
     op.drop_function("take_in_device_states", "tenants uuid[]")
     op.drop_function(
         "record_devices",
@@ -741,4 +754,7 @@ def downgrade() -> None:
             " changes nothing, and of values of one moment that with the highest seq counts; new metrics become"
             " sensors. Rows that other transactions hold are left as they are.",
         grants={"fleet_ingest": "execute"},
+    )
+    op.create_trigger(
+        "set_updated_at", "device_state", "before", "update", level="row", function="public.set_updated_at()",
     )

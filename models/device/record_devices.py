@@ -83,6 +83,7 @@ Function(
                    last_seen_at = greatest(s.last_seen_at, {_SEEN}),
                    last_seen_as_sent = {_AS_SENT},
                    last_telemetry_at = n.newest,
+                   updated_at = now(),  -- spares the trigger
                    state = s.state || n.state,
                    state_times = case
                      when s.state || n.state = n.state then coalesce(n.times, '{{}}')

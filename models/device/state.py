@@ -72,6 +72,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
     """Current status and shadow of a device."""
 
     __tablename__ = "device_state"
+    __unless_now__ = True
     # What is no time in state_times would break device_metrics for the whole tenant.
     __guarded_columns__ = ("last_seen_as_sent", "state_times")
 
@@ -144,7 +145,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
         *access(
             "fleet_ingest",
             f"select (tenant_id, device_id, {_INGESTED}),"
-            f" insert (tenant_id, device_id, {_INGESTED}), update ({_INGESTED})",
+            f" insert (tenant_id, device_id, {_INGESTED}), update (updated_at, {_INGESTED})",
         ),
         {
             "comment": "Current status and shadow of devices, one row each.",

@@ -143,7 +143,10 @@ class Base(DeclarativeBase):
         items: list[SchemaItem] = []
         if issubclass(cls, Timestamped):
             name = "set_updated_at"
-            items.append(Trigger(name, timing="before", events="update", function=f"{name}()"))
+            when = "new.updated_at IS DISTINCT FROM now()" if cls.__unless_now__ else None
+            items.append(
+                Trigger(name, timing="before", events="update", when=when, function=f"{name}()")
+            )
         if issubclass(cls, TenantTimeSeries):
             items += hypertable_access(cls, table)
         elif issubclass(cls, TenantScoped):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from sqlalchemy import FetchedValue, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -35,6 +35,9 @@ class Identified:
 
 class Timestamped:
     """When a row was created and last changed; for every table whose rows change."""
+
+    __unless_now__: ClassVar[bool] = False
+    """Spare the trigger where a statement sets ``updated_at`` to now() itself: it takes 3 µs."""
 
     created_at: Mapped[datetime.datetime] = mapped_column(server_default=NOW, sort_order=90)
     updated_at: Mapped[datetime.datetime] = mapped_column(

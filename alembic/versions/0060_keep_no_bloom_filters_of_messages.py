@@ -12,8 +12,8 @@ down_revision = "0059"
 
 def upgrade() -> None:
     op.alter_columnstore(
-        "telemetry", segmentby="tenant_id,device_id,msg_type", orderby="ts DESC,seq", after="7 days", sparse_index="",
-        schema="timeseries",
+        "telemetry", segmentby="tenant_id,device_id,msg_type", orderby="ts DESC,seq", after="7 days",
+        sparse_index="minmax(ingested_at)", schema="timeseries",
     )
 
 

@@ -85,7 +85,7 @@ def sparse_indexes(text: str) -> list[tuple[str, list[str]]]:
         if (match := SPARSE.fullmatch(one)) is None:
             raise ArgumentError(
                 f"Columnstore: sparse_index expected bloom(column) or minmax(column), found {one};"
-                ' write "" for none, or None for those that TimescaleDB chooses'
+                " write None for those that TimescaleDB chooses"
             )
         found.append((match["type"].lower(), sql.split_list(match["columns"])))
     return found
@@ -112,8 +112,12 @@ class Columnstore(Declaration):
     Args:
         sparse_index: what each batch of rows keeps to be skipped by, besides the ranges of
             ``orderby``: ``"bloom(serial), minmax(temperature)"``. With None, TimescaleDB chooses,
-            from the indexes of the table, when it converts a chunk; with ``""`` there is none. Not
-            for rollups; TimescaleDB 2.22 or newer.
+            from the indexes of the table, when it converts a chunk. Not for rollups; TimescaleDB
+            2.22 or newer.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: ``sparse_index`` is something else, or empty: 2.27 to 2.29.1
+            crash on chunks that were converted so (TimescaleDB's issue 10414).
     """
 
     def __init__(
@@ -122,6 +126,12 @@ class Columnstore(Declaration):
         self.segmentby = column_list(segmentby)
         self.orderby = column_list(orderby)
         self.after = after
+        if sparse_index is not None and not sparse_index.strip():
+            raise ArgumentError(
+                "Columnstore: sparse_index expected bloom(column) or minmax(column), found nothing:"
+                " TimescaleDB 2.27 to 2.29.1 crashes on chunks without any (its issue 10414); write"
+                " minmax of some column, or None for those that TimescaleDB chooses"
+            )
         self.sparse_index = sparse_index_list(sparse_index)
 
     def states(self, table: Table) -> Iterator[State]:

@@ -61,9 +61,7 @@ def _stored(facts: Facts, key: Key) -> list[str]:
     store = facts.catalog.of(ColumnstoreState).get(key)
     if store is not None:
         by = f"segmented by {code(_spaced(store.segmentby))}, ordered by "
-        skipped = {None: "", "": ", without sparse indexes"}.get(
-            store.sparse_index, f", with {code(_spaced(store.sparse_index or ''))}"
-        )
+        skipped = f", with {code(_spaced(store.sparse_index))}" if store.sparse_index else ""
         lines.append(
             f"**Columnstore** {_after(store.after)}, {by}{code(_spaced(store.orderby))}{skipped}."
         )

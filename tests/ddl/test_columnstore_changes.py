@@ -112,8 +112,7 @@ CHANGES = {
     ),
     "sparse indexes": (readings(), readings(sparse_index="minmax(value), bloom(n,site)")),
     "other sparse indexes": (readings(sparse_index="bloom(n)"), readings(sparse_index="minmax(n)")),
-    "no sparse indexes": (readings(sparse_index="bloom(n)"), readings(sparse_index="")),
-    "sparse indexes left to TimescaleDB": (readings(sparse_index=""), readings()),
+    "sparse indexes left to TimescaleDB": (readings(sparse_index="minmax(n)"), readings()),
     "column of a sparse index dropped": (
         readings(sparse_index="bloom(n), minmax(site)"),
         readings(site=None, sparse_index="bloom(n)"),

@@ -122,6 +122,15 @@ def test_reference_to_a_hypertable() -> None:
         check_hypertables(metadata)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "crashes on chunks without any"), ("brin(v)", r"found brin\(v\); write None")],
+)
+def test_sparse_index(text: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        Columnstore("device", "ts DESC", None, sparse_index=text)
+
+
 def test_layout_is_spelled_as_by_the_server() -> None:
     store = Columnstore('DEVICE,  "Site"', '"ts" desc, seq ASC, v asc nulls first', None)
     assert (store.segmentby, store.orderby) == ('device,"Site"', "ts DESC,seq,v NULLS FIRST")

@@ -65,12 +65,13 @@ def waiting_behind(
 ) -> Iterator[Future[list[Any]]]:
     """Two sessions: ``first`` is not committed yet when ``second`` begins; yields the second."""
     with ThreadPoolExecutor(1) as pool:
-        with tenant_transaction(engine, tenant) as connection:
+        # A tenant sees no locks; the engine is the owner's.
+        with tenant_transaction(engine, tenant) as connection, engine.connect() as owner:
             execute(connection, first)
             other = pool.submit(run, engine, tenant, second)
             blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             deadline = time.monotonic() + 20
-            while one(execute(connection, blocked)) == 0:
+            while one(execute(owner, blocked)) == 0:
                 assert not other.done(), "the second session did not wait for the first"
                 assert time.monotonic() < deadline
         yield other

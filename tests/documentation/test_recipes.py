@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from models.shared.roles import ROLE_NAMES
+from operations.access import context
 from tests.support.alembic_project import ROOT
+from tests.support.databases import LONG
 from tests.support.engines import engine_of
+from tests.support.signed import key_in
 
 RECIPES = ROOT / "docs" / "recipes.md"
 OWNER = uuid.UUID(int=0x0E)
@@ -61,15 +64,24 @@ def test_there_are_recipes() -> None:
 
 
 @pytest.mark.parametrize("chapter", chapters() if RECIPES.exists() else [])
-def test_recipes(chapter: str, seeded_database: str) -> None:
+@pytest.mark.parametrize("signed", [False, True] if LONG else [False])
+def test_recipes(chapter: str, signed: bool, seeded_database: str, tmp_path: Path) -> None:
     with engine_of(seeded_database) as engine:
         with engine.begin() as connection:
             tenant = _provision(connection)
+        context.rotate(engine, tmp_path / "key")
+        token = key_in(tmp_path / "key").token(tenant)
+        if signed:
+            with engine.begin() as connection:
+                context.sign(connection)
         for recipe in chapters()[chapter]:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"SET LOCAL ROLE {recipe.role}")
-                bound = sa.text("SELECT set_config('app.tenant_id', :tenant, true)")
-                connection.execute(bound, {"tenant": str(tenant)})
+                bound = sa.text(
+                    "SELECT set_config('app.tenant_id', :tenant, true),"
+                    " set_config('app.tenant_token', :token, true)"
+                )
+                connection.execute(bound, {"tenant": str(tenant), "token": token})
                 answer = _run(connection, recipe)
             if recipe.answer:
                 assert answer == recipe.answer, recipe.title

@@ -25,6 +25,7 @@ PARTS: dict[str, Part] = {
     "jobs": server.jobs,
     "rollups": server.rollups,
     "hardening": server.hardening,
+    "tenant context": server.context_keys,
     "logins": server.logins,
     "reference data": server.reference_data,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from ddl.edition import COMMUNITY, POSTGRESQL, detect
 from ddl.sql import ident, literal, role
 from models.shared.base import TIMESERIES
 from models.shared.roles import ROLE_NAMES
+from operations.access import context
 from operations.access.logins import timeouts
 from operations.maintenance import policy_jobs
 from operations.reference.catalogue import write_catalogues
@@ -159,6 +161,24 @@ def hardening(connection: Connection) -> Iterator[Finding]:
     for gap in guarded.gaps(connection):
         text = str(gap).removeprefix(f"{gap.name}: ").partition("; run as")[0]
         yield Finding("hardening", f"routine {gap.name}", text, gap.statement, SUPERUSER)
+
+
+KEY_AGE = datetime.timedelta(days=90)
+"""After which a key of the tenant context should be followed by another."""
+
+
+def context_keys(connection: Connection) -> Iterator[Finding]:
+    """A signed database has a valid key, and the newest is not old."""
+    found = context.read(connection)
+    fix = "python -m operations context rotate"
+    if found.signed and not found.valid:
+        text = "expected a valid key, found none: no tenant sees a row"
+        yield Finding("context", "keys of the tenant context", text, fix)
+        return
+    made = max((key.created_at for key in found.valid), default=None)
+    if made is not None and made < datetime.datetime.now(datetime.UTC) - KEY_AGE:
+        text = f"expected one of the last {KEY_AGE.days} days, found the newest of {made:%Y-%m-%d}"
+        yield Finding("context", "keys of the tenant context", text, fix)
 
 
 _LOGINS = sa.text("""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -89,6 +90,19 @@ def test_commands_say_what_they_found_and_mend_it(run: Run) -> None:
     assert run("mend", "--yes", "--accept-losses")[0] == 0
     code, output = run("verify", "--json")
     assert (code, json.loads(output)["findings"]) == (0, [])
+
+
+@pytest.mark.slow
+def test_an_old_key_of_the_tenant_context(run: Run, tmp_path: Path) -> None:
+    made = ("context", "rotate", "--key-file", str(tmp_path / "key"), "--previous-for", "1")
+    assert run(*made)[0] == 0
+    old = "UPDATE signing.context_keys SET created_at = now() - interval '91 days'"
+    code, output = run("verify", sql=old)
+    assert code == 1
+    assert "keys of the tenant context: expected one of the last 90 days" in output
+    assert "fix: python -m operations context rotate" in output
+    assert run(*made)[0] == 0
+    assert run("verify")[0] == 0
 
 
 def test_another_revision_is_the_only_finding(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -57,6 +58,8 @@ app.add_typer(docs.app)
 
 def main() -> None:
     """Run a command; an error that a person can fix gives one line and exit code 1."""
+    # It warns of connections that it closes on Ctrl-C.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     try:
         app()
     except (FleetSchemaError, CommandError) as error:

@@ -11,6 +11,14 @@ from sqlalchemy import Connection
 from database.errors import FleetSchemaError
 
 
+def is_usable(connection: Connection) -> bool:
+    """Whether statements can follow; after Ctrl-C the driver may have closed the connection."""
+    if connection.closed or connection.invalidated:
+        return False
+    driver = connection.connection.driver_connection
+    return driver is not None and not driver.closed
+
+
 @contextmanager
 def exclusive_run(connection: Connection, name: str, busy: FleetSchemaError) -> Iterator[None]:
     """Hold the advisory lock ``name`` of this database.
@@ -26,7 +34,7 @@ def exclusive_run(connection: Connection, name: str, busy: FleetSchemaError) -> 
     try:
         yield
     finally:
-        if not connection.closed and not connection.invalidated:
+        if is_usable(connection):
             connection.rollback()
             release = sa.text("SELECT pg_advisory_unlock(hashtextextended(:key, 0))")
             connection.execute(release, key)

@@ -230,7 +230,8 @@ def refresh(connection: Connection, step: Step, *, every: bool = False) -> None:
                 f" {literal(row[0])}::timestamptz, {literal(row[1])}::timestamptz{force})"
             )
     finally:
-        driver.autocommit = False
+        if not driver.closed:
+            driver.autocommit = False
 
 
 class RefreshError(FleetSchemaError):

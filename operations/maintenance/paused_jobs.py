@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from operations.lock import is_usable
 
 PAUSE = datetime.timedelta(hours=1)
 """How far the next start of a job is put off, and half of that later once more. Then it starts by
@@ -42,16 +45,18 @@ class PausedJobs:
         now = datetime.datetime.now(datetime.UTC)
         if self.until < now + PAUSE / 2:
             self.until = now + PAUSE
-            self._start(dict.fromkeys(self.starts, self.until.isoformat()))
+            starts = dict.fromkeys(self.starts, self.until.isoformat())
+            self._start(self.connection, starts)
 
-    def resume(self) -> None:
+    def resume(self, connection: Connection) -> None:
         """Give each its former start."""
-        self._start(self.starts)
+        self._start(connection, self.starts)
 
-    def _start(self, starts: dict[int, str]) -> None:
-        with self.connection.begin():
+    @staticmethod
+    def _start(connection: Connection, starts: dict[int, str]) -> None:
+        with connection.begin():
             for job, start in starts.items():
-                self.connection.execute(_START, {"job": job, "start": start})
+                connection.execute(_START, {"job": job, "start": start})
 
 
 @contextmanager
@@ -61,6 +66,10 @@ def paused(connection: Connection, relations: Collection[str]) -> Iterator[Pause
     try:
         yield jobs
     finally:
-        if not connection.closed and not connection.invalidated:
+        if is_usable(connection):
             connection.rollback()
-            jobs.resume()
+            jobs.resume(connection)
+        else:
+            # If the server is gone, they start when their time comes.
+            with suppress(DBAPIError), connection.engine.connect() as another:
+                jobs.resume(another)

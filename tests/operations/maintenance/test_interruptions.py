@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
@@ -12,11 +17,12 @@ from typer.testing import CliRunner
 from operations import cli
 from operations.commands import maintain as command
 from operations.maintenance import late_data, samples
+from tests.support.alembic_project import ROOT
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
-from tests.support.late_data import differences, rolled_up_tags
+from tests.support.late_data import add_tags, differences, rolled_up_tags
 from tests.support.servers import DatabaseServer
-from tests.support.time_series import ACME, SLUGS, scalar, with_tenants
+from tests.support.time_series import ACME, GLOBEX, SLUGS, scalar, with_tenants
 
 TAG = (
     "tag_values",
@@ -94,6 +100,58 @@ def test_after_the_commit_the_refresh_is_named_and_completes_it(
     assert differences(engine, "tag_values_hourly", "bucket < now() - interval '1 day'") != []
     assert "Refreshed timeseries.tag_values_hourly" in invoke("refresh", "tag_values", "--yes")
     assert differences(engine, "tag_values_hourly", "bucket < now() - interval '1 day'") == []
+
+
+@pytest.mark.timescaledb
+def test_a_signal_in_the_middle_of_a_refresh(engine: Engine) -> None:
+    """The driver closes the connection then; nothing is left behind but the rest."""
+    add_tags(engine, GLOBEX, "9 days", until="2 days")
+    starts = "SELECT array_agg(next_start ORDER BY job_id) FROM timescaledb_information.job_stats"
+    before = scalar(engine, starts)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL refresh%'"
+    waiting += " AND datname = current_database() AND wait_event_type = 'Lock'"
+    with engine.connect() as other, other.begin():
+        log = "_timescaledb_catalog.continuous_aggs_materialization_invalidation_log"
+        other.exec_driver_sql(f"LOCK TABLE {log} IN SHARE MODE")
+        command = [sys.executable, "-m", "operations", "refresh", "tag_values", "--yes"]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(600):
+            if scalar(engine, waiting):
+                break
+            time.sleep(0.1)
+        assert scalar(engine, starts) != before
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said == "interrupted: what was done stays; start it again for the rest\n"
+    assert process.returncode == cli.INTERRUPTED
+    assert scalar(engine, starts) == before
+    assert "Refreshed timeseries.tag_values_hourly" in invoke("refresh", "tag_values", "--yes")
+    assert differences(engine, "tag_values_hourly", "bucket < now() - interval '1 day'") == []
+
+
+@pytest.mark.timescaledb
+def test_the_driver_may_close_the_connection(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does after Ctrl-C where a procedure has committed: jobs start again all the same."""
+    add_tags(engine, GLOBEX, "9 days", until="2 days")
+    starts = "SELECT array_agg(next_start ORDER BY job_id) FROM timescaledb_information.job_stats"
+    before = scalar(engine, starts)
+    execute = psycopg.Cursor.execute
+
+    def interrupted(self: Any, query: Any, *rest: Any, **options: Any) -> object:
+        if str(query).startswith("CALL refresh"):
+            assert scalar(engine, starts) != before
+            self.connection.close()
+            raise KeyboardInterrupt
+        return execute(self, query, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", interrupted)
+        result = CliRunner().invoke(cli.app, ["refresh", "tag_values", "--yes"])
+    assert result.exit_code == cli.INTERRUPTED, result.exception
+    assert scalar(engine, starts) == before
+    assert "Refreshed timeseries.tag_values_hourly" in invoke("refresh", "tag_values", "--yes")
 
 
 def test_the_command_line_says_that_it_was_interrupted(

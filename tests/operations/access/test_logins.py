@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from database import roles
 from database.embedded import TemporaryServer
+from ddl.sql import send
 from models.shared.roles import ROLE_NAMES
 from operations.access import logins
 from operations.access.logins import LoginError
@@ -45,7 +46,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[TemporaryServer]:
             connection.exec_driver_sql(f'CREATE DATABASE house OWNER "{OWNER}"')
         with engine_of(url_of(server, OWNER)) as engine, engine.begin() as connection:
             for statement in roles.creation():
-                connection.exec_driver_sql(statement)
+                send(connection, statement)
         yield server
 
 

@@ -187,8 +187,8 @@ def test_dropped_chunks_take_no_bucket_along(engine: Engine) -> None:
     alone(engine, "CALL refresh_continuous_aggregate('timeseries.tag_values_hourly', NULL, NULL)")
     before = buckets(engine, "tag_values_hourly")
     run_jobs(engine, "policy_retention")
-    alone(engine, f"SELECT drop_chunks('{TAGS}', older_than => interval '25 days')")
-    # Late rows make chunks anew.
+    alone(engine, f"SELECT drop_chunks('{TAGS}', older_than => interval '24 days')")
+    # Late rows make chunks anew, but not the youngest, even if it is after 22 o'clock.
     for days in ("45 days", "27 days"):
         add_tags(engine, GLOBEX, days, until=f"{days} -2 hours")
         add_tags(engine, ACME, days, until=f"{days} -2 hours")

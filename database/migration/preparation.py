@@ -12,7 +12,7 @@ from sqlalchemy import Connection, MetaData
 
 from database import console, roles
 from database.console import Progress
-from database.errors import FleetSchemaError
+from database.errors import FleetSchemaError, is_forbidden
 from database.migration import history
 from database.settings import Settings
 from ddl import buckets, pending_operations, session
@@ -80,9 +80,22 @@ def exclusive(connection: Connection, settings: Settings) -> Iterator[None]:
     waits for all of those: a deadlock. The lock ends with the session, however that ends.
 
     Raises:
-        PreparationError: the other runner did not finish within MIGRATION_LOCK_WAIT seconds.
+        PreparationError: the other runner did not finish within MIGRATION_LOCK_WAIT seconds, or
+            the role may not take the lock.
     """
-    _acquire(connection, settings.migration_lock_wait)
+    try:
+        _acquire(connection, settings.migration_lock_wait)
+    except sa.exc.DBAPIError as error:
+        if not is_forbidden(error):
+            raise
+        # `database.hardening` leaves these locks to the owner.
+        connection.rollback()
+        row = connection.execute(_RIGHTS).one()
+        raise PreparationError(
+            f"role {row.role} cannot work on database {row.database}; nothing was changed; "
+            f"expected a login that may act as the owner, {row.owner}: set MIGRATION_DATABASE_URL "
+            "to the owner's URL"
+        ) from error
     try:
         yield
     finally:

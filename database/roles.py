@@ -20,11 +20,31 @@ BRIDGE = Role(
 one inherits nothing, so neither does who has only this."""
 
 _NAMES = ", ".join(ident(role.name) for role in ROLES)
-
-
-_NAMES = ", ".join(ident(role.name) for role in ROLES)
 _PLAIN = "NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
 _MODERN = "current_setting('server_version_num')::int >= 160000"
+
+TIMEOUTS: dict[str, dict[str, str]] = {
+    # Requests of people, who do not wait longer.
+    "fleet_app": {"statement": "30s", "lock": "5s", "idle_in_transaction_session": "60s"},
+    # Batches of measurements; a stuck one must not delay the next for long.
+    "fleet_ingest": {"statement": "60s", "lock": "5s", "idle_in_transaction_session": "60s"},
+    # Single rows by key, in front of every request.
+    "fleet_auth": {"statement": "10s", "lock": "2s", "idle_in_transaction_session": "30s"},
+    # Reports over all tenants; an idle transaction keeps vacuum from removing dead rows.
+    "fleet_operator_read": {
+        "statement": "10min",
+        "lock": "5s",
+        "idle_in_transaction_session": "5min",
+    },
+    # Corrections over all tenants.
+    "fleet_operator": {"statement": "30min", "lock": "10s", "idle_in_transaction_session": "5min"},
+}
+"""Role to the statement_timeout, lock_timeout and so on of its logins."""
+
+
+def timeouts(role: str) -> dict[str, str]:
+    """Those of a role; one without any of its own has those of fleet_app."""
+    return TIMEOUTS.get(role, TIMEOUTS["fleet_app"])
 
 
 def creation() -> list[str]:

@@ -111,6 +111,10 @@ def _accounts() -> list[str]:
         ),
         f"GRANT {', '.join(ROLE_NAMES)} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET TRUE",
         f"GRANT fleet_app TO {SERVICE} WITH INHERIT TRUE, SET TRUE",
+        *(
+            f"ALTER ROLE {SERVICE} SET {what}_timeout = '{time}'"
+            for what, time in roles.timeouts("fleet_app").items()
+        ),
     ]
 
 

@@ -12,36 +12,13 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError, server_message
+from database.roles import timeouts
 from database.tenancy import OPERATOR, OPERATOR_PATH, OPERATOR_READ
 from ddl.sql import ident, literal, send
 from models.shared.roles import ROLE_NAMES
 
 PASSWORD_BYTES = 24
 """192 random bits: 32 characters that need no escaping in a URL."""
-
-TIMEOUTS: dict[str, dict[str, str]] = {
-    # Requests of people, who do not wait longer.
-    "fleet_app": {"statement": "30s", "lock": "5s", "idle_in_transaction_session": "60s"},
-    # Batches of measurements; a stuck one must not delay the next for long.
-    "fleet_ingest": {"statement": "60s", "lock": "5s", "idle_in_transaction_session": "60s"},
-    # Single rows by key, in front of every request.
-    "fleet_auth": {"statement": "10s", "lock": "2s", "idle_in_transaction_session": "30s"},
-    # Reports over all tenants; an idle transaction keeps vacuum from removing dead rows.
-    "fleet_operator_read": {
-        "statement": "10min",
-        "lock": "5s",
-        "idle_in_transaction_session": "5min",
-    },
-    # Corrections over all tenants.
-    "fleet_operator": {"statement": "30min", "lock": "10s", "idle_in_transaction_session": "5min"},
-}
-"""Role to the statement_timeout, lock_timeout and so on of its logins."""
-
-
-def timeouts(role: str) -> dict[str, str]:
-    """Those of a role; one without any of its own has those of fleet_app."""
-    return TIMEOUTS.get(role, TIMEOUTS["fleet_app"])
-
 
 _LONGEST_NAME = 63  # bytes: PostgreSQL cuts longer names
 _SCRAM = b"scram-sha-256"
@@ -111,7 +88,7 @@ def create(
     valid_until: datetime.datetime | None = None,
     connection_limit: int | None = None,
 ) -> Credentials:
-    """Create a login role with ``role``, a generated password and the timeouts of `TIMEOUTS`.
+    """Create a login role with ``role``, a generated password and the timeouts of `database.roles`.
 
     One of operators finds the rows of all tenants by the names that tenants use (`OPERATOR_PATH`).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 from sqlalchemy import URL
 
+from database.roles import timeouts
 from database.settings import Settings, application_url, migration_url
 from models.shared.roles import ROLE_NAMES
 from operations.access import logins
@@ -72,12 +73,12 @@ def list_logins() -> None:
 
 def _write_credentials(credentials: logins.Credentials) -> None:
     """To stdout and nowhere else."""
-    limits = logins.timeouts(credentials.role)
-    timeouts = ", ".join(f"{what} {time}" for what, time in limits.items())
+    limits = timeouts(credentials.role)
+    listed = ", ".join(f"{what} {time}" for what, time in limits.items())
     write(f"Role      {credentials.role}")
     if credentials.valid_until:
         write(f"Until     {credentials.valid_until:%Y-%m-%d %H:%M %Z}")
-    write(f"Timeouts  {timeouts.replace('_', ' ')}")
+    write(f"Timeouts  {listed.replace('_', ' ')}")
     write(f"Password  {credentials.password}")
     write(f"URL       {credentials.url(_address())}")
     write("Neither is shown again: the server keeps only a hash (SCRAM-SHA-256).")

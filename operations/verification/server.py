@@ -12,6 +12,7 @@ import models
 from database import hardening as guarded
 from database.migration import checks
 from database.roles import missing as missing_roles
+from database.roles import timeouts
 from database.tenancy import OPERATOR
 from ddl import shadow
 from ddl.edition import COMMUNITY, POSTGRESQL, detect
@@ -19,7 +20,6 @@ from ddl.sql import ident, literal, role
 from models.shared.base import TIMESERIES
 from models.shared.roles import ROLE_NAMES
 from operations.access import context
-from operations.access.logins import timeouts
 from operations.maintenance import policy_jobs
 from operations.reference.catalogue import write_catalogues
 from operations.verification.finding import Finding

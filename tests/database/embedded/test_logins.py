@@ -15,6 +15,7 @@ from database.embedded.server import Server
 from database.engine import make_engine
 from database.settings import application_url, embedded_server, migration_url
 from database.tenancy import TenancyError, tenant_transaction
+from operations.verification.server import logins
 from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of, execute
 from tests.support.time_series import ACME, make_tenants
@@ -47,6 +48,7 @@ def check(url: sa.URL) -> None:
         assert connection.scalar(sa.text("SELECT count(*) FROM tenants")) == 0
         assert hardening.gaps(connection) == []
         assert security.differences(connection) == []
+        assert list(logins(connection)) == []
     engine = make_engine()
     assert engine.url == application_url()
     with tenant_transaction(engine, ACME) as connection:

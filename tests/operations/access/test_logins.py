@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from database import roles
 from database.embedded import TemporaryServer
+from database.roles import timeouts
 from ddl.sql import send
 from models.shared.roles import ROLE_NAMES
 from operations.access import logins
@@ -115,7 +116,7 @@ def test_a_login_has_one_role_and_nothing_more(
                 connection.execute(f'SET ROLE "{other}"')
         usage = "SELECT pg_has_role(current_user, %s, 'usage')"
         assert connection.execute(usage, [role]).fetchone() == (True,)
-        for what, time in logins.TIMEOUTS[role].items():
+        for what, time in timeouts(role).items():
             shown = connection.execute(f"SHOW {what}_timeout").fetchone()
             assert shown is not None
             same = "SELECT %s::interval = %s::interval"

@@ -99,12 +99,14 @@ def delete_tenant(
         "command again if it does not finish"
     )
     what = f"delete tenant {tenant.tenant_id}"
-    with engine.connect() as connection, exclusive_run(connection, what, busy):
+    with engine.connect() as connection:
+        # Before the lock, which only the owner may take: this says so of any other login.
         with connection.begin():
             groups = _order(connection)
             listed = [one for one in time_series.all_time_series(connection) if one.of_tenants]
-        deletion = _Deletion(engine, connection, tenant, actor or operator_name(), on_step)
-        return deletion.run(listed, groups)
+        with exclusive_run(connection, what, busy):
+            deletion = _Deletion(engine, connection, tenant, actor or operator_name(), on_step)
+            return deletion.run(listed, groups)
 
 
 def _order(connection: Connection) -> list[Group]:

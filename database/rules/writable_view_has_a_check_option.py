@@ -26,8 +26,8 @@ RULE = Rule(
     fix='write check_option="cascaded" in its View(…), or leave the privilege out of grants=',
     broken_by=(
         (
-            "ALTER VIEW telemetry_to_store RESET (check_option)",
-            "telemetry_to_store",
+            "ALTER VIEW tag_values_to_store RESET (check_option)",
+            "tag_values_to_store",
             "INSERT for fleet_app",
         ),
         (

@@ -127,14 +127,18 @@ SELECT n.nspname AS schema, c.relname AS table, p.polname AS name, p.polpermissi
        CASE p.polcmd WHEN 'r' THEN 'select' WHEN 'a' THEN 'insert' WHEN 'w' THEN 'update'
                      WHEN 'd' THEN 'delete' ELSE 'all' END AS command,
        (SELECT array_agg(r.name ORDER BY r.name COLLATE "C")
-          FROM (SELECT CASE o WHEN 0 THEN 'PUBLIC' WHEN c.relowner THEN 'CURRENT_USER'
-                              ELSE pg_get_userbyid(o)::text END AS name
+          FROM (SELECT CASE WHEN o = 0 THEN 'PUBLIC'
+                            -- Of a table that somebody took over, the policies are as they were.
+                            WHEN o = v.relowner
+                              OR o = c.relowner AND o = quote_ident(current_user)::regrole
+                            THEN 'CURRENT_USER' ELSE pg_get_userbyid(o)::text END AS name
                   FROM unnest(p.polroles) o) r) AS "to",
        pg_get_expr(p.polqual, p.polrelid) AS "using",
        pg_get_expr(p.polwithcheck, p.polrelid) AS "check"
   FROM pg_policy p
   JOIN pg_class c ON c.oid = p.polrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_class v ON v.oid = to_regclass('public.alembic_version')
  WHERE n.nspname = ANY (CAST(:schemas AS name[]))
 """)
 

@@ -32,6 +32,8 @@ _COLUMNS = {
 }
 # The others are counted, except those that always come with a table.
 _IMPLIED = {"set_row_level_security", "grant", "create_columnstore", "create_retention_policy", "f"}
+# Of those, what a revision may consist of.
+_ALONE = {"grant": "grant", "create_columnstore": "columnstore"}
 _COUNTED = {
     "create_policy": "policy",
     "create_trigger": "trigger",
@@ -61,7 +63,8 @@ def _made(tree: ast.Module) -> str:
     """What upgrade() makes, in words."""
     named: dict[str, list[str]] = {}
     counted: Counter[str] = Counter()
-    for verb, arguments in _calls(tree):
+    calls = _calls(tree)
+    for verb, arguments in calls:
         if verb in _NAMED:
             named.setdefault(_NAMED[verb], []).append(arguments[0])
         elif verb in _COLUMNS:
@@ -70,6 +73,8 @@ def _made(tree: ast.Module) -> str:
             counted[_COUNTED[verb]] += 1
         elif verb not in _IMPLIED:
             counted[verb.replace("_", " ")] += 1
+    if not named and not counted:
+        counted.update(_ALONE[verb] for verb, _ in calls if verb in _ALONE)
     parts = []
     for noun, names in named.items():
         heading = count(len(names), noun).split(" ", 1)[1]

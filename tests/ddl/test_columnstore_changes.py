@@ -111,13 +111,11 @@ CHANGES = {
         readings(segmentby="device,site"),
     ),
     "sparse indexes": (readings(), readings(sparse_index="minmax(value), bloom(n,site)")),
-    "other sparse indexes": (readings(sparse_index="bloom(n)"), readings(sparse_index="minmax(n)")),
     "sparse indexes left to TimescaleDB": (readings(sparse_index="minmax(n)"), readings()),
     "column of a sparse index dropped": (
         readings(sparse_index="bloom(n), minmax(site)"),
         readings(site=None, sparse_index="bloom(n)"),
     ),
-    "column of all sparse indexes dropped": (readings(sparse_index="bloom(n)"), readings(n=None)),
     "type of a column of a sparse index": (
         readings(sparse_index="bloom(n,site)"),
         readings(n=BigInteger, sparse_index="bloom(site,n)"),

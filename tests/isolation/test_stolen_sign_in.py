@@ -77,7 +77,7 @@ def test_its_functions_are_these_and_no_others(service: Service) -> None:
             "link_provider", "password_method", "refresh_session", "rename_account",
             "request_email_change", "request_password_reset", "reset_password",
             "session_account", "session_tenants", "sign_in", "sign_in_with_provider", "sign_out",
-            "sign_up", "unlink_provider", "use_api_key",
+            "sign_up", "unlink_provider", "use_api_key", "verified_tenant",
         ]  # fmt: skip
 
 

@@ -163,7 +163,7 @@ def test_what_the_inventory_says_of_roles(target: dict[str, str]) -> None:
     page = target["isolation.md"]
     for line in (
         "| [sites](device.md#sites) | tenant | own S I U D |  | all S | all S I U D |",
-        "| [telemetry](telemetry.md#telemetry) | tenant view | own S I |",
+        "| [telemetry](telemetry.md#telemetry) | tenant view | own S I\\* |",
         "| [timeseries.telemetry](telemetry.md#telemetry) | tenant hypertable |  | all I | all S |",
         "| [telemetry_hourly](telemetry.md#telemetry_hourly) | tenant view | own S |",
         "| [account_tiers](billing.md#account_tiers) | global | all S |",

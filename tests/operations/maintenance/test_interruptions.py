@@ -114,7 +114,14 @@ def test_a_signal_in_the_middle_of_a_refresh(engine: Engine) -> None:
         log = "_timescaledb_catalog.continuous_aggs_materialization_invalidation_log"
         other.exec_driver_sql(f"LOCK TABLE {log} IN SHARE MODE")
         command = [sys.executable, "-m", "operations", "refresh", "tag_values", "--yes"]
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        # What a shell starts in the background ignores the signal, and so do its children.
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         for _ in range(600):
             if scalar(engine, waiting):
                 break

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from database.embedded import TemporaryServer
 from ddl.sql import send
 from operations import reference
 from operations.access import logins
@@ -16,8 +17,8 @@ from operations.verification.schema import MEND, differing
 from operations.verification.schema import mend as schema_mend
 from tests.operations.verification import mutations
 from tests.support.databases import LONG, MakeDatabase, named_server, seed, servers
-from tests.support.engines import engine_of
-from tests.support.servers import DatabaseServer
+from tests.support.engines import engine_of, execute
+from tests.support.servers import embedded_programs
 
 GROUPS = {
     "grants": mutations.GRANTS,
@@ -72,17 +73,15 @@ def lines(findings: list[Finding]) -> str:
 
 
 @pytest.fixture(scope="module")
-def correct(lone_server: DatabaseServer, make_shared_database: MakeDatabase) -> Iterator[Engine]:
+def correct() -> Iterator[Engine]:
     """A database at the head with reference data and a login, on a cluster of its own."""
-    with engine_of(make_shared_database(lone_server, like=seed)) as engine:
+    with TemporaryServer(embedded_programs(18)) as server, engine_of(server.url("ours")) as engine:
+        execute(server.url("postgres"), "CREATE DATABASE ours")
+        seed(server.url("ours"))
         with engine.begin() as connection:
             send(connection, f"CREATE ROLE {OTHER}")
         logins.create(engine, mutations.LOGIN, "fleet_app")
         yield engine
-        with engine.begin() as connection:
-            for role in (OTHER, mutations.LOGIN):
-                send(connection, f"REASSIGN OWNED BY {role} TO CURRENT_USER")
-                send(connection, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def walk(engine: Engine, changes: dict[str, str]) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
 from ddl.base import Declared, Key
-from ddl.kinds.columnstore import ORDERED, ColumnstoreState, sparse_indexes
+from ddl.columnstore_layout import ORDERED, sparse_indexes
+from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from ddl.kinds.row_level_security import RowLevelSecurityState

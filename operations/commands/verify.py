@@ -7,6 +7,9 @@ import json
 import typer
 
 from database.errors import FleetSchemaError
+from database.migration import preparation
+from database.settings import Settings
+from operations.access import context
 from operations.console import write
 from operations.owner import maintained_database
 from operations.text import count
@@ -46,9 +49,13 @@ def mend(
     """Bring the schema back to the models, where somebody changed it by hand.
 
     Only at the head: what the models have gained since is a revision's. All of it is
-    one transaction.
+    one transaction. No revision can be applied meanwhile.
     """
-    with maintained_database() as engine, prepared(engine) as connection:
+    with (
+        maintained_database() as engine,
+        prepared(engine) as connection,
+        preparation.exclusive(connection, Settings()),
+    ):
         for one in schema.revision(connection):
             raise FleetSchemaError(f"{one.object}: {one.text}: run: {one.fix}")
         script = schema.differing(connection)
@@ -64,11 +71,17 @@ def mend(
                 "nothing was changed: with --accept-losses what is named above is dropped; to keep"
                 " it, declare it in a model"
             )
+        # Nobody waits for locks of a transaction while a person reads.
+        connection.rollback()
         write(sql)
         if not yes:
             typer.confirm("Run this?", abort=True)
         schema.mend(connection, script)
         connection.commit()
+        keys = context.read(connection)
+        if "current_tenant()" in sql and keys.valid and not keys.signed:
+            write("current_tenant() is plain now; was the database signed? Then run:")
+            write("python -m operations context sign")
         write("done; look again: python -m operations verify")
 
 

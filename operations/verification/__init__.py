@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from database.migration import preparation
+from database.settings import Settings
 from operations.verification import schema, server
 from operations.verification.finding import Finding
 
@@ -55,12 +56,18 @@ class Report:
 
 @contextmanager
 def prepared(engine: Engine) -> Iterator[Connection]:
-    """A connection on which names mean what they should.
+    """A connection on which names mean what they should, as the runner of revisions has it.
 
     What a verification is to find may have been set for the login or the database.
+
+    Raises:
+        database.migration.preparation.PreparationError: it goes through a pooler, to whose other
+            clients the settings would leak; or a setting is in the way that only a superuser can
+            change.
     """
     with engine.connect() as connection:
-        connection.execute(sa.text("SELECT set_config('search_path', 'public', false)"))
+        preparation.use(connection, Settings())
+        connection.detach()
         connection.commit()
         yield connection
 

@@ -103,6 +103,12 @@ def test_an_old_key_of_the_tenant_context(run: Run, tmp_path: Path) -> None:
     assert "fix: python -m operations context rotate" in output
     assert run(*made)[0] == 0
     assert run("verify")[0] == 0
+    # A third body of the function is as good as none: nobody can tell which of two it was.
+    assert run("context", "sign")[0] == 0
+    forged = "CREATE OR REPLACE FUNCTION current_tenant() RETURNS uuid STABLE RETURN NULL::uuid"
+    assert "function public.current_tenant()" in run("verify", sql=forged)[1]
+    assert "python -m operations context sign" in run("mend", "--yes")[1]
+    assert run("verify")[0] == 0
 
 
 def test_another_revision_is_the_only_finding(run: Run) -> None:

@@ -16,11 +16,15 @@ from database.urls import parse_url
 APPLICATION_NAME = "fleetschema"
 
 FORGET = (
-    "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *;"
-    " SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
+    "BEGIN; RESET ALL; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; DEALLOCATE ALL; UNLISTEN *;"
+    " SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; COMMIT"
 )
 """What leaves nothing of one session to the next: all of DISCARD ALL but its DISCARD PLANS. Plans
-tell nothing, and the functions and foreign keys of the next transaction need them."""
+tell nothing, and the functions and foreign keys of the next transaction need them.
+
+The settings come first, so that a statement_timeout that somebody left does not stop the rest. If
+something fails nevertheless, the session stays in a failed transaction: PgBouncer, which does not
+look at errors of its reset, gives such a session to nobody."""
 
 
 def make_engine(

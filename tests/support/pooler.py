@@ -22,14 +22,19 @@ CONFIGURATION = ROOT / "pgbouncer.ini"
 
 
 @contextmanager
-def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
-    """Run our pooler with one server connection, as ``login``; gives its socket folder."""
+def transaction_pooler(
+    server: TemporaryServer, login: str, *, connections: int = 1, **changes: str
+) -> Iterator[Path]:
+    """Run our pooler with so many server connections, as ``login``; gives its socket folder.
+
+    ``changes`` are settings that differ from those of the file.
+    """
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
     if program is None:
         pytest.skip("no PgBouncer on this machine")
     assert server.socket_directory is not None
     folder = server.socket_directory
-    file = server.home / "pgbouncer.ini"
+    file, socket = server.home / "pgbouncer.ini", folder / f".s.PGSQL.{PORT}"
     settings = configparser.ConfigParser(interpolation=None, delimiters=["="])
     settings.read(CONFIGURATION)
     settings["databases"] = {"*": f"host={folder} port=5432 user={login} password=x"}
@@ -42,8 +47,9 @@ def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
             "listen_port": str(PORT),
             "unix_socket_dir": str(folder),
             "auth_type": "any",
-            "default_pool_size": "1",
+            "default_pool_size": str(connections),
             "reserve_pool_size": "0",
+            **changes,
         }
     )
     with file.open("w") as written:
@@ -65,7 +71,7 @@ def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
     )
     try:
         deadline = time.monotonic() + 10
-        while not (folder / f".s.PGSQL.{PORT}").exists():
+        while not socket.exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -74,3 +80,4 @@ def transaction_pooler(server: TemporaryServer, login: str) -> Iterator[Path]:
         process.terminate()
         process.wait()
         file.unlink()
+        socket.unlink(missing_ok=True)

@@ -164,6 +164,42 @@ def test_the_pooler_gives_nothing_of_one_client_to_another(pooled: str) -> None:
     second.dispose()
 
 
+CURSORS = ";".join(f"DECLARE kept{n} CURSOR WITH HOLD FOR SELECT 1" for n in range(2000))
+
+
+def test_no_setting_stops_the_pooler_from_resetting(pooled: str) -> None:
+    """Closing so many cursors takes many times as long as the statement timeout that is left."""
+    first, second = (sa.create_engine(make_engine(pooled).url) for _ in range(2))
+    second.connect().close()  # its first statements would end in a reset of their own
+    with first.connect() as connection:
+        connection.exec_driver_sql(CURSORS)
+        connection.exec_driver_sql("SET SESSION search_path = timeseries")
+        connection.exec_driver_sql("SET SESSION statement_timeout = '1ms'")
+        connection.commit()
+        with second.connect() as other:
+            tenant, judged, *rest = other.exec_driver_sql(FOUND).one()
+            assert (tenant or "", judged or "", *rest) == ("", "", *NOTHING)
+    first.dispose()
+    second.dispose()
+
+
+def test_a_connection_that_was_not_reset_is_given_to_nobody(server: TemporaryServer) -> None:
+    changes = {
+        "server_reset_query": FORGET.replace("; COMMIT", "; SELECT 1 / 0; COMMIT"),
+        "server_idle_timeout": "1",
+    }
+    with transaction_pooler(server, "app", **changes) as folder:
+        engine = sa.create_engine(f"postgresql+psycopg://any@/postgres?host={folder}&port={PORT}")
+        seen = []
+        for _ in range(2):
+            with engine.connect() as connection:
+                seen.append(connection.scalar(sa.text("SELECT pg_backend_pid()")))
+                leave(connection)
+                connection.commit()
+        assert len(set(seen)) == 2
+        engine.dispose()
+
+
 def test_pool_and_pooler_forget_the_same() -> None:
     lines = CONFIGURATION.read_text().splitlines()
     assert f"server_reset_query = {FORGET}" in lines

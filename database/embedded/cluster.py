@@ -26,7 +26,14 @@ _SENSIBLE = {
     "lc_messages": "C",
     "datestyle": "ISO, MDY",
 }
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # Nothing is recovered from the log, which may lie in memory.
+    "min_wal_size": "32MB",
+    "max_wal_size": "128MB",
+}
 
 
 def make_folder(folder: Path, mode: int) -> None:

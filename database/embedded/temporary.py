@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
 from pathlib import Path
 
 from database.embedded.server import Server
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 (private folders are made in it)
+_ROOM = 4 * 1024**3
+"""Bytes that must be free in memory for a server there: tests run several at once."""
 
 
 class TemporaryServer(Server):
@@ -18,12 +23,15 @@ class TemporaryServer(Server):
 
     Settings with a dot in their name are passed as ``**{"timescaledb.license": "apache"}``.
     With ``tcp`` it also listens on a free port of 127.0.0.1, where every user needs a password.
+    Its data are in memory where there is room for them, unless they are to be ``durable``: a copy
+    of a database of a thousand files takes a tenth of the time that it takes on a disk.
     """
 
     def __init__(
         self, bin_dir: Path, *, durable: bool = False, tcp: bool = False, **parameters: str
     ) -> None:
-        home = Path(tempfile.mkdtemp(prefix="fleetschema-server-", dir="/tmp"))
+        folder = _MEMORY if not durable and _has_room(_MEMORY) else Path("/tmp")  # noqa: S108
+        home = Path(tempfile.mkdtemp(prefix="fleetschema-server-", dir=folder))
         super().__init__(
             home,
             bin_dir,
@@ -50,6 +58,15 @@ class TemporaryServer(Server):
         """As `Server.destroy`; here the whole folder is the server's own."""
         super().destroy(timeout)
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a server may run in a folder: the programs may be copied there, too."""
+    try:
+        flags = os.statvfs(folder).f_flag
+        return not flags & os.ST_NOEXEC and shutil.disk_usage(folder).free >= _ROOM
+    except OSError:
+        return False
 
 
 def _free_port() -> int:

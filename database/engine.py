@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, AdaptedConnection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolResetState
 
@@ -72,7 +72,11 @@ def _forget(connection: Any, _: object, state: PoolResetState) -> None:
         return
     autocommit = connection.autocommit
     connection.autocommit = True
-    connection.cursor().execute(FORGET, prepare=False)  # several statements in one
+    # Several statements in one cannot be prepared; SQLAlchemy's cursor of asyncio cannot say so.
+    if isinstance(connection, AdaptedConnection):
+        connection.run_async(lambda driver: driver.execute(FORGET, prepare=False))
+    else:
+        connection.execute(FORGET, prepare=False)
     connection.autocommit = autocommit
 
 

@@ -13,6 +13,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from ddl.refusal import said
 
 _BUSY = (errors.LockNotAvailable, errors.DeadlockDetected)
+_TRANSIENT = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.IdleInTransactionSessionTimeout,
+)
 _UNDEFINED = (
     errors.InvalidSchemaName,
     errors.UndefinedTable,
@@ -27,6 +34,10 @@ class FleetSchemaError(Exception):
     A command line prints the text and nothing else (no traceback) and exits with 1. The text
     never contains a password.
     """
+
+
+class StaleSessionError(FleetSchemaError):
+    """A pool or pooler handed over a session without having reset it; the next one is another."""
 
 
 # --- errors in the models ---
@@ -60,6 +71,16 @@ def cause(error: BaseException) -> BaseException:
 def is_busy(error: BaseException) -> bool:
     """Whether another session held a lock; the same statement may succeed a moment later."""
     return isinstance(cause(error), _BUSY)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed if it is done again, from its first statement.
+
+    The server ended it for another's sake (a deadlock, a serialization failure), or the connection
+    is lost: then it may have been committed nevertheless, so what it writes must bear repetition.
+    """
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost or isinstance(cause(error), (*_TRANSIENT, StaleSessionError))
 
 
 def is_of_rows(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy.pool import Pool
 from database.context import Signer
 from database.errors import (
     FleetSchemaError,
+    StaleSessionError,
     cause,
     is_forbidden,
     is_undefined,
@@ -43,7 +44,7 @@ by the names that tenants' views have. A schema that a role may not use is passe
 
 _BIND = text(
     "select set_config('role', :role, true), set_config('app.tenant_id', :tenant, true),"
-    " set_config('app.tenant_token', :token, true)"
+    " set_config('app.tenant_token', :token, true), current_setting('statement_timeout')"
 )
 _BIND_SIGNED = text(f"{_BIND.text}, public.current_tenant() = cast(:tenant as uuid)")
 _PATH = text("select set_config('search_path', :path, true)")
@@ -85,6 +86,14 @@ PREDEFINED = (
     "pg_create_subscription",
 )
 """PostgreSQL's own roles by which a login sees or does more than a service may."""
+
+SHORTEST_TIMEOUT = 50
+"""Milliseconds: who left less of a statement_timeout may have stopped the reset of the session."""
+
+_RESET = (
+    "it was not reset, and may have more of an earlier transaction; do this one again, and let the "
+    "pooler reset sessions as pgbouncer.ini says, or the login have a longer timeout"
+)
 
 ANY_LOGIN = "any_login"
 """The execution option of an engine whose login may be more than the application's: operations that
@@ -295,7 +304,8 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
     With a token of the tenant, if the engine has a key (the option ``context_key``).
 
     Raises TenancyError: the login may not, there is no such role, the engine is in AUTOCOMMIT, or
-    the database is signed and does not take the token.
+    the database is signed and does not take the token. Raises StaleSessionError: somebody left a
+    timeout in the session, and so perhaps more.
     """
     driver = connection.connection.driver_connection
     if getattr(driver, "autocommit", False):
@@ -307,8 +317,9 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
         signer: Signer | None = connection.get_execution_options().get("context_key")
         token = "" if signer is None or tenant is None else signer.token(tenant)
         values = {"role": role, "tenant": "" if tenant is None else str(tenant), "token": token}
-        *_, taken = connection.execute(_BIND_SIGNED if token else _BIND, values).one()
-        if token and not taken:
+        found = connection.execute(_BIND_SIGNED if token else _BIND, values).one()
+        _require_reset(found[3])
+        if token and not found[-1]:
             raise TenancyError(
                 f"the database takes no token of the key {token[:8]}, which this application signs "
                 f"with ({signer}): give it a key that `operations context status` lists"
@@ -326,11 +337,25 @@ def take_role(connection: Connection, role: str, tenant: UUID | None) -> None:
             raise TenancyError(
                 f"the database does not take the token of the tenant: {server_message(error)}"
             ) from error
+        if isinstance(cause(error), errors.QueryCanceled):
+            raise StaleSessionError(
+                "the tenant was not set within the statement_timeout that the session came with: "
+                + _RESET
+            ) from error
         if isinstance(cause(error), errors.InvalidParameterValue) or is_undefined(error):
             raise TenancyError(
                 f"the role {role} does not exist on this server: run `alembic upgrade head`"
             ) from error
         raise
+
+
+def _require_reset(timeout: str) -> None:
+    """By such a timeout PgBouncer's reset fails unnoticed: see `FORGET` of `database.engine`."""
+    if timeout.endswith("ms") and int(timeout.removesuffix("ms")) < SHORTEST_TIMEOUT:
+        raise StaleSessionError(
+            f"the session came with a statement_timeout of {timeout}, expected 0 or at least "
+            f"{SHORTEST_TIMEOUT}ms: {_RESET}"
+        )
 
 
 def _uuid(value: UUID | str) -> UUID:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from database.embedded import TemporaryServer
 from database.engine import FORGET, make_async_engine, make_engine
+from database.errors import StaleSessionError, is_transient
 from database.tenancy import async_tenant_transaction, tenant_transaction
 from tests.support.pooler import CONFIGURATION, PORT, transaction_pooler
 from tests.support.tenancy import ONE, TWO, names
@@ -82,14 +83,18 @@ def test_an_aborted_transaction_carries_nothing_either(server: TemporaryServer) 
     engine.dispose()
 
 
-def test_nor_does_one_of_asyncio(server: TemporaryServer) -> None:
+@pytest.mark.parametrize("prepared", [None, 0])
+def test_nor_does_one_of_asyncio(prepared: int | None, server: TemporaryServer) -> None:
     async def run() -> None:
         engine = make_async_engine(
-            server.url("postgres", user="app", password="x"), pool_size=1, max_overflow=0
+            url(server), **SINGLE, connect_args={"prepare_threshold": prepared}
         )
         async with async_tenant_transaction(engine, ONE) as connection:
             await connection.run_sync(leave)
+            first = await connection.scalar(sa.text("SELECT pg_backend_pid()"))
         async with engine.connect() as connection:
+            pid = await connection.scalar(sa.text("SELECT pg_backend_pid()"))
+            assert pid == first, "the pool keeps the connection"
             tenant, judged, *rest = (await connection.exec_driver_sql(FOUND)).one()
             assert (tenant or "", judged or "", *rest) == ("", "", *NOTHING)
         # A cancelled task, too.
@@ -197,6 +202,28 @@ def test_a_connection_that_was_not_reset_is_given_to_nobody(server: TemporarySer
                 leave(connection)
                 connection.commit()
         assert len(set(seen)) == 2
+        engine.dispose()
+
+
+def test_a_session_that_was_not_reset_is_refused(server: TemporaryServer) -> None:
+    changes = {"server_reset_query_always": "0"}
+    with transaction_pooler(server, "app", **changes) as folder:
+        pooled = f"postgresql+psycopg://any@/postgres?host={folder}&port={PORT}"
+        foreign, engine = sa.create_engine(pooled), make_engine(pooled, **SINGLE)
+        with tenant_transaction(engine, TWO) as connection:
+            assert names(connection) == ["of 2"]
+        for timeout, is_refused in (("1ms", True), ("49ms", True), ("50ms", False), ("0", False)):
+            with foreign.begin() as connection:
+                connection.exec_driver_sql(f"SET SESSION statement_timeout = '{timeout}'")
+            # The pool's own reset is no transaction of the tenant, and comes after it.
+            if is_refused:
+                with pytest.raises(StaleSessionError) as raised, tenant_transaction(engine, TWO):
+                    pass
+                assert is_transient(raised.value)
+            else:
+                with tenant_transaction(engine, TWO) as connection:
+                    assert names(connection) == ["of 2"]
+        foreign.dispose()
         engine.dispose()
 
 

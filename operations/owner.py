@@ -88,3 +88,18 @@ def acting_as(engine: Engine, role: str) -> Iterator[Connection]:
         connection.execute(sa.text("SET LOCAL search_path = public"))
         connection.execute(sa.text(f"SET LOCAL ROLE {ident(role)}"))
         yield connection
+
+
+@contextmanager
+def within_role(connection: Connection, role: str) -> Iterator[None]:
+    """Act as ``role`` for a part of the connection's transaction, as :func:`acting_as`.
+
+    After an error the role stays, until the transaction or savepoint is rolled back.
+    """
+    before = connection.scalar(sa.text("SELECT current_setting('role')"))
+    connection.execute(_TAKE_ROLE, {"role": role})
+    yield
+    connection.execute(_TAKE_ROLE, {"role": before})
+
+
+_TAKE_ROLE = sa.text("SELECT set_config('role', :role, true)")

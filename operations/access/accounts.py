@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from database.errors import FleetSchemaError
+from operations.owner import within_role
 
 TOKEN_BYTES = 32
 
@@ -123,12 +124,8 @@ def issue_token(connection: Connection, user_id: uuid.UUID) -> Token:
     afterwards the connection acts as the same role as before.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    before = connection.scalar(sa.text("SELECT current_user"))
-    take = sa.text("SELECT set_config('role', :role, true)")
-    connection.execute(take, {"role": "none"})
-    connection.execute(_FORGET_TOKENS, {"user": user_id})
-    expires_at = connection.execute(
-        _STORE_TOKEN, {"user": user_id, "hash": token_hash(token)}
-    ).scalar_one()
-    connection.execute(take, {"role": before})
+    with within_role(connection, "none"):
+        connection.execute(_FORGET_TOKENS, {"user": user_id})
+        values = {"user": user_id, "hash": token_hash(token)}
+        expires_at = connection.execute(_STORE_TOKEN, values).scalar_one()
     return Token(token, expires_at)

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from database.ingest.delivery import INGEST
+from database.tenancy import OPERATOR
 from models.shared.metrics import merged
 from models.telemetry.metrics import METRICS
-from operations.owner import acting_as
+from operations.owner import acting_as, within_role
 
 # Under the lock that the ingest takes to write states (`record_devices`), so that no batch is
 # missed. A value without a time of its own is as old as the newest message.
@@ -109,7 +110,8 @@ def unfounded(
 ) -> Unfounded:
     """What of a range has no message, before messages of it are changed."""
     values = {"tenant": tenant_id, "device": device_id, "begins": begins, "ends": ends}
-    return Unfounded(*connection.execute(_over_messages(_UNFOUNDED), values).one())
+    with within_role(connection, OPERATOR):
+        return Unfounded(*connection.execute(_over_messages(_UNFOUNDED), values).one())
 
 
 def read_anew(
@@ -134,7 +136,8 @@ def read_anew(
     values = {"tenant": tenant_id, "device": device_id, "begins": begins, "ends": ends}
     known = {"metric": metric, "unfounded": before.values, "newest": before.newest}
     connection.execute(_LOCK, {"tenant": tenant_id})
-    connection.execute(_over_messages(_READ_ANEW), values | known)
+    with within_role(connection, OPERATOR):
+        connection.execute(_over_messages(_READ_ANEW), values | known)
 
 
 def take_in_backlog(engine: Engine) -> int:

@@ -35,8 +35,8 @@ def invoke(command: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def engine(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setenv("MIGRATION_DATABASE_URL", migrated_database)
+def engine(migrated_database: str, commands_on: Callable[[str], None]) -> Iterator[Engine]:
+    commands_on(migrated_database)
     with engine_of(migrated_database) as engine:
         populate(engine)
         yield engine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -20,8 +20,8 @@ RANGE = ("--from", (NOW - HOUR).isoformat(), "--to", (NOW + HOUR).isoformat(), "
 
 
 @pytest.fixture
-def engine(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setenv("MIGRATION_DATABASE_URL", migrated_database)
+def engine(migrated_database: str, commands_on: Callable[[str], None]) -> Iterator[Engine]:
+    commands_on(migrated_database)
     with engine_of(migrated_database) as engine:
         populate(engine)
         yield engine

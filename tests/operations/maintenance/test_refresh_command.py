@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from typer.testing import CliRunner
@@ -61,8 +62,8 @@ def test_an_import_is_refreshed(
         assert invoke("--yes")[1].startswith("Nothing to refresh")
 
 
-def test_mistakes_and_editions(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIGRATION_DATABASE_URL", migrated_database)
+def test_mistakes_and_editions(migrated_database: str, commands_on: Callable[[str], None]) -> None:
+    commands_on(migrated_database)
     assert invoke() == (
         0,
         "Rollups are views on this edition: they always show the raw data as it is",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
@@ -103,9 +104,9 @@ def test_buckets_whose_samples_are_gone_are_said_to_stay(
 
 
 def test_mistakes_and_a_device_without_rollups(
-    migrated_database: str, monkeypatch: pytest.MonkeyPatch
+    migrated_database: str, commands_on: Callable[[str], None]
 ) -> None:
-    monkeypatch.setenv("MIGRATION_DATABASE_URL", migrated_database)
+    commands_on(migrated_database)
     with engine_of(migrated_database) as engine:
         populate(engine)
         ingest(engine, [message(1), message(2), message(11, seq=1)])

@@ -22,7 +22,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData
 
 import ddl
-from database import hardening, privileges, roles, security
+from database import hardening, privileges, roles, security, signing
 from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, cause, is_busy, is_of_rows, server_message
@@ -35,7 +35,6 @@ from database.migration.watching import watching
 from database.readiness import ensure_database, wait_until_ready
 from database.rules import broken_by_models
 from database.settings import Settings, migration_url
-from database.signing import is_signed, set_signed
 from ddl import buckets, filled, pending_operations
 from ddl.edition import Edition
 from ddl.effects import warn
@@ -269,7 +268,7 @@ class Runner:
             self._left_out = pending_operations.skipped(connection)
             connection.commit()
             self._clock = time.monotonic()
-            signed = is_signed(connection)
+            signed = signing.is_signed(connection)
             self._run(connection)
             self._finish(connection, signed=signed)
 
@@ -280,8 +279,9 @@ class Runner:
             privileges.apply(connection)
             if found := hardening.gaps(connection):
                 self.progress.warning(hardening.asked_for(found))
-            if signed and not is_signed(connection):
-                set_signed(connection, signed=True)  # a revision gave it the body of the models
+            if signed and not signing.is_signed(connection):
+                # A revision gave it the body of the models.
+                signing.set_signed(connection, signed=True)
             self._tell_skipped(connection)
         elif not MigrationContext.configure(connection).get_current_heads():
             send(connection, f"{privileges.removal()}; {hardening.removal()}; {buckets.removal()}")
@@ -361,6 +361,8 @@ class Runner:
     def _failure(self, connection: Connection, error: sa.exc.DBAPIError) -> FleetSchemaError:
         """The server's reason in one text; the traceback says nothing more to a person."""
         found = [self._losses.where] if self._losses.where else []
+        if reason := signing.needed(error):
+            return FleetSchemaError("\n".join([*found, reason]))
         found.append(f"the server refused a statement: {server_message(error)}")
         if is_of_rows(error) and self._losses.operation is not None:
             connection.rollback()

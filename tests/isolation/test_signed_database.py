@@ -25,7 +25,7 @@ from database.signing import is_signed, set_signed
 from database.tenancy import tenant_transaction
 from operations.access import context
 from tests.support.acme_and_globex import ACME, GLOBEX
-from tests.support.alembic_project import ROOT, alembic, config_for, environment
+from tests.support.alembic_project import ROOT, alembic, config_for, environment, failure
 from tests.support.databases import MakeDatabase
 from tests.support.dumps import copy_by_dump
 from tests.support.engines import engine_of, execute
@@ -182,6 +182,22 @@ def test_a_revision_leaves_it_signed(
     command.upgrade(config_for(database.owner), "head")
     with database.owner.connect() as connection:
         assert is_signed(connection)
+
+
+def test_a_downgrade_below_it_says_what_to_do(database: SignedDatabase) -> None:
+    url = plain_url(database.owner.url)
+    message = failure(alembic("downgrade", "0071", url=url))
+    assert "verified_tenant() is in use: expected a plain database, found a signed one" in message
+    assert "run `python -m operations context plain`" in message
+    assert len(message) < 500
+    with database.application() as engine, tenant_transaction(engine, ACME) as connection:
+        choose(connection, GLOBEX)
+        assert connection.scalar(DEVICES) == 2, "nothing of the revision was kept"
+    change(database.owner, to_signed=False)
+    for direction in ("downgrade", "0071"), ("upgrade", "head"):
+        assert alembic(*direction, url=url).returncode == 0
+    with database.application() as engine, tenant_transaction(engine, ACME) as connection:
+        assert connection.scalar(DEVICES) == 2
 
 
 def test_a_dump_of_the_schema_has_no_key(

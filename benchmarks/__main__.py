@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import functions, growth, ingest, place, queries, questions, report, storage
+from benchmarks import (
+    context,
+    functions,
+    growth,
+    ingest,
+    place,
+    queries,
+    questions,
+    report,
+    storage,
+)
 from benchmarks.fleet import Readings
 from benchmarks.measure import Ratio
 from database.errors import FleetSchemaError
@@ -31,14 +41,16 @@ def main(
     days: int = typer.Option(30, min=10, help="Days of readings, one every 5 minutes."),
     rounds: int = typer.Option(9, min=3),
     only: str = typer.Option(
-        "", help="Comma-separated: ingest, queries, questions, functions, storage, growth."
+        "", help="Comma-separated: ingest, queries, questions, functions, storage, context, growth."
     ),
+    signed: bool = typer.Option(False, help="In signed databases: see operations context."),
     to: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = RESULTS,
 ) -> None:
     """Measure ratios side by side, by default on at least 5 million rows."""
     try:
         with place.server(url) as server:
-            _measure(server, tenants, devices, days, rounds, set(only.split(",")) - {""}, to)
+            parts = set(only.split(",")) - {""}
+            _measure(server, tenants, devices, days, rounds, parts, to, signed=signed)
     except FleetSchemaError as error:
         console.print(f"Error: {error}", style="red", soft_wrap=True, highlight=False)
         sys.exit(1)
@@ -52,6 +64,8 @@ def _measure(
     rounds: int,
     only: set[str],
     to: Path,
+    *,
+    signed: bool,
 ) -> None:
     readings = Readings(tenants, devices, EVERY, days)
     few = min(20, tenants)
@@ -61,6 +75,7 @@ def _measure(
         "questions": lambda at: questions.run(at, rounds=rounds),
         "functions": lambda at: functions.run(at, rounds=rounds),
         "storage": lambda at: storage.run(at, tenants=few, devices=devices),
+        "context": lambda at: context.run(at, rounds=rounds),
     }
     known = {*parts, "growth"}
     if unknown := only - known:
@@ -72,12 +87,12 @@ def _measure(
     for name, part in parts.items():
         if only and name not in only:
             continue
-        with place.place(server, name) as at:
+        with place.place(server, name, signed=signed) as at:
             described = at.server
             ratios += _said(part(at))
         _write(ratios, described, readings, to)
     if not only or "growth" in only:
-        ratios += _said(growth.run(server, rounds=rounds))
+        ratios += _said(growth.run(server, rounds=rounds, signed=signed))
         _write(ratios, described, readings, to)
     sys.stdout.write(f"\n{report.markdown(ratios)}\n")
     console.print(f"Wrote {to / 'table.md'} and the plots beside it", highlight=False)
@@ -92,6 +107,8 @@ def _write(ratios: list[Ratio], described: str, readings: Readings, to: Path) ->
     if asked := [ratio for ratio in ratios if ratio.group == "questions"]:
         shown = f"{described}; {questions.TRUCKS} trucks, {questions.DAYS} days, 2 tenants"
         report.plot_questions(asked, shown, to / "questions.svg")
+    if guarded := [ratio for ratio in ratios if " : owner, " in ratio.group]:
+        report.plot_context(guarded, described, to / "context.svg")
 
 
 def _said(found: Iterator[Ratio]) -> list[Ratio]:

@@ -20,7 +20,7 @@ HOUR = datetime.timedelta(hours=1)
 LONG_AGO = fleet.START - datetime.timedelta(days=990)
 
 
-def run(on: DatabaseServer, *, rounds: int) -> Iterator[Ratio]:
+def run(on: DatabaseServer, *, rounds: int, signed: bool) -> Iterator[Ratio]:
     """Compare a small and a large database with the same rows for one tenant."""
     shapes = {
         "1 to 1,000 tenants": (Readings(1, 10, HOUR, 10), Readings(1000, 10, HOUR, 10)),
@@ -29,8 +29,8 @@ def run(on: DatabaseServer, *, rounds: int) -> Iterator[Ratio]:
     }
     for name, (few, many) in shapes.items():
         with ExitStack() as stack:
-            small = stack.enter_context(place(on, "small"))
-            large = stack.enter_context(place(on, "large"))
+            small = stack.enter_context(place(on, "small", signed=signed))
+            large = stack.enter_context(place(on, "large", signed=signed))
             for where, readings in ((small, few), (large, many)):
                 with where.connect() as connection:
                     fleet.register(connection, readings.tenants, readings.devices)

@@ -92,3 +92,30 @@ def plot_questions(ratios: Sequence[Ratio], server: str, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def plot_context(ratios: Sequence[Ratio], server: str, path: Path) -> None:
+    """A tenant's time over the owner's for each shape, plain and signed; shorter is better."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "fleetschema"
+    figure, axes = plt.subplots(figsize=(10, 0.3 * len(ratios) + 1.6))
+    colours = ["tab:blue" if r.group.startswith("plain") else "tab:orange" for r in ratios]
+    names = [f"{ratio.name}, {ratio.group}" for ratio in ratios]
+    axes.barh(names, [ratio.value for ratio in ratios], color=colours)
+    for number, ratio in enumerate(ratios):
+        text = f" {ratio.value:.2f}   {ratio.detail}"
+        axes.text(ratio.value, number, text, va="center", fontsize=8)
+    for line, style in ((1, "-"), (1.25, "--")):
+        axes.axvline(line, color="black", linewidth=0.8, linestyle=style)
+    axes.set_xlim(0, max([2.0, *(ratio.value for ratio in ratios)]) * 1.4)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel("a tenant's time : the owner's; 1 is the same, 1.25 the target", fontsize=8)
+    axes.set_title(f"Guard and signature: {server}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

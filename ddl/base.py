@@ -127,6 +127,8 @@ class Declared:
         """Columns whose values name relations: of which schema, and the role that changes them."""
         self.hidden: dict[Key, tuple[str, ...]] = {}
         """Tables without row-level security to the roles that must not see their rows."""
+        self.unnamed: set[str] = set()
+        """Schemas on which nobody gets USAGE for what is granted in them."""
 
     @classmethod
     def on(cls, metadata: MetaData) -> Declared:

@@ -48,7 +48,7 @@ from ddl.kinds import (
 from ddl.kinds.columnstore import Columnstore
 from ddl.kinds.extension import Extension
 from ddl.kinds.function import Function
-from ddl.kinds.grant import Grant, schema_grant
+from ddl.kinds.grant import Grant, schema_grant, unnamed_schema
 from ddl.kinds.hypertable import Hypertable
 from ddl.kinds.kept_history import KeptHistory
 from ddl.kinds.materialized_view import MaterializedView
@@ -79,6 +79,7 @@ __all__ = [
     "Unmanaged",
     "View",
     "schema_grant",
+    "unnamed_schema",
 ]
 
 KINDS: tuple[Kind[Any], ...] = (

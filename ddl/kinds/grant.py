@@ -85,11 +85,22 @@ def schema_grant(granted: str, *, on: str, to: str, metadata: MetaData) -> None:
     declared.add(_added(declared, f"schema {on}", on, privileges.parse({to: granted})))
 
 
+def unnamed_schema(name: str, *, metadata: MetaData) -> None:
+    """Declare that nobody gets USAGE on a schema for what is granted in it, so nobody can name it.
+
+    The server lets a role run a function of a policy or an index by EXECUTE alone.
+    """
+    Declared.on(metadata).unnamed.add(name)
+
+
 def declare_usage(metadata: MetaData) -> None:
     """Declare USAGE on a schema for whoever is granted anything in it; public has its own."""
     declared = Declared.on(metadata)
     for grant in list(declared.of(GrantState).values()):
-        if grant.relation is not None and grant.schema != sql.DEFAULT_SCHEMA:
+        if grant.relation is not None and grant.schema not in {
+            sql.DEFAULT_SCHEMA,
+            *declared.unnamed,
+        }:
             for role in sorted({held.role for held in grant.privileges}):
                 schema_grant("usage", on=grant.schema, to=role, metadata=metadata)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.shared.base import (
@@ -48,7 +48,7 @@ class ApiKey(TenantScoped, Identified, Timestamped, Base):
     )
 
     __table_args__ = (
-        UniqueConstraint("key_hash"),
+        Index("uq_api_keys_key_hash", "key_hash", unique=True),
         Index(None, "created_by"),
         not_empty("name"),
         CheckConstraint("length(key_prefix) BETWEEN 4 AND 16", name="key_prefix"),

@@ -6,7 +6,7 @@ import datetime
 import uuid
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Policy, Trigger
@@ -149,7 +149,7 @@ class Invitation(TenantScoped, Identified, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("role_id", "roles", "id", on_delete="set null"),
-        UniqueConstraint("token_hash"),
+        Index("uq_invitations_token_hash", "token_hash", unique=True),
         Index(
             "uq_invitations_email_open",
             "tenant_id",

@@ -6,7 +6,7 @@ import datetime
 import uuid
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -95,8 +95,8 @@ class Tenant(Private, Timestamped, Base):
     )
 
     __table_args__ = (
-        UniqueConstraint("slug"),
-        UniqueConstraint("stripe_customer_id"),
+        Index("uq_tenants_slug", "slug", unique=True),
+        Index("uq_tenants_stripe_customer_id", "stripe_customer_id", unique=True),
         Index(None, "account_tier_id"),
         CheckConstraint("slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'", name="slug"),
         not_empty("name"),

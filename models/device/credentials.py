@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import CheckConstraint, Index, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.shared.base import (
@@ -42,7 +42,7 @@ class DeviceApiToken(TenantScoped, Identified, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
-        UniqueConstraint("client_id"),
+        Index("uq_device_api_tokens_client_id", "client_id", unique=True),
         Index(None, "tenant_id", "device_id"),
         not_empty("client_id"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
@@ -109,7 +109,7 @@ class DeviceCertificate(TenantScoped, Identified, Timestamped, Base):
 
     __table_args__ = (
         tenant_reference("device_id", "device_registry", on_delete="cascade"),
-        UniqueConstraint("fingerprint_sha256"),
+        Index("uq_device_certificates_fingerprint_sha256", "fingerprint_sha256", unique=True),
         Index(None, "tenant_id", "device_id"),
         Index(None, "not_after", postgresql_where=text("status = 'active'")),
         CheckConstraint("fingerprint_sha256 ~ '^[0-9a-f]{64}$'", name="fingerprint_sha256"),

@@ -18,13 +18,23 @@ from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
 from models.shared.scopes import TenantScoped, TenantTimeSeries
 from models.shared.time_series_checks import TIMESERIES, check_hypertable
 
-OWN_TENANT = "tenant_id = (SELECT current_tenant())"
-"""The condition of every tenant policy; the sub-select calls the function once per statement."""
+OWN_TENANT = "(tenant_id, true) = (SELECT current_tenant(), true)"
+"""The condition of every tenant policy; the sub-select calls the function once per statement.
 
+For the planner that is `tenant_id = $0 AND $1`. The second part costs nothing and so comes first:
+the sub-select runs for the first row, whoever owns it. With the first part alone it would run when
+a row of any tenant has passed the caller's conditions, and EXPLAIN ANALYZE tells what never ran.
+"""
+
+OF_TENANT = "tenant_id = (SELECT current_tenant())"
+"""The same for views, where other conditions come first, or PostgreSQL checks what it inserts."""
+
+OF_ROLLUP = "(s.tenant_id, true) = (SELECT current_tenant(), true)"
+"""The same for views of rollups, in which the second part is a condition of the whole query."""
 
 OWN_ROWS = (
     "CASE WHEN s.tenant_id = ANY (ARRAY[(SELECT current_tenant())]) THEN true ELSE false END"
-    f"\n   AND s.{OWN_TENANT}"
+    f"\n   AND s.{OF_TENANT}"
 )
 """The condition of a tenant view, before all that a query of it adds.
 
@@ -146,7 +156,7 @@ def tenant_view(
         rollup: whether it is over a rollup. That is a view itself, with a query for what is not
             refreshed, into which the server pushes conditions at any cost; so a barrier is needed.
     """
-    conditions = f" WHERE s.{OWN_TENANT}" if rollup else f"{_IN_ORDER}\n WHERE {OWN_ROWS}"
+    conditions = f" WHERE {OF_ROLLUP}" if rollup else f"{_IN_ORDER}\n WHERE {OWN_ROWS}"
     shown = {column: f"s.{sql.ident(column)}" for column in columns}
     if metrics:
         shown["metrics"] = f"{merged(metrics, 's.')} AS metrics"
@@ -196,7 +206,7 @@ def _view_to_store(table: Table, columns: Sequence[str], privileges: str) -> Vie
     return View(
         to_store(table.name),
         f"SELECT {', '.join(map(sql.ident, columns))}\n"
-        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n WHERE {OWN_TENANT}",
+        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n WHERE {OF_TENANT}",
         security_invoker=False,
         reason="Tenants have no grant on hypertables; the check option refuses rows of others.",
         security_barrier=True,

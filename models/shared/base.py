@@ -38,6 +38,7 @@ from models.shared.access import (
     operator_access,
     tenant_access,
 )
+from models.shared.across import hide_indexes
 from models.shared.columns import (
     EMPTY_ARRAY,
     EMPTY_OBJECT,
@@ -154,3 +155,4 @@ class Base(DeclarativeBase):
         elif issubclass(cls, Catalogue):
             items += catalogue_access()
         attach(table, items)
+        hide_indexes(table)

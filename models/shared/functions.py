@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function, schema_grant
+from models.shared.across import declare_function
 from models.shared.base import TIMESERIES, Base
 from models.shared.ingest_views import INGEST, declare_functions
 from models.shared.plpgsql import PLPGSQL_SETTINGS
@@ -14,6 +15,7 @@ for _role in ("fleet_ingest", "fleet_operator", "fleet_operator_read"):
     schema_grant("usage", on=TIMESERIES, to=_role, metadata=Base.metadata)
 schema_grant("usage", on=INGEST, to="fleet_ingest", metadata=Base.metadata)
 declare_functions(Base.metadata)
+declare_function(Base.metadata)
 
 SIGNED_TENANT = "RETURN public.verified_tenant()"
 """The body of current_tenant() in a signed database."""

@@ -14,7 +14,8 @@ from ddl.kinds.row_level_security import RowLevelSecurityState
 from ddl.kinds.table import TableState
 from ddl.kinds.view import ViewState
 from ddl.rollups import RollupState
-from models.shared.access import BY_FUNCTION, FOR_FUNCTIONS
+from models.shared.access import BY_FUNCTION, FOR_FUNCTIONS, OF_TENANT
+from models.shared.across import ACROSS
 from models.shared.base import OWN_TENANT
 from operations.documentation.facts import BOOKKEEPING, Facts
 from operations.documentation.markdown import code, link, page, prose, table
@@ -41,14 +42,17 @@ Read from the grants and policies of the database. In the tables below **S**, **
 are SELECT, INSERT, UPDATE and DELETE; a letter with a star (`U*`) is a privilege on
 [some columns](#some-columns-only) only. Before them is which rows a role reaches:
 
-- **own**: those of the tenant of its transaction, by row-level security (`tenant_id = (SELECT
-  current_tenant())`) or by the condition of a tenant view;
+- **own**: those of the tenant of its transaction, by row-level security
+  (`(tenant_id, true) = (SELECT current_tenant(), true)`) or by the condition of a tenant view;
 - **all**: those of every tenant, or of a table whose rows belong to no tenant;
 - **as its tables**: a view with the rights of the role that queries it shows what this role
   reaches in its tables;
 - **some**: those that a [further policy](#further-policies) allows.
 
-An empty cell is no privilege at all. Row-level security applies to the owner of the tables, too."""
+An empty cell is no privilege at all. Row-level security applies to the owner of the tables, too.
+Policies of roles other than `fleet_app` may have the condition `across.tenants(tenant_id)`, which
+is not shown here: it is true for every row, and lets them use [indexes that tenants must
+not](../decisions/hidden-indexes.md)."""
 
 
 def isolation_page(facts: Facts) -> str:
@@ -135,16 +139,16 @@ def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
         text = re.sub(r"\b\w+\.(?=tenant_id\b)", "", expression(state.definition))
         if state.security_invoker:
             return "as its tables"
-        return "own" if OWN_TENANT in text else "all"
+        return "own" if OF_TENANT in text or OWN_TENANT in text else "all"
     if key not in facts.catalog.of(RowLevelSecurityState):
         return "all"
     permitting = []
     for policy in facts.on(PolicyState, key):
         assert isinstance(policy, PolicyState)
         if role in policy.to and policy.command in ("all", privilege):
-            condition = policy.check if privilege == "insert" else policy.using
-            narrowed = not policy.permissive or policy.check not in (policy.using, None)
-            spelled = expression(condition or policy.using or "true")
+            using, check = _condition(policy.using or "true"), _condition(policy.check or "")
+            narrowed = not policy.permissive or check not in (using, "")
+            spelled = check if check and privilege == "insert" else using
             permitting.append("some" if narrowed and spelled != OWN_TENANT else spelled)
     kinds = {
         "own" if text == OWN_TENANT else "all" if text == "true" else "some" for text in permitting
@@ -152,6 +156,14 @@ def _rows(facts: Facts, key: Key, role: str, privilege: str) -> str:
     if not kinds:
         return "no rows"
     return kinds.pop() if len(kinds) == 1 else "some"
+
+
+def _condition(text: str) -> str:
+    """A condition for the reader, without what is true for every row (`models.shared.across`)."""
+    spelled = expression(text)
+    if spelled == ACROSS:
+        return "true"
+    return re.sub(rf"^\((.*)\) AND {re.escape(ACROSS)}$", r"\1", spelled)
 
 
 def _standard(facts: Facts) -> str:
@@ -168,7 +180,7 @@ def _standard(facts: Facts) -> str:
 
 
 def _is_standard(state: PolicyState) -> bool:
-    found = (state.command, expression(state.using or ""), expression(state.check or ""))
+    found = (state.command, _condition(state.using or ""), _condition(state.check or ""))
     standard = _STANDARD.get(state.name)
     return (
         standard is not None
@@ -188,8 +200,8 @@ def _further(facts: Facts) -> str:
             code(state.name) + ("" if state.permissive else " (restrictive)"),
             ", ".join(code(role) for role in state.to),
             state.command,
-            code(expression(state.using or "")),
-            code(expression(state.check or "")),
+            code(_condition(state.using or "")),
+            code(_condition(state.check or "")),
         )
         for _, state in sorted(facts.catalog.of(PolicyState).items())
         if not _is_standard(state)

@@ -12,7 +12,7 @@ _SHORTENED = (
     (r"(\x00\d+\x00)::(?:text|jsonb|regconfig|uuid\[\]|text\[\])(?![\w\[])", r"\1"),
     (r"\((-?[\d.]+)\)::(?:double precision|numeric|bigint)", r"\1"),
     # A subquery that makes the server call the function once per statement.
-    (r"\( SELECT (\w+\(\)) AS \w+\)", r"(SELECT \1)"),
+    (r"\( SELECT (\w+\(\)) AS \w+(, true)?(?: AS bool)?\)", r"(SELECT \1\2)"),
     (r"= ANY \(ARRAY\[([^\[\]]*)\]\)", r"IN (\1)"),
     (r"<> ALL \(ARRAY\[([^\[\]]*)\]\)", r"NOT IN (\1)"),
 )

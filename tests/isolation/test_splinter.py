@@ -119,7 +119,8 @@ LINTS = {
                SELECT FROM regexp_matches(regexp_replace(
                         concat_ws(' ', pg_get_expr(p.polqual, p.polrelid),
                                   pg_get_expr(p.polwithcheck, p.polrelid)),
-                        '\( SELECT \w+\([^()]*\) AS \w+\)', '', 'g'), '(\w+)\(', 'g') AS call
+                        '\( SELECT \w+\([^()]*\) AS \w+(,\s*true( AS bool)?)?\)', '', 'g'),
+                        '(\w+)\(', 'g') AS call
                  JOIN pg_proc f ON f.proname = call[1] AND f.provolatile <> 'i')""",
         "CREATE POLICY x ON sites TO fleet_app USING (tenant_id = current_tenant())",
         "public.sites x",
@@ -155,7 +156,8 @@ LINTS = {
     "security_definer_view": Lint(
         # One with the condition of a tenant shows as much as row-level security would.
         f"""{_RELATIONS} WHERE {_OWN} AND c.relkind = 'v' AND {_REACHED} AND {_AS_OWNER}
-             AND pg_get_viewdef(c.oid) !~ 'tenant_id = \\( SELECT current_tenant\\(\\)'""",
+             AND pg_get_viewdef(c.oid)
+                 !~ 'tenant_id(, true\\))? = \\( SELECT current_tenant\\(\\)'""",
         "CREATE VIEW x AS SELECT * FROM sites; GRANT SELECT ON x TO fleet_app",
         "public.x",
     ),
@@ -211,8 +213,9 @@ LINTS = {
         f"""{_POLICIES} AND p.polpermissive
                AND p.polroles && (SELECT array_agg(oid) || 0::oid FROM pg_roles
                                    WHERE rolname IN ('fleet_app', 'fleet_ingest', 'fleet_auth'))
-               AND 'true' IN (pg_get_expr(p.polqual, p.polrelid),
-                              pg_get_expr(p.polwithcheck, p.polrelid))""",
+               AND ARRAY['true', 'across.tenants(tenant_id)'] &&
+                   ARRAY[pg_get_expr(p.polqual, p.polrelid),
+                         pg_get_expr(p.polwithcheck, p.polrelid)]""",
         "CREATE POLICY x ON sites FOR INSERT TO PUBLIC WITH CHECK (true)",
         "public.sites x",
     ),

@@ -12,7 +12,8 @@ from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
 from ddl.kinds.row_level_security import RowLevelSecurityState
 from ddl.kinds.view import ViewState
-from models.shared.access import OWN_ROWS
+from models.shared.access import OF_ROLLUP, OF_TENANT, OWN_ROWS
+from models.shared.across import ACROSS
 from models.shared.base import OWN_TENANT
 from tests.support.declared_tables import (
     HYPERTABLES,
@@ -65,9 +66,12 @@ def test_tenant_tables_are_guarded() -> None:
             )
         if ("all", OWN_TENANT, OWN_TENANT, True) not in policies(name, "fleet_app"):
             findings.append(f"{name}: fleet_app has no policy tenant_isolation")
-        if ("all", "true", "true", True) not in policies(name, "fleet_operator"):
+        every_row = [("all", using, "true", True) for using in ("true", ACROSS)]
+        if not any(policy in policies(name, "fleet_operator") for policy in every_row):
             findings.append(f"{name}: fleet_operator has no policy")
-        if policies(name, "fleet_operator_read") != [("select", "true", None, True)]:
+        if policies(name, "fleet_operator_read") not in [
+            [("select", using, None, True)] for using in ("true", ACROSS)
+        ]:
             findings.append(f"{name}: fleet_operator_read does not read all rows")
         every = set(models.metadata.tables[name].columns.keys())
         for privilege in ("select", "insert", "update", "delete"):
@@ -305,7 +309,9 @@ def test_views_run_with_the_privileges_of_the_caller() -> None:
         tenants = state.schema == "public" and name in behind
         if not state.security_invoker and not tenants and name != "data_horizons":
             findings.append(state.title())
-        ending = OWN_TENANT if state.security_barrier else f"\n WHERE {OWN_ROWS}"
+        ending = f"\n WHERE {OWN_ROWS}"
+        if state.security_barrier:
+            ending = OF_TENANT if name != state.name else OF_ROLLUP
         if tenants and not state.definition.endswith(ending):
             findings.append(f"{state.title()} does not end with {ending}")
     assert_none(findings)

@@ -26,8 +26,8 @@ from ddl.kinds.trigger import TriggerState
 from ddl.kinds.view import ViewState
 from models.monitoring.check_history import LATENCY_BOUNDS_MS, bucket_columns
 from models.shared import rollups
-from models.shared.access import OWN_ROWS
-from models.shared.base import OWN_TENANT, TIMESERIES, Base, TenantTimeSeries
+from models.shared.access import OF_ROLLUP, OWN_ROWS
+from models.shared.base import TIMESERIES, Base, TenantTimeSeries
 from models.shared.rollups import tenant_rollup
 from models.shared.time_series_checks import days
 from tests.support.declared_tables import (
@@ -188,7 +188,7 @@ def test_views_are_for_reading_and_appending_only() -> None:
         if name in series and listed != [column.name for column in series[name].columns]:
             findings.append(f"{name}: the view lists {listed}")
         ending = "  LEFT JOIN conditions_in_order() o ON o.tenant_id = s.tenant_id"
-        ending = f" WHERE s.{OWN_TENANT}" if name in rolled else f"{ending}\n WHERE {OWN_ROWS}"
+        ending = f" WHERE {OF_ROLLUP}" if name in rolled else f"{ending}\n WHERE {OWN_ROWS}"
         if not view.definition.endswith(f" s\n{ending}") or view.security_barrier != (
             name in rolled
         ):

@@ -54,14 +54,16 @@ def _handed_over(name: str) -> str:
         BEGIN
           FOR thing IN SELECT c.oid::regclass AS name FROM pg_class c
                         WHERE relnamespace::regnamespace::text
-                              IN ('public', 'timeseries', 'signing')
+                              IN ('public', 'timeseries', 'signing', 'across')
                           AND relkind IN ('r', 'v') LOOP
             EXECUTE format('ALTER TABLE %s OWNER TO {name}', thing.name);
           END LOOP;
           ALTER SCHEMA timeseries OWNER TO {name};
           ALTER SCHEMA signing OWNER TO {name};
+          ALTER SCHEMA across OWNER TO {name};
           FOR thing IN SELECT p.oid::regprocedure AS name FROM pg_proc p
-                        WHERE pronamespace::regnamespace::text IN ('public', 'signing') LOOP
+                        WHERE pronamespace::regnamespace::text
+                              IN ('public', 'signing', 'across') LOOP
             EXECUTE format('ALTER FUNCTION %s OWNER TO {name}', thing.name);
           END LOOP;
         END $$

@@ -161,6 +161,29 @@ SELECT format('%s on %s', i.indexrelid::regclass, i.indrelid::regclass)
 """
 
 
+def test_the_bit_that_is_open_is_in_statistics_of_rows(marked: Engine) -> None:
+    """The planner tries LIKE on values of a series, but on none that compressed rows have."""
+    guess = f"EXPLAIN SELECT FROM telemetry WHERE device_id LIKE 'of {str(OTHER)[:-1]}%\\'"
+    for kept in (True, False):
+        with marked.connect() as connection:
+            if not kept:
+                connection.exec_driver_sql(_FORGET, execution_options=RAW_SQL)
+            connection.exec_driver_sql("SET LOCAL ROLE fleet_app")
+            failed = ""
+            try:
+                connection.exec_driver_sql(guess, execution_options=RAW_SQL)
+            except DBAPIError as error:
+                failed = str(error.orig)
+        assert ("must not end with escape character" in failed) is kept, failed
+
+
+_FORGET = """
+DELETE FROM pg_statistic WHERE starelid IN (
+    SELECT 'timeseries.telemetry'::regclass UNION ALL
+    SELECT inhrelid FROM pg_inherits WHERE inhparent = 'timeseries.telemetry'::regclass)
+"""
+
+
 def test_a_unique_key_over_all_tenants_is_refused_as_a_constraint() -> None:
     """A constraint takes no condition; an index gets it where it is declared."""
 

@@ -51,8 +51,8 @@ are SELECT, INSERT, UPDATE and DELETE; a letter with a star (`U*`) is a privileg
 
 An empty cell is no privilege at all. Row-level security applies to the owner of the tables, too.
 Policies of roles other than `fleet_app` may have the condition `across.tenants(tenant_id)`, which
-is not shown here: it is true for every row, and lets them use [indexes that tenants must
-not](../decisions/hidden-indexes.md)."""
+is not shown here: it is true for every row, and lets them use indexes that tenants must not
+(`docs/decisions/hidden-indexes.md`)."""
 
 
 def isolation_page(facts: Facts) -> str:

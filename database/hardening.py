@@ -52,6 +52,9 @@ GUARDED = (
         (OWNER,),
         extension="timescaledb",
     ),
+    # Chunks are those of all tenants. Some of these functions ask nobody who they are: up to 2.28.3
+    # any login drops a chunk by drop_chunk(), and ends the server by merge_chunks_concurrently().
+    Guarded(r"(\w+_)?(chunks?|osm)(_\w+)?", (OWNER,), extension="timescaledb"),
 )
 
 _LIST = ",\n    ".join(

@@ -52,10 +52,36 @@ _POLICIES_FOLLOW = f"""FOR found IN
     END LOOP;"""
 
 
+# TimescaleDB copies the grants of a hypertable to what keeps its compressed rows, where no trigger
+# and no CHECK judges what is written. It writes there itself, and copies the grants of the first of
+# these tables to those that it makes later.
+COMPRESSED = """
+        SELECT c.oid::regclass AS name,
+               CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END
+                   AS role,
+               string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) AS held
+          FROM (SELECT schema_name, table_name FROM _timescaledb_catalog.hypertable
+                 WHERE compression_state = 2
+                UNION ALL
+                SELECT k.schema_name, k.table_name FROM _timescaledb_catalog.chunk k
+                  JOIN _timescaledb_catalog.hypertable h ON h.id = k.hypertable_id
+                 WHERE h.compression_state = 2) compressed
+          JOIN pg_namespace n ON n.nspname = compressed.schema_name
+          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = compressed.table_name
+         CROSS JOIN LATERAL aclexplode(c.relacl) g
+         WHERE g.grantee <> c.relowner AND g.privilege_type <> 'SELECT'
+         GROUP BY c.oid, g.grantee"""
+
+_COMPRESSED_ARE_READ = f"""FOR found IN{COMPRESSED}
+    LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %s', found.held, found.name, found.role);
+    END LOOP;"""
+
+
 def application() -> str:
     """One block: PUBLIC loses the database, each role gets what it needs and loses the rest.
 
-    Policies for the owner of a table follow it.
+    Policies for the owner of a table follow it. Only TimescaleDB writes compressed rows.
     """
     changes = [
         f"REVOKE ALL ON DATABASE %I FROM PUBLIC, {', '.join(ROLE_NAMES)}",
@@ -64,7 +90,8 @@ def application() -> str:
     ]
     lines = [f"EXECUTE format('{change}', current_database());" for change in changes]
     lines += [_set(name, value) for name, value in SETTINGS.items()]
-    lines += _with_timescaledb(_set(name, value) for name, value in TIMESCALEDB_SETTINGS.items())
+    changes = [_set(name, value) for name, value in TIMESCALEDB_SETTINGS.items()]
+    lines += _with_timescaledb([*changes, _COMPRESSED_ARE_READ])
     return _block([*lines, _POLICIES_FOLLOW])
 
 
@@ -82,9 +109,14 @@ def removal() -> str:
     return _block(lines)
 
 
+def has_timescaledb(connection: Connection) -> bool:
+    """Whether the extension is in this database."""
+    return bool(connection.scalar(sa.text(f"SELECT {_HAS_TIMESCALEDB}")))
+
+
 def settings(connection: Connection) -> dict[str, str]:
     """What :func:`application` sets in this database."""
-    if connection.scalar(sa.text(f"SELECT {_HAS_TIMESCALEDB}")):
+    if has_timescaledb(connection):
         return SETTINGS | TIMESCALEDB_SETTINGS
     return SETTINGS
 

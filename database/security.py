@@ -154,7 +154,7 @@ SELECT d.datname AS name, coalesce(b.rolname, 'PUBLIC') AS role, a.privilege_typ
 
 def differences(connection: Connection) -> list[Difference]:
     """What deviates, each with the SQL that mends it (as a superuser, where it takes one)."""
-    parts = (_attributes, _memberships, _inherited, _settings, _grants, _database)
+    parts = (_attributes, _memberships, _inherited, _settings, _grants, _compressed, _database)
     return [difference for part in parts for difference in part(connection)]
 
 
@@ -204,6 +204,15 @@ def _grants(connection: Connection) -> Iterator[Difference]:
     for row in _rows(connection, _GRANTS):
         mend = f"REVOKE {row.found} ON {row.object} FROM {role(row.role)}"
         yield Difference("grant", row.name, row.role, None, row.found, mend)
+
+
+def _compressed(connection: Connection) -> Iterator[Difference]:
+    if not privileges.has_timescaledb(connection):
+        return
+    query = privileges.COMPRESSED.replace(":", r"\:")
+    for row in connection.execute(sa.text(query)):
+        mend = f"REVOKE {row.held} ON {row.name} FROM {row.role}"
+        yield Difference("grant", str(row.name), row.role, None, row.held, mend)
 
 
 def _database(connection: Connection) -> Iterator[Difference]:

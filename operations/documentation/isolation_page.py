@@ -37,6 +37,43 @@ _STANDARD = {
     "operator_read": ("fleet_operator_read", "select", "true", ""),
     FOR_FUNCTIONS: (OWNER, "all", expression(BY_FUNCTION), expression(BY_FUNCTION)),
 }
+_OPERATIONS = (
+    (("SELECT", "EXPLAIN", "COPY TO"), "S"),
+    (("INSERT", "COPY FROM", "ON CONFLICT DO NOTHING", "MERGE INSERT"), "I"),
+    (("INSERT RETURNING",), "S and I"),
+    (("ON CONFLICT DO UPDATE",), "S and I and U"),
+    (("UPDATE", "UPDATE RETURNING", "MERGE UPDATE"), "S and U"),
+    (("FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR KEY SHARE"), "S and U"),
+    (("UPDATE ALL",), "U"),
+    (("DELETE", "DELETE RETURNING", "MERGE DELETE"), "S and D"),
+    (("DELETE ALL",), "D"),
+    (("LOCK ACCESS SHARE",), "all of S, or all of I, U or D"),
+    (("LOCK ROW SHARE", "LOCK ROW EXCLUSIVE"), "all of I, U or D"),
+    (
+        (
+            "LOCK SHARE UPDATE EXCLUSIVE",
+            "LOCK SHARE",
+            "LOCK SHARE ROW EXCLUSIVE",
+            "LOCK EXCLUSIVE",
+            "LOCK ACCESS EXCLUSIVE",
+        ),
+        "all of U or D",
+    ),
+    (("TRUNCATE",), "T"),
+    (("REFERENCES",), "R"),
+    (("MOVE TO ANOTHER TENANT",), "S and U of all rows"),
+    (("ALTER",), "nothing suffices"),
+)
+_OF_OPERATIONS = """\
+What the letters allow, on the rows before them. `tests/isolation/proof` has each role try each
+operation on every relation, and finds exactly this. *All of* means without a star. Up to PostgreSQL
+15, LOCK takes S for ACCESS SHARE and U or D for ROW SHARE. COPY FROM works with tables without
+row-level security and views with triggers; MERGE INSERT into a view takes S, too."""
+_BEHIND = """\
+Behind a hypertable or rollup are chunks, compressed or not, and internal tables and views of
+TimescaleDB. They have its privileges (what keeps compressed rows S alone) and no policy: so who
+reaches **own** rows reaches none of them but by the view. What else the server and TimescaleDB have
+may be read as PUBLIC may by default, shows a tenant nothing of another; nobody changes it."""
 _LEGEND = """\
 Read from the grants and policies of the database. In the tables below **S**, **I**, **U** and **D**
 are SELECT, INSERT, UPDATE and DELETE; a letter with a star (`U*`) is a privilege on
@@ -57,7 +94,7 @@ is not shown here: it is true for every row, and lets them use indexes that tena
 
 def isolation_page(facts: Facts) -> str:
     """The page."""
-    parts = [_LEGEND, _roles()]
+    parts = [_LEGEND, _roles(), "## Operations", _operations()]
     for domain in sorted(set(facts.domains.values())):
         parts += [f"## {domain.capitalize()}", _access(facts, domain)]
     if facts.undeclared:
@@ -76,6 +113,8 @@ def isolation_page(facts: Facts) -> str:
         _columns(facts),
         "## Schemas",
         _schemas(facts),
+        "## Sequences",
+        _sequences(facts),
     ]
     return page("Isolation inventory", parts)
 
@@ -99,13 +138,17 @@ def _listed(facts: Facts, keys: list[Key]) -> str:
     names = [role.name for role in models.ROLES]
     rows = []
     for key in keys:
-        name = key[1] if key[0] == "public" else ".".join(key)
+        name = _name(key)
         page = f"{facts.domains[key]}.md" if key in facts.domains else ""
         label = link(name, page, key[1]) if page else code(name)
         cells = [_cell(facts, key, role) for role in names]
         others = sorted(facts.grants(key).keys() - set(names))
         rows.append((label, _scope(facts, key), *cells, ", ".join(map(code, others))))
     return table(("Table", "Scope", *(code(name) for name in names), "Others"), rows)
+
+
+def _name(key: Key) -> str:
+    return key[1] if key[0] == "public" else ".".join(key)
 
 
 def _scope(facts: Facts, key: Key) -> str:
@@ -164,6 +207,11 @@ def _condition(text: str) -> str:
     if spelled == ACROSS:
         return "true"
     return re.sub(rf"^\((.*)\) AND {re.escape(ACROSS)}$", r"\1", spelled)
+
+
+def _operations() -> str:
+    rows = [(", ".join(map(code, names)), needed) for names, needed in _OPERATIONS]
+    return f"{_OF_OPERATIONS}\n\n{table(('Operation', 'Needs'), rows)}\n\n{_BEHIND}"
 
 
 def _standard(facts: Facts) -> str:
@@ -247,7 +295,7 @@ def _columns(facts: Facts) -> str:
                 if columns := held.get(privilege):
                     parts.append(f"{privilege} {_spelled(columns, every)}")
             if parts:
-                rows.append((code(key[1]), code(role), "; ".join(parts)))
+                rows.append((code(_name(key)), code(role), "; ".join(parts)))
     return table(("Table", "Role", "Columns"), rows) or "None."
 
 
@@ -256,6 +304,16 @@ def _spelled(columns: set[str], every: list[str]) -> str:
     if len(rest) < len(columns):
         return f"all but {', '.join(map(code, rest))}"
     return ", ".join(code(name) for name in every if name in columns)
+
+
+def _sequences(facts: Facts) -> str:
+    rows = [
+        (code(key[1].removeprefix("sequence ")), f"{found.name} to {code(found.role)}")
+        for key, state in sorted(facts.catalog.of(GrantState).items())
+        if key[1].startswith("sequence ")
+        for found in sorted(state.privileges, key=lambda one: (one.role, one.name))
+    ]
+    return table(("Sequence", "Granted"), rows) or "No role has a privilege on a sequence."
 
 
 def _schemas(facts: Facts) -> str:

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 import models
-from database import hardening
+from database import hardening, privileges, security
 from database.ingest import IngestError, Message, ingest
-from ddl.edition import Edition, available
+from ddl.edition import Edition, available, detect
 from models.shared.roles import ROLE_NAMES
 from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
@@ -125,6 +125,9 @@ JOBS = (
     "SELECT timescaledb_experimental.add_policies('public.sites')",
     "SELECT _timescaledb_functions.stop_background_workers()",
     "CALL _timescaledb_functions.policy_retention(1, '{}')",
+    "SELECT _timescaledb_functions.drop_chunk('public.sites')",
+    "SELECT _timescaledb_functions.freeze_chunk('public.sites')",
+    "CALL merge_chunks_concurrently(NULL)",
 )
 
 
@@ -174,6 +177,22 @@ def test_no_function_of_those_kinds_is_left_out(engine: Engine, logins: dict[str
     assert found - {"has_largeobject_privilege"} == unlocking
 
 
+def test_only_timescaledb_writes_compressed_rows(engine: Engine) -> None:
+    """It copies INSERT to them with a grant; `check` names that, and an upgrade takes it away."""
+    with engine.connect() as connection:
+        if detect(connection) is not Edition.COMMUNITY:
+            pytest.skip("has no compressed rows")
+        assert security.differences(connection) == []
+        connection.exec_driver_sql("GRANT INSERT ON timeseries.telemetry TO fleet_ingest")
+        found = security.differences(connection)
+        assert len(found) > 1
+        assert {one.found for one in found} == {"INSERT"}
+        assert all("compress" in one.name for one in found)
+        privileges.apply(connection)
+        assert security.differences(connection) == []
+        connection.rollback()
+
+
 # --- locks ---
 
 
@@ -199,58 +218,6 @@ def test_a_tenant_cannot_stop_the_batches_of_another(
             else:
                 with pytest.raises(IngestError, match="lock timeout"):
                     ingest(service, [message])
-
-
-def test_what_a_tenant_may_lock_is_what_it_writes(
-    engine: Engine, logins: dict[str, Engine]
-) -> None:
-    """PostgreSQL locks a whole table for whoever may delete from it; no other, shared ones least.
-
-    ROW EXCLUSIVE is what each INSERT holds, and stands in the way of no statement of a service.
-    """
-    with logins["fleet_app"].connect() as connection:
-        connection.exec_driver_sql("BEGIN")
-        connection.exec_driver_sql(_LOCK_ALL, execution_options=NO_PARAMETERS)
-        tried, found = connection.exec_driver_sql(
-            "SELECT current_setting('test.tried'), current_setting('test.locked')"
-        ).one()
-    with engine.connect() as connection:
-        written = set(
-            connection.scalars(
-                sa.text(
-                    "SELECT t FROM unnest(CAST(:tables AS text[])) t"
-                    " WHERE has_table_privilege('fleet_app', t, 'UPDATE, DELETE')"
-                ),
-                {"tables": [f"public.{one.name}" for one in tenant_tables() if not one.schema]},
-            )
-        )
-    assert set(found.split()) == written
-    assert int(tried) > len(written) + 100
-
-
-_LOCK_ALL = """
-    DO $$
-    DECLARE
-      relation text; mode text; locked text[]; tried int := 0;
-    BEGIN
-      FOR relation IN SELECT format('%I.%I', n.nspname, c.relname)
-                        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                       WHERE c.relkind IN ('r', 'p', 'v') AND n.nspname !~ '^pg_toast' LOOP
-        tried := tried + 1;
-        FOREACH mode IN ARRAY ARRAY['SHARE UPDATE EXCLUSIVE', 'SHARE', 'SHARE ROW EXCLUSIVE',
-                                    'EXCLUSIVE', 'ACCESS EXCLUSIVE'] LOOP
-          BEGIN
-            EXECUTE format('LOCK TABLE %s IN %s MODE NOWAIT', relation, mode);
-            locked := locked || relation;
-          EXCEPTION WHEN insufficient_privilege OR wrong_object_type THEN
-            NULL;
-          END;
-        END LOOP;
-      END LOOP;
-      PERFORM set_config('test.tried', tried::text, false),
-              set_config('test.locked', array_to_string(locked, ' '), false);
-    END $$
-"""
 
 
 def test_locks_on_rows_stay_with_the_tenant(engine: Engine, logins: dict[str, Engine]) -> None:

@@ -60,7 +60,7 @@ def fill(engine: Engine) -> None:
         edition = detect(connection)
     if edition is Edition.COMMUNITY:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            _store_and_compress(connection)
+            store_and_compress(connection)
 
 
 def _loosen(connection: Connection) -> None:
@@ -116,7 +116,7 @@ def _value(kind: types.TypeEngine[object], tenant: uuid.UUID) -> object:
     return f"of {tenant}"
 
 
-def _store_and_compress(connection: Connection) -> None:
+def store_and_compress(connection: Connection) -> None:
     views = connection.exec_driver_sql(
         "SELECT format('%I.%I', view_schema, view_name)"
         " FROM timescaledb_information.continuous_aggregates",

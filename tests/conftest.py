@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from database.libpq import variables
+from tests.support import context
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -22,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in variables():
         if not name.startswith(("PGPASS", "PGSSL")):
             os.environ.pop(name, None)
+    if context.SIGNED:
+        os.environ["CONTEXT_KEY_FILE"] = str(context.key_file())
     config.stash[_editions] = set()
 
 

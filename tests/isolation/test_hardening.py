@@ -16,6 +16,7 @@ from database import hardening, privileges, security
 from database.ingest import IngestError, Message, ingest
 from ddl.edition import Edition, available, detect
 from models.shared.roles import ROLE_NAMES
+from tests.support.context import choose
 from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
 from tests.support.time_series import migrate
@@ -239,7 +240,7 @@ def test_locks_on_rows_stay_with_the_tenant(engine: Engine, logins: dict[str, En
 
 def _tenant(login: Engine, tenant: uuid.UUID) -> Connection:
     connection = login.connect()
-    connection.exec_driver_sql(f"SET app.tenant_id = '{tenant}'")
+    choose(connection, tenant, local=False)
     connection.exec_driver_sql("BEGIN")
     return connection
 

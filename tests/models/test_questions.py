@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from database.tenancy import OPERATOR_READ, take_role
 from ddl.edition import Edition, detect
 from models.monitoring.check_history import bucket_columns
+from tests.support.context import choose
 from tests.support.questions import (
     ACME,
     GLOBEX,
@@ -283,7 +284,7 @@ def test_what_the_rows_no_longer_have_comes_from_the_rollup(asked: Engine) -> No
     with asked.connect() as connection:
         if detect(connection) is not Edition.COMMUNITY:
             pytest.skip("rollups are views")
-        connection.exec_driver_sql(f"SET app.tenant_id = '{ACME}'")
+        choose(connection, ACME, local=False)
         before = [connection.exec_driver_sql(query).all() for query in queries]
         connection.exec_driver_sql(
             "DELETE FROM timeseries.telemetry WHERE ts < now() - interval '4 days'"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.tenancy import ANY_LOGIN
+from tests.support import context
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def engine_of(url: str | sa.URL, **options: Any) -> Iterator[Engine]:
 
     The server's superuser may act for a tenant: a test about logins makes one.
     """
-    options.setdefault("execution_options", {ANY_LOGIN: True})
+    options.setdefault("execution_options", {ANY_LOGIN: True, **context.options()})
     engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
     try:
         yield engine

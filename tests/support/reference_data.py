@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from operations import reference
+from tests.support.context import choose
 
 WRITTEN = {
     "permissions": 150,
@@ -39,10 +40,9 @@ COPIED = {"roles": 12, "role_permissions": 806}
 @contextmanager
 def acting(engine: Engine, role: str, tenant: uuid.UUID | None = None) -> Iterator[Connection]:
     with engine.begin() as connection:
-        connection.execute(
-            sa.text("SELECT set_config('role', :r, true), set_config('app.tenant_id', :t, true)"),
-            {"r": role, "t": str(tenant or "")},
-        )
+        connection.execute(sa.text("SELECT set_config('role', :role, true)"), {"role": role})
+        if tenant is not None:
+            choose(connection, tenant)
         yield connection
 
 

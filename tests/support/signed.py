@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 
 from database.context import ContextKey, KeyFile
 from database.engine import make_engine
+from database.settings import Settings
+from database.tenancy import ANY_LOGIN
 from operations.access import context
 from tests.support.acme_and_globex import populate
 from tests.support.engines import engine_of, execute
@@ -43,6 +45,7 @@ class SignedDatabase:
         """Of the login, which signs with the key in ``file`` unless ``options`` say otherwise."""
         engine = make_engine(
             self.url,
+            settings=Settings(context_key_file=None),
             **{"context_key": KeyFile(self.file), "pool_size": 1, "max_overflow": 0} | options,
         )
         try:
@@ -59,9 +62,10 @@ def key_in(file: Path) -> ContextKey:
 def signed(url: str, folder: Path) -> Iterator[SignedDatabase]:
     """Make the database at ``url``, which is at the head, a signed one of two tenants."""
     login = f"app_{uuid.uuid4().hex[:8]}"
-    with engine_of(url) as owner:
+    with engine_of(url, execution_options={ANY_LOGIN: True}) as owner:
         populate(owner)
         file = folder / "key"
+        execute(url, "DELETE FROM signing.context_keys")  # of TEST_CONTEXT=signed
         context.rotate(owner, file)
         with owner.begin() as connection:
             context.sign(connection)

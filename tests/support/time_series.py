@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from ddl.edition import Edition, available, detect
 from models.shared.roles import ROLE_NAMES
 from operations.maintenance.run import Report
+from tests.support import context
 from tests.support.alembic_project import ROOT, config_for
 from tests.support.engines import engine_of
 from tests.support.plain_owner import let_take_roles
@@ -38,6 +39,8 @@ def migrate(url: str) -> None:
                 run("CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public")
             stop_workers(connection)
         command.upgrade(config_for(engine), "head")
+        with engine.begin() as connection:
+            context.apply(connection)
 
 
 def stop_workers(connection: Connection) -> None:

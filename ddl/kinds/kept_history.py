@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import State, explicit
+from ddl.base import explicit
 from ddl.kind import Kind, always
 from ddl.plan import Phase
 from ddl.revisable import revisable
@@ -201,9 +201,9 @@ SELECT a.view_name AS name, a.view_schema AS schema, f.proname AS function,
 """
 
 
-def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
+def read(connection: Connection, schemas: Sequence[str]) -> list[KeptHistoryState]:
     """The kept histories of ``schemas``, real and pending."""
-    found: list[State] = []
+    found: list[KeptHistoryState] = []
     for row in rows(connection, _QUERY, schemas):
         found.append(_state(row))
     found += [KeptHistoryState(**row) for row in pending(connection, "kept history", schemas)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Grant, NamesRelations, View
@@ -20,10 +21,10 @@ EVERY_TENANT = uuid.UUID(int=2**128 - 1)
 
 
 class RawDataHorizon(Private, Base):
-    """From when on a relation has all rows of a tenant, if its retention does not say so.
+    """Of which time a relation may lack rows of a tenant, if its retention does not say so.
 
     Written in the transaction that deletes rows by a tenant's own retention, and by a refresh that
-    finds chunks dropped. Never moved back: a policy that becomes longer brings no rows back. Of a
+    finds chunks dropped. Never taken back: a policy that becomes longer brings no rows back. Of a
     rollup, it is what may be deleted from it, and is not stored in it again.
     """
 
@@ -37,8 +38,15 @@ class RawDataHorizon(Private, Base):
         comment=f"The tenant; {EVERY_TENANT} for every one. No foreign key: the owner, which "
         "refreshes rollups, sees no row of a tenant.",
     )
+    incomplete_from: Mapped[datetime.datetime] = mapped_column(
+        primary_key=True,
+        server_default=text("'-infinity'"),
+        comment="Rows from here on may be missing. Where chunks between others were dropped, what "
+        "is older is complete.",
+    )
     complete_from: Mapped[datetime.datetime] = mapped_column(
-        comment="Older rows may be missing, so the rollups over them keep their buckets."
+        comment="Rows before this moment may be missing, so the rollups over them keep their "
+        "buckets."
     )
 
     __table_args__ = (
@@ -50,6 +58,63 @@ class RawDataHorizon(Private, Base):
             "comment": "From when on raw data is complete, where that is later than the retention "
             "of the relation says."
         },
+    )
+
+
+class LateBucket(Private, Base):
+    """A row of a rollup that late data made where its raw data may lack rows.
+
+    It was not there before, so it is no history: the next late data of its bucket changes it. That
+    ends when its raw rows are deleted because of their age.
+    """
+
+    __tablename__ = "late_buckets"
+
+    relation: Mapped[str] = mapped_column(
+        primary_key=True, comment="Rollup in schema timeseries, e.g. telemetry_hourly."
+    )
+    row_key: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, comment="history_key() of the row."
+    )
+    source: Mapped[str] = mapped_column(comment="What the rollup reads.")
+    of_tenant: Mapped[uuid.UUID] = mapped_column(
+        comment=f"The tenant; {EVERY_TENANT} in a rollup without tenants. No foreign key, as in "
+        "raw_data_horizons."
+    )
+    bucket: Mapped[datetime.datetime]
+
+    __table_args__ = (
+        Index(None, "relation", "bucket"),
+        not_empty("relation"),
+        not_empty("source"),
+        NamesRelations("relation", schema=TIMESERIES),
+        NamesRelations("source", schema=TIMESERIES),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select", to="fleet_operator"),
+        {"comment": "Rows of rollups that late data made where raw data may be incomplete."},
+    )
+
+
+class RollupCheck(Private, Base):
+    """How far a rollup has looked at the chunks of its source.
+
+    A chunk that is newer, but in whose range the rollup has rows, was dropped and made anew by
+    late rows.
+    """
+
+    __tablename__ = "rollup_checks"
+
+    relation: Mapped[str] = mapped_column(
+        primary_key=True, comment="Rollup in schema timeseries, e.g. telemetry_hourly."
+    )
+    newest_chunk: Mapped[int] = mapped_column(comment="The highest number of a chunk then.")
+
+    __table_args__ = (
+        not_empty("relation"),
+        NamesRelations("relation", schema=TIMESERIES),
+        Grant("select", to="fleet_operator_read"),
+        Grant("select", to="fleet_operator"),
+        {"comment": "Which chunks of their source rollups have seen."},
     )
 
 
@@ -87,11 +152,30 @@ Function(
                    now() - retention)) and not exists (
             select from public.raw_data_horizons h
              where h.relation = source and h.of_tenant in (tenant, '{EVERY_TENANT}')
-               and h.complete_from > bucket);
+               and h.incomplete_from <= bucket and h.complete_from > bucket);
         end
     """,
     comment="Whether a relation still has every row of a bucket: of a tenant (NULL: where there "
     "are none) from its horizon on.",
+    metadata=Base.metadata,
+)
+
+Function(
+    "history_key",
+    "given jsonb, keys text",
+    returns="uuid",
+    language="plpgsql",
+    volatility="immutable",
+    settings=PLPGSQL_SETTINGS,
+    body="""
+        begin
+          return (select md5(jsonb_object_agg(name, given -> name)::text)::uuid
+                    from regexp_split_to_table(keys, ', ') as quoted,
+                         lateral (select (parse_ident(quoted))[1] as name) as named);
+        end
+    """,
+    comment="What tells a row of a rollup from others: a hash of the columns that it groups by, "
+    "which keys lists as SQL spells them.",
     metadata=Base.metadata,
 )
 
@@ -100,12 +184,14 @@ Function(
 # it.
 #
 # Before a statement that deletes, as each refresh does, chunks that are missing are noted: where a
-# rollup has whole buckets and its source no chunk. Dropping goes by age, so the latest gap counts.
-# What the retention says by itself is not noted. About rows that are younger than every horizon,
-# which is left in a setting, nothing more is asked.
+# rollup has whole buckets and its source no chunk, or one that was made after the last look. What
+# the retention says by itself is not noted. About rows that are younger than every horizon, which
+# is left in a setting, nothing more is asked.
 #
 # A refresh deletes the rows of a range before it inserts new ones, so a row that is there was kept.
-# Its keys are compared with =, so that an index serves, but those that are NULL.
+# Its keys are compared with =, so that an index serves, but those that are NULL. One that was not
+# there is made of late data only, which is noted: so it is deleted by the next refresh, and made
+# anew of all that came meanwhile, until its raw rows are deleted in turn.
 Function(
     "keep_history",
     returns="trigger",
@@ -121,8 +207,11 @@ Function(
           tenant constant text := tg_argv[6];
           given jsonb;
           gap record;
+          raw record;
+          seen bigint;
           kept timestamptz;
           retained timestamptz;
+          late boolean;
         begin
           if tg_level = 'STATEMENT' then
             retained := nullif(current_setting({_RETAINED}, true), '');
@@ -133,13 +222,29 @@ Function(
                  and c.range_end > now() - retention + interval '1 hour';
               perform set_config({_RETAINED}, coalesce(retained::text, ''), true);
             end if;
+            if tg_op = 'DELETE' then
+              delete from public.late_buckets l
+               where l.relation = rollup and l.bucket < retained;
+            end if;
+            select s.id, s.schema_name, s.table_name, (
+                     select max(k.id) from _timescaledb_catalog.chunk k
+                      where k.hypertable_id = s.id) as newest_chunk
+              into raw
+              from _timescaledb_catalog.hypertable h
+              join _timescaledb_catalog.continuous_agg c on c.mat_hypertable_id = h.id
+              join _timescaledb_catalog.hypertable s on s.id = c.raw_hypertable_id
+             where (h.schema_name, h.table_name) = (tg_table_schema, tg_table_name);
+            select r.newest_chunk into seen
+              from public.rollup_checks r where r.relation = rollup;
             for gap in
               with chunk as (
                 select c.range_start, c.range_end
-                  from timescaledb_information.continuous_aggregates a
-                  join timescaledb_information.chunks c using (hypertable_schema, hypertable_name)
-                 where (a.materialization_hypertable_schema, a.materialization_hypertable_name)
-                     = (tg_table_schema, tg_table_name))
+                  from timescaledb_information.chunks c
+                  join _timescaledb_catalog.chunk k
+                       on (k.schema_name, k.table_name) = (c.chunk_schema, c.chunk_name)
+                 where (c.hypertable_schema, c.hypertable_name)
+                     = (raw.schema_name, raw.table_name)
+                   and k.id <= coalesce(seen, k.id))
               select * from (
                 select coalesce(lag(range_end) over (order by range_start), '-infinity') as begins,
                        range_start as ends
@@ -150,29 +255,52 @@ Function(
                order by ends desc
             loop
               exit when gap.ends <= retained;
-              execute format('SELECT max(%1$I) FROM %2$I.%3$I WHERE %1$I <= $1 - $2',
+              execute format('SELECT max(%1$I) FROM %2$I.%3$I WHERE %1$I >= $3'
+                             ' AND %1$I <= $1 - $2',
                              bucket, tg_table_schema, tg_table_name)
-                 into kept using gap.ends, width;
-              if kept >= gap.begins then
-                insert into public.raw_data_horizons as h (relation, of_tenant, complete_from)
-                select source, '{EVERY_TENANT}', least(gap.ends, kept + width)
-                 where not exists (
-                   select from public.raw_data_horizons o
-                    where o.relation = source and o.of_tenant = '{EVERY_TENANT}'
-                      and o.complete_from >= least(gap.ends, kept + width))
-                on conflict (relation, of_tenant)
-                  do update set complete_from = excluded.complete_from;
-                exit;
-              end if;
+                 into kept using gap.ends, width, gap.begins;
+              continue when kept is null;
+              delete from public.late_buckets l
+               where l.relation = rollup and l.bucket >= gap.begins and l.bucket <= kept;
+              -- Of every rollup over the source, no bucket that reaches into the gap is complete.
+              insert into public.raw_data_horizons as h
+                     (relation, of_tenant, incomplete_from, complete_from)
+              select source, '{EVERY_TENANT}', given.begins, given.ends
+                from (select min(public.time_bucket(f.bucket_width::interval, gap.begins))
+                               as begins,
+                             least(gap.ends, kept + width) as ends
+                        from _timescaledb_catalog.continuous_agg o
+                        join _timescaledb_catalog.continuous_aggs_bucket_function f
+                             using (mat_hypertable_id)
+                       where o.raw_hypertable_id = raw.id) as given
+               where not exists (
+                 select from public.raw_data_horizons o
+                  where o.relation = source and o.of_tenant = '{EVERY_TENANT}'
+                    and o.incomplete_from <= given.begins and o.complete_from >= given.ends)
+              on conflict (relation, of_tenant, incomplete_from)
+                do update set complete_from = excluded.complete_from;
             end loop;
+            insert into public.rollup_checks as r (relation, newest_chunk)
+            select rollup, raw.newest_chunk
+             where raw.newest_chunk is not null and raw.newest_chunk is distinct from seen
+            on conflict (relation) do update set newest_chunk = excluded.newest_chunk;
             perform set_config(tg_argv[8], coalesce(greatest(retained, (
               select max(h.complete_from) from public.raw_data_horizons h
                where h.relation in (source, rollup))), '-infinity')::text, true);
-            return null;
-          elsif tg_op <> 'INSERT' then
+            perform set_config('fleetschema.late_buckets', (exists (
+              select from public.late_buckets l where l.relation = rollup))::text, true);
             return null;
           end if;
-          given := to_jsonb(new);
+          late := current_setting('fleetschema.late_buckets', true) = 'true';
+          given := to_jsonb(case tg_op when 'INSERT' then new else old end);
+          if tg_op <> 'INSERT' then
+            if late and exists (
+              select from public.late_buckets l
+               where l.relation = rollup and l.row_key = public.history_key(given, tg_argv[7])) then
+              return case tg_op when 'DELETE' then old else new end;
+            end if;
+            return null;
+          end if;
           if not public.raw_data_covers(rollup, null, (given ->> tenant)::uuid,
                                         (given ->> bucket)::timestamptz) then
             return null;
@@ -185,10 +313,20 @@ Function(
               from regexp_split_to_table(tg_argv[7], ', ') as quoted,
                    lateral (select (parse_ident(quoted))[1] as key) as named)
             into kept using new;
-          return case when kept is null then new end;
+          if kept is not null then
+            return null;
+          end if;
+          insert into public.late_buckets (relation, row_key, source, of_tenant, bucket)
+          select rollup, public.history_key(given, tg_argv[7]), source,
+                 coalesce((given ->> tenant)::uuid, '{EVERY_TENANT}'),
+                 (given ->> bucket)::timestamptz
+           where retention is null or (given ->> bucket)::timestamptz >= coalesce(
+                   nullif(current_setting({_RETAINED}, true), '')::timestamptz, now() - retention)
+          on conflict do nothing;
+          return new;
         end
     """,
     comment="Trigger of the hypertable in which a rollup stores its rows: a row that its condition "
-    "selects is not deleted, and not stored again.",
+    "selects is not deleted, and not stored again, unless late data made it.",
     metadata=Base.metadata,
 )

@@ -340,10 +340,14 @@ def extent(
         only: values of columns; rows that have others do not count.
     """
     condition = connection.scalar(_KEPT_IF, {"storage": rollup.storage}) or "false"
+    histories = kept_history.read(connection, [TIMESERIES])
+    keys = next((one.keys for one in histories if one.name == rollup.table), "")
     bucket = escaped(rollup.bucket)
     row = connection.execute(
         sa.text(
-            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {escaped(condition)}) AS stay"
+            f"SELECT count(*) AS rows, count(*) FILTER (WHERE {escaped(condition)} AND NOT EXISTS ("
+            " SELECT FROM public.late_buckets l WHERE l.relation = :relation"
+            " AND l.row_key = public.history_key(to_jsonb(old), :keys))) AS stay"
             f" FROM {escaped(rollup.storage)} AS old"
             f" WHERE {bucket} >= CAST(CAST(:begins AS text) AS timestamptz)"
             f" AND {bucket} < CAST(CAST(:ends AS text) AS timestamptz)"
@@ -352,6 +356,8 @@ def extent(
         {
             "begins": begins,
             "ends": ends,
+            "relation": rollup.table,
+            "keys": keys,
             **{f"only_{name}": str(value) for name, value in only.items()},
         },
     ).one()
@@ -373,21 +379,35 @@ def note_dropped(connection: Connection, rollup: Rollup) -> None:
 def note_horizon(
     connection: Connection, relation: str, tenant_id: uuid.UUID, complete_from: str
 ) -> None:
-    """Note that rows of a tenant were deleted up to a moment; it is never moved back."""
+    """Note that rows of a tenant were deleted up to a moment; it is never moved back.
+
+    What late data made before it, in the rollups over the relation, is history from now on.
+    """
+    values = {"relation": relation, "tenant": tenant_id, "moment": complete_from}
     connection.execute(
         sa.text("""
             INSERT INTO public.raw_data_horizons AS h (relation, of_tenant, complete_from)
             VALUES (:relation, :tenant, CAST(CAST(:moment AS text) AS timestamptz))
-            ON CONFLICT (relation, of_tenant) DO UPDATE SET complete_from = excluded.complete_from
+            ON CONFLICT (relation, of_tenant, incomplete_from)
+               DO UPDATE SET complete_from = excluded.complete_from
              WHERE h.complete_from < excluded.complete_from
         """),
-        {"relation": relation, "tenant": tenant_id, "moment": complete_from},
+        values,
+    )
+    connection.execute(
+        sa.text("""
+            DELETE FROM public.late_buckets
+             WHERE source = :relation AND of_tenant = :tenant
+               AND bucket < CAST(CAST(:moment AS text) AS timestamptz)
+        """),
+        values,
     )
 
 
 def forget_horizons(connection: Connection, tenant_id: uuid.UUID) -> None:
     """Delete what was noted about a tenant that is deleted."""
-    connection.execute(
-        sa.text("DELETE FROM public.raw_data_horizons WHERE of_tenant = :tenant"),
-        {"tenant": tenant_id},
-    )
+    for table in ("raw_data_horizons", "late_buckets"):
+        connection.execute(
+            sa.text(f"DELETE FROM public.{table} WHERE of_tenant = :tenant"),
+            {"tenant": tenant_id},
+        )

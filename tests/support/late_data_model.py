@@ -7,6 +7,7 @@ sample is as old as a retention or a window, give or take a day.
 from __future__ import annotations
 
 import datetime
+import math
 import uuid
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,7 +17,9 @@ from tests.support.time_series import ACME, GLOBEX, HOOLI
 TENANTS = (ACME, GLOBEX, HOOLI)
 DAYS = (1, 2, 5, 9, 13, 17, 21, 25, 35, 40)
 AGES = (3, 7, 11, 19)
-"""Of policies and of chunks that are dropped by hand: what is two days older goes."""
+UNTIL = (None, 15, 23)
+"""Of policies and of chunks that are dropped by hand: what is two days older goes, if by hand only
+what is younger than the other."""
 HOURS = (1, 2, 20)
 MINUTES = (7, 23)
 WINDOW, RETENTION = 28, 30
@@ -62,9 +65,15 @@ class Model:
     """Buckets in which raw rows changed since they were refreshed."""
     chunks: set[int] = field(default_factory=set)
     """Days of which the hypertable has a chunk."""
+    seen: set[int] = field(default_factory=set)
+    """Those that it had already when the rollup was last looked at."""
     policies: dict[uuid.UUID, int] = field(default_factory=dict)
-    horizons: dict[uuid.UUID | None, tuple[int, int]] = field(default_factory=dict)
-    """Days and hours ago before which raw rows of a tenant (None: of all) may be missing."""
+    horizons: dict[uuid.UUID, int] = field(default_factory=dict)
+    """Hours (see `_hour`) before which raw rows of a tenant may be missing."""
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    """Hours from and before which raw rows of all may be missing."""
+    added: set[Bucket] = field(default_factory=set)
+    """Made by late data alone where raw rows may be missing."""
 
     def add(self, samples: dict[Sample, float]) -> None:
         """A sample that is there already stays as it is."""
@@ -91,10 +100,11 @@ class Model:
 
     def covers(self, bucket: Bucket) -> bool:
         """Whether the raw data still has all rows of a bucket."""
-        tenant, _, day, hour = bucket
-        horizons = (self.horizons.get(one) for one in (tenant, None))
-        return day < RETENTION and all(
-            one is None or (-day, hour) >= (-one[0], one[1]) for one in horizons
+        hour = _hour(bucket)
+        return (
+            bucket[2] < RETENTION
+            and hour >= self.horizons.get(bucket[0], hour)
+            and not any(begins <= hour < ends for begins, ends in self.gaps)
         )
 
     def refresh(self, *, window: bool) -> None:
@@ -105,33 +115,51 @@ class Model:
             if day not in self.chunks or (window and day > WINDOW):
                 continue
             self.late.discard(bucket)
-            if not self.covers(bucket):
-                if bucket in fresh:
-                    self.rollup.setdefault(bucket, fresh[bucket])
-            elif bucket in fresh:
-                self.rollup[bucket] = fresh[bucket]
-            else:
+            covered = self.covers(bucket)
+            if bucket in self.rollup and not covered and bucket not in self.added:
+                continue
+            if bucket not in fresh:
                 self.rollup.pop(bucket, None)
+                continue
+            self.rollup[bucket] = fresh[bucket]
+            if not covered and day < RETENTION:
+                self.added.add(bucket)
 
-    def drop_chunks(self, age: int) -> None:
-        """Drop the chunks of all days that ended ``age`` days ago."""
-        gone = {day for day in self.chunks if day >= age + 2}
+    def drop_chunks(self, age: int, until: int | None = None) -> None:
+        """Drop the chunks of all days that ended ``age`` days ago, and began ``until`` ago."""
+        gone = {day for day in self.chunks if day >= age + 2 and (until is None or day < until)}
+        self.seen -= gone
         self.chunks -= gone
         self.raw = {sample: value for sample, value in self.raw.items() if sample.day not in gone}
 
     def note_dropped(self) -> None:
-        """The youngest bucket without a chunk shows how far chunks were dropped."""
-        dropped = [(-day, hour) for _, _, day, hour in self.rollup if day not in self.chunks]
-        if dropped:
-            day, hour = max(dropped)
-            self._raise_to(None, (-day, hour + 1))
+        """Where a rollup has buckets and its source no chunk of then, chunks were dropped."""
+        days = sorted(self.seen, reverse=True)
+        self.seen = set(self.chunks)
+        edges = [
+            -math.inf,
+            *(edge for day in days for edge in (-24 * day, 24 - 24 * day)),
+            math.inf,
+        ]
+        for begins, ends in zip(edges[::2], edges[1::2], strict=True):
+            kept = [_hour(one) for one in self.rollup if begins <= _hour(one) < ends]
+            if not kept:
+                continue
+            last = max(kept)
+            self.added -= {one for one in self.added if begins <= _hour(one) <= last}
+            # A bucket is an hour wide.
+            self.gaps.append((begins - 1, last + 1))
 
     def retain(self) -> None:
         """Apply the policies of tenants, chunk by chunk."""
         for tenant, age in self.policies.items():
             gone = [one for one in self.raw if one.tenant == tenant and one.day >= age + 2]
             if gone:
-                self._raise_to(tenant, (min(one.day for one in gone) - 1, 0))
+                horizon = 24 - 24 * min(one.day for one in gone)
+                self.horizons[tenant] = max(horizon, self.horizons.get(tenant, horizon))
+                self.added -= {
+                    one for one in self.added if one[0] == tenant and _hour(one) < horizon
+                }
             self.remove(gone)
 
     def forget(self, tenant: uuid.UUID) -> None:
@@ -142,7 +170,7 @@ class Model:
         self.policies.pop(tenant, None)
         self.horizons.pop(tenant, None)
 
-    def _raise_to(self, tenant: uuid.UUID | None, horizon: tuple[int, int]) -> None:
-        known = self.horizons.get(tenant)
-        if known is None or (-known[0], known[1]) < (-horizon[0], horizon[1]):
-            self.horizons[tenant] = horizon
+
+def _hour(bucket: Bucket) -> int:
+    """When it begins, in hours from the last midnight."""
+    return bucket[3] - 24 * bucket[2]

@@ -37,6 +37,7 @@ from tests.support.late_data_model import (
     MINUTES,
     RETENTION,
     TENANTS,
+    UNTIL,
     Bucket,
     Model,
     Sample,
@@ -166,13 +167,24 @@ class LateData(RuleBasedStateMachine):
             self.last = "retention"
 
     @precondition(lambda self: self.stored)
-    @rule(age=st.sampled_from(AGES))
-    def drop_chunks(self, age: int) -> None:
-        """By hand, and as the documentation says with maintenance afterwards."""
-        alone(
-            self.engine, f"SELECT drop_chunks('{RAW}', older_than => now() - interval '{age} days')"
-        )
-        self.model.drop_chunks(age)
+    @rule(data=st.data(), age=st.sampled_from(AGES), until=st.sampled_from(UNTIL))
+    def drop_chunks(self, data: st.DataObject, age: int, until: int | None) -> None:
+        """By hand; maintenance follows, perhaps after late rows that make chunks anew."""
+        newer = f", newer_than => now() - interval '{until} days'" if until else ""
+        if until is None or age < until:
+            alone(
+                self.engine,
+                f"SELECT drop_chunks('{RAW}', older_than => now() - interval '{age} days'{newer})",
+            )
+            before = set(self.model.chunks)
+            self.model.drop_chunks(age, until)
+            gone = sorted(before - self.model.chunks)
+            if gone and data.draw(st.booleans()):
+                day, hour = data.draw(st.sampled_from(gone)), data.draw(st.sampled_from(HOURS))
+                tenant = data.draw(st.sampled_from(sorted(self.tenants)))
+                samples = {Sample(tenant, 1, day, hour, MINUTES[0]): 5.0}
+                self.model.add(samples)
+                execute(self.engine, self._insertion(RAW, samples))
         self.maintain()
 
     @rule(data=st.data(), age=st.sampled_from([None, *AGES]))

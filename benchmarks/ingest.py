@@ -17,6 +17,7 @@ from benchmarks.measure import Ratio, milliseconds, paired
 from benchmarks.place import Place
 from database.ingest import Message, ingest
 from database.ingest.devices import Devices
+from models.shared.columns import PLATFORM_TENANT_ID
 from models.shared.ingest_views import JUDGED
 
 BATCH = 20_000
@@ -93,6 +94,7 @@ def _ingested(
         detail=f"{BATCH:,} messages: {milliseconds(pairs)}",
     )
     yield from _what_devices_cost(engine, tenants, devices, rounds)
+    yield from _what_a_rate_costs(engine, tenants, devices, rounds)
     engine.dispose()
     yield from _servers_part(place, connection, batches, rounds)
 
@@ -121,6 +123,39 @@ def _what_devices_cost(engine: Engine, tenants: int, devices: int, rounds: int) 
         at_least=False,
         detail=f"{tenants * devices:,} devices of 4 metrics: {milliseconds(pairs)}",
     )
+
+
+def _what_a_rate_costs(engine: Engine, tenants: int, devices: int, rounds: int) -> Iterator[Ratio]:
+    """Where every tenant of the batch has a limit that it does not reach."""
+    batches = [_messages(800 + number, tenants, devices) for number in range(2 * rounds + 2)]
+
+    def limited(number: int) -> None:
+        with engine.begin() as connection:
+            connection.execute(_LIMIT_ALL)
+        ingest(engine, batches[2 * number])
+
+    def free(number: int) -> None:
+        with engine.begin() as connection:
+            connection.execute(_LIFT_ALL)
+        ingest(engine, batches[2 * number + 1])
+
+    pairs = paired(limited, free, rounds)
+    free(rounds)
+    yield Ratio(
+        "ingest",
+        "ingest() of tenants with a rate : without",
+        [one / other for one, other in pairs],
+        at_least=False,
+        detail=f"{BATCH:,} messages of {tenants} limited tenants: {milliseconds(pairs)}",
+    )
+
+
+_LIMIT_ALL = sa.text("""
+    INSERT INTO public.ingest_rates (tenant_id, records_per_minute)
+    SELECT tenant_id, 1000000 FROM public.tenants WHERE tenant_id <> :platform
+    ON CONFLICT DO NOTHING
+""").bindparams(platform=PLATFORM_TENANT_ID)
+_LIFT_ALL = sa.text("DELETE FROM public.ingest_rates")
 
 
 def _servers_part(

@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg import errors
 
-from database.ingest import binary, presence, quarantine
+from database.ingest import binary, presence, quarantine, rates
 from database.ingest.batch import RecordBatch
 from database.ingest.devices import Question
 from database.ingest.messages import Batch, Message, Rejected
@@ -39,9 +39,13 @@ _SETTINGS = f"""
 BATCH_LOCK = "hashtextextended('ingest of ' || CAST({} AS text), 0)"
 """The advisory lock that a batch shares for each of its tenants until it is committed. Deleting a
 tenant takes it alone once, so that no batch which saw the tenant alive is stored after it."""
+# The rates are read when all locks are taken, which the condition says to the planner.
 _SHARE = f"""
-    SELECT pg_advisory_xact_lock_shared({BATCH_LOCK.format("tenant")})
-      FROM (SELECT unnest(%(tenants)s::text[]) AS tenant ORDER BY 1) AS named
+    SELECT r.tenant::text, r.allowed, r.retry_after
+      FROM (SELECT count(pg_advisory_xact_lock_shared({BATCH_LOCK.format("tenant")})) AS taken
+              FROM (SELECT unnest(%(tenants)s::text[]) AS tenant ORDER BY 1) AS named) AS locks,
+           LATERAL public.ingest_room(
+             CASE WHEN locks.taken >= 0 THEN %(tenants)s::text[]::uuid[] END) AS r
 """
 _NOTIFY = "SELECT public.notify_telemetry(%(tenants)s::text[]::uuid[])"
 _REJECTIONS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
@@ -63,6 +67,10 @@ class Ingested:
     quarantined: int
     corrected: int = 0
     """Samples of tags that took the place of another value of the same moment."""
+    throttled: tuple[Message | Record, ...] = ()
+    """What is over the rate of its tenant, and not stored: deliver it again."""
+    retry_after: float | None = None
+    """Seconds until the first of their tenants may store any again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,10 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
     """Store one batch, inside a transaction as fleet_ingest."""
     yield Step(_SETTINGS)
     batches = _batches(records, now)
-    yield Step(_SHARE, {"tenants": sorted(set[str]().union(*(b.tenants() for b in batches)))})
+    tenants = sorted(set[str]().union(*(b.tenants() for b in batches)))
+    kept = rates.within(records, (yield Step(_SHARE, {"tenants": tenants})))
+    if kept.throttled:
+        batches = _batches(kept.records, now)
     stored = corrected = 0
     for batch in batches:
         for question in batch.questions():
@@ -103,8 +114,9 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
     quarantined = sum(len(batch.rejected) for batch in batches)
     if quarantined:
         yield Step(quarantine.statement(), quarantine.parameters(batches))
-    duplicates = len(records) - stored - corrected - quarantined
-    return Ingested(stored, duplicates, quarantined, corrected)
+    duplicates = len(kept.records) - stored - corrected - quarantined
+    throttled = tuple(kept.throttled)
+    return Ingested(stored, duplicates, quarantined, corrected, throttled, kept.retry_after)
 
 
 def _asking(questions: Question) -> Generator[Step, Any, None]:

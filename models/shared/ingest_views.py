@@ -157,6 +157,17 @@ def declare_functions(metadata: MetaData) -> None:
     )
 
 
+def counted() -> Trigger:
+    """The trigger of a hypertable of tenants that keeps fleet_ingest to their rates."""
+    return Trigger(
+        "count_ingested",
+        timing="after",
+        events="insert",
+        when="new.tenant_id = ANY (limited_tenants())",
+        function="count_ingested()",
+    )
+
+
 def ingest_access(
     table: Table,
     time_column: str,
@@ -166,7 +177,7 @@ def ingest_access(
     correction: Correction | None = None,
     metrics: Sequence[Metric] = (),
 ) -> list[SchemaItem]:
-    """What fleet_ingest may do with a hypertable: its grant, its trigger, and its view.
+    """What fleet_ingest may do with a hypertable: its grant, its triggers, and its view.
 
     Args:
         registered: what rows refer to.
@@ -186,6 +197,7 @@ def ingest_access(
             level="statement",
             function="require_judgement()",
         ),
+        *([counted()] if "tenant_id" in table.columns else []),
         Function(
             function,
             returns="trigger",

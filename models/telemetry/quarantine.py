@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Grant, Hypertable, RefreshPolicy, RetentionPolicy
 from models.shared.base import NOW, TIMESERIES, Base, TenantTimeSeries, json_value, not_empty
+from models.shared.ingest_views import counted
 from models.shared.rollups import tenant_rollup
 
 
@@ -56,6 +57,7 @@ class QuarantineEvent(TenantTimeSeries, Base):
         Columnstore(segmentby="tenant_id", orderby="ts DESC, id", after="7 days"),
         RetentionPolicy("30 days"),
         Grant("insert", to="fleet_ingest"),
+        counted(),
         {"schema": TIMESERIES, "comment": "Rejected messages, as received."},
     )
 

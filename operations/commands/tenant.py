@@ -1,4 +1,4 @@
-"""``operations tenant create | delete``."""
+"""``operations tenant create | rate | delete``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from operations.console import console, plain_table, write
 from operations.owner import owner_engine
 from operations.tenants.creation import create_tenant
 from operations.tenants.deletion import Step, delete_tenant, require_tenant
+from operations.tenants.rates import rates, set_rate
 
-app = typer.Typer(help="Create and delete tenants.", no_args_is_help=True)
+app = typer.Typer(help="Create, limit and delete tenants.", no_args_is_help=True)
 
 _ACTOR = typer.Option(
     None, "--actor", help="Name for the audit log; by default the user of this machine."
@@ -76,6 +77,40 @@ def delete(
         write("Not a member of any tenant any more; their accounts stay:")
         for email in deleted.left_over:
             write(f"  {email}")
+
+
+@app.command()
+def rate(
+    slug: str | None = typer.Argument(None, help="The tenant's slug; without it, all are shown."),
+    per_minute: int | None = typer.Option(
+        None, "--per-minute", help="Records of the tenant that the ingest may store in a minute."
+    ),
+    burst: int | None = typer.Option(
+        None, "--burst", help="Records that may come at once; by default those of a day."
+    ),
+    none: bool = typer.Option(False, "--none", help="Lift the limit."),
+    actor: str | None = _ACTOR,
+) -> None:
+    """Show, set or lift how many records of a tenant the ingest may store.
+
+    Whoever sets a limit fills the bucket: a tenant that was refused is welcome again.
+    """
+    changes = none or per_minute is not None
+    if (burst is not None and per_minute is None) or (none and per_minute is not None):
+        raise typer.BadParameter("expected --per-minute N, with or without --burst M, or --none")
+    if changes and slug is None:
+        raise typer.BadParameter("expected the slug of a tenant")
+    with owner_engine() as engine:
+        if changes and slug is not None:
+            set_rate(engine, slug, per_minute, burst, actor=actor)
+        found = rates(engine, slug)
+    if not found:
+        write("No limit" if slug is None else f"{slug} has no limit")
+        return
+    table = plain_table("Tenant", "Records a minute", "At once", "Left")
+    for one in found:
+        table.add_row(one.slug, f"{one.records_per_minute:,}", f"{one.burst:,}", f"{one.left:,}")
+    console.print(table)
 
 
 @contextmanager

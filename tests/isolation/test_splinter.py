@@ -47,6 +47,7 @@ _INGESTED = (
     "device_state",
     "device_state_backlog",
     "endpoints",
+    "ingest_rates",
     "tag_metadata",
     "tenants",
 )

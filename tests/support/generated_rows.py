@@ -315,8 +315,10 @@ class _Drawing:
         elif kind == "boolean":
             yield from ("true", "false")
         elif kind.startswith("timestamp"):
+            # Of one day, at any time of day: so a chunk has rows of each tenant.
+            day = "date_trunc('day', now(), 'UTC') - interval '2 days'"
             for ago in (0, -1, 1, unit % 20, -unit % 20):
-                yield f"date_trunc('hour', now()) - interval '{48 + ago} h'"
+                yield f"{day} + interval '{(12 - ago) % 24} h'"
         elif kind == "date":
             yield from (
                 "current_date",

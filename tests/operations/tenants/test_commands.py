@@ -47,3 +47,41 @@ def test_yes_does_not_ask(run: Callable[..., Any], engine: Engine) -> None:
     create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")
     assert run("delete", "new", "--yes").exit_code == 0
     assert scalar(engine, "SELECT count(*) FROM tenants WHERE slug = 'new'") == 0
+
+
+def test_rates_are_set_shown_and_lifted(run: Callable[..., Any], engine: Engine) -> None:
+    create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")
+    assert run("rate").output == "No limit\n"
+    assert run("rate", "new").output == "new has no limit\n"
+    assert re.search(
+        r"^new +50 +72,000 +72,000", run("rate", "new", "--per-minute", "50").output, re.M
+    )
+    assert re.search(
+        r"^new +60 +7 +7", run("rate", "new", "--per-minute", "60", "--burst", "7").output, re.M
+    )
+    assert re.search(r"^new +60 +7 +7", run("rate").output, re.M)
+    assert run("rate", "new", "--none").output == "new has no limit\n"
+    noted = "SELECT count(*) FROM operator_audit_log WHERE action = 'tenant.rate'"
+    assert scalar(engine, noted) == 3
+    for arguments, said in (
+        (("new", "--per-minute", "0"), "expected 1 to 2147483647 records, found 0"),
+        (("nobody", "--none"), "no tenant has the slug 'nobody'"),
+        (("platform", "--per-minute", "1"), "is the platform itself"),
+    ):
+        refused = run("rate", *arguments)
+        assert refused.exit_code == 1
+        assert said in str(refused.exception)
+    for wrong in (("new", "--burst", "1"), ("new", "--none", "--per-minute", "1"), ("--none",)):
+        assert run("rate", *wrong).exit_code == 2
+
+
+def test_a_tenant_with_a_rate_can_be_deleted(run: Callable[..., Any], engine: Engine) -> None:
+    create_tenant(engine, slug="new", name="New", owner_email="bob@example.com")
+    run("rate", "new", "--per-minute", "50")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO ingest_debits SELECT tenant_id, 1, 1, 1, now() FROM ingest_rates"
+        )
+    assert run("delete", "new", "--yes").exit_code == 0
+    for table in ("ingest_rates", "ingest_debits"):
+        assert scalar(engine, f"SELECT count(*) FROM {table}") == 0

@@ -19,7 +19,7 @@ from models.shared.access import hypertable_access, tenant_view
 from models.shared.base import TIMESERIES, TenantTimeSeries, not_empty
 from models.shared.ingest_views import INGEST, declare_functions
 from models.shared.roles import ROLE_NAMES
-from tests.ddl.case import Case
+from tests.ddl.case import SETTINGS, Case
 from tests.support.generated_revisions import assert_clean, metadata_of, migration, rendered, run
 
 NAMES = ("user", "Mixed Case", 'q"u.o:t%e', "é" * 10)
@@ -36,6 +36,22 @@ def common(metadata: MetaData) -> None:
         body="RETURN nullif(current_setting('app.tenant_id', true), '')::uuid",
         volatility="stable",
         grants=dict.fromkeys(ROLE_NAMES, "execute"),
+        metadata=metadata,
+    )
+    Function(
+        "limited_tenants",
+        returns="uuid[]",
+        body="RETURN CAST('{}' AS uuid[])",
+        volatility="stable",
+        grants=dict.fromkeys(ROLE_NAMES, "execute"),
+        metadata=metadata,
+    )
+    Function(
+        "count_ingested",
+        returns="trigger",
+        language="plpgsql",
+        settings=SETTINGS,
+        body="begin return null; end",
         metadata=metadata,
     )
     Function(

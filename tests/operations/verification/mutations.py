@@ -82,7 +82,7 @@ OBJECTS = {
         "fk_device_jobs_tenant_id",
     "ALTER TABLE device_modules DROP CONSTRAINT ck_device_modules_status":
         "ck_device_modules_status",
-    "ALTER TABLE api_keys DROP CONSTRAINT uq_api_keys_key_hash": "uq_api_keys_key_hash",
+    "ALTER TABLE device_groups DROP CONSTRAINT uq_device_groups_name": "uq_device_groups_name",
     "ALTER TABLE roles ADD CONSTRAINT short CHECK (length(name) < 99)": "public.roles",
     "DROP INDEX ix_alert_rules_escalation_policy_id": "ix_alert_rules_escalation_policy_id",
     "CREATE INDEX spare ON sessions (ip)": "public.sessions.spare",

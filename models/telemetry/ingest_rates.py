@@ -11,7 +11,6 @@ import datetime
 import uuid
 
 from sqlalchemy import CheckConstraint
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, RowLevelSecurity, Trigger
@@ -51,7 +50,6 @@ class IngestRate(TenantScoped, Base):
         comment="Records in a full bucket; NULL on writing stands for those of a day."
     )
     level: Mapped[float] = mapped_column(
-        DOUBLE_PRECISION,
         comment="Records in the bucket at level_at, but for ingest_debits; a debt is negative. "
         "Whoever sets the limit fills it.",
     )

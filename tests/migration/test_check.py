@@ -17,7 +17,7 @@ DRIFT = (
     "DROP INDEX ix_device_modules_device_id",
     "GRANT SELECT ON timeseries.telemetry_daily TO fleet_app",
 )
-CONDITION = "(tenant_id = ( SELECT public.current_tenant() AS current_tenant))"
+CONDITION = "((tenant_id, true) = ( SELECT public.current_tenant() AS current_tenant, true))"
 LINES = [
     "blocking index public.device_modules.ix_device_modules_device_id expected, missing",
     f"safe policy public.sites.tenant_isolation using: expected {CONDITION}, found true",
@@ -75,7 +75,8 @@ def test_json_for_programs(drifted: str) -> None:
         ("grant", "timeseries.telemetry_daily", "changed"),
     ]
     policy, grant = document["differences"][1:]
-    assert (policy["detail"], policy["expected"], policy["found"]) == ("using", CONDITION, "true")
+    expected = " ".join(policy["expected"].split())
+    assert (policy["detail"], expected, policy["found"]) == ("using", CONDITION, "true")
     assert (grant["detail"], grant["expected"], grant["found"]) == ("fleet_app", None, "select")
     assert "revision" not in document
 

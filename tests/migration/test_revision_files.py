@@ -131,7 +131,7 @@ def test_a_model_of_ten_lines(migrated_database: str, tmp_path: Path) -> None:
     for expected in (
         'op.create_table(\n        "pumps"',
         'op.set_row_level_security(\n        "pumps", enable=True, force=True,',
-        '"tenant_isolation": "FOR ALL TO fleet_app USING (tenant_id = ',
+        '"tenant_isolation": "FOR ALL TO fleet_app USING ((tenant_id, true) = ',
         'op.create_trigger("set_updated_at", "pumps"',
         'op.drop_table("pumps")',
     ):

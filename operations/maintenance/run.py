@@ -29,7 +29,14 @@ from ddl.time_series import pending
 from models.shared.base import TIMESERIES
 from models.system.retention_policies import bounds, rollups_over
 from operations.lock import exclusive_run
-from operations.maintenance import device_states, late_data, policy_jobs, purge, time_series
+from operations.maintenance import (
+    device_states,
+    horizons,
+    late_data,
+    policy_jobs,
+    purge,
+    time_series,
+)
 from operations.maintenance.late_data import Progress, Refreshed, RefreshError
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
@@ -328,7 +335,7 @@ class _Run:
                     if (removal.relation, removal.tenant_id) == (one.name, tenant_id)
                 )
             else:
-                note = partial(late_data.note_horizon, self.connection, one.table, tenant_id)
+                note = partial(horizons.note_horizon, self.connection, one.table, tenant_id)
                 for number in time_series.empty(
                     self.connection,
                     one,

@@ -18,7 +18,7 @@ from database.tenancy import OPERATOR, operator_transaction
 from models.shared.base import PLATFORM_TENANT_ID
 from operations.access.accounts import operator_name
 from operations.lock import exclusive_run
-from operations.maintenance import late_data, time_series
+from operations.maintenance import horizons, time_series
 from operations.maintenance.time_series import TimeSeries
 from operations.tenants.tenant import Tenant, TenantError, find_tenant
 from operations.tenants.tenant_tables import MEMBERS, Group, deletion_order, read_tenant_tables
@@ -218,7 +218,7 @@ class _Deletion:
         tenant_id = self.tenant.tenant_id
 
         def note(_: str) -> None:
-            late_data.note_horizon(self.connection, one.table, tenant_id, "infinity")
+            horizons.note_horizon(self.connection, one.table, tenant_id, "infinity")
 
         for rows in time_series.empty(
             self.connection,
@@ -261,7 +261,7 @@ class _Deletion:
         for one in listed:
             self._empty_time_series(one)
         with self.connection.begin():
-            late_data.forget_horizons(self.connection, self.tenant.tenant_id)
+            horizons.forget_horizons(self.connection, self.tenant.tenant_id)
         for group in groups:
             self._empty(connection, group)
         self._one_row(connection, "DELETE FROM public.tenants WHERE tenant_id = :tenant")

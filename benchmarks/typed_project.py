@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.measure import Ratio, milliseconds
 from benchmarks.place import BenchmarkError, Place
-from tests.support.alembic_project import ROOT, alembic, copy_project, environment
+from tests.support.alembic_project import alembic, copy_project, environment
+from tests.support.commands import ROOT
 
 _METRICS = """
 from models.shared.metrics import Metric

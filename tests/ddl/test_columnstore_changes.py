@@ -30,7 +30,7 @@ from ddl.edition import COMMUNITY, detect
 from ddl.effects import effects
 from ddl.risk import Risk
 from tests.ddl.case import Case
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.generated_revisions import (
     Declare,
     apply,

@@ -10,7 +10,7 @@ import models
 from ddl import Declared
 from ddl.kinds.view import ViewState
 from ddl.rollups import RollupState
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 
 # How many mistakes were collected of each of the three systems.
 LESSONS = {"O": 59, "D": 27, "P": 13}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from models.shared.roles import ROLE_NAMES
 from operations.access import context
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.databases import LONG
 from tests.support.engines import engine_of
 from tests.support.signed import key_in

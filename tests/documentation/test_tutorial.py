@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import uuid
@@ -20,7 +21,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.support.alembic_project import ROOT, copy_project, environment
+from tests.support import commands
+from tests.support.alembic_project import copy_project, environment
+from tests.support.commands import ROOT
 from tests.support.databases import MakeDatabase, named_server, richest_or_each, seed
 from tests.support.engines import execute
 
@@ -126,19 +129,32 @@ class Reader:
         assert starts[:1] == [0], f"{where}: a console block starts with a command"
         for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
             typed, expected = lines[start][2:], lines[start + 1 : end]
-            result = subprocess.run(
-                ["bash", "-c", typed],
-                cwd=self.project,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+            result = self._typed(typed)
             context = f"{where}: $ {typed}\n{result.stdout}"
             assert result.returncode == 0, context
             assert matches(expected, result.stdout.splitlines()), context
+
+    def _typed(self, line: str) -> subprocess.CompletedProcess[str]:
+        """What a shell would do with a line, the quick way for commands of the project."""
+        match shlex.split(line):
+            case ["alembic" as module, *arguments] | ["python", "-m", module, *arguments]:
+                return commands.run(
+                    module,
+                    *arguments,
+                    environment=self.environment,
+                    cwd=self.project,
+                    together=True,
+                )
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.project,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
 
 @pytest.fixture(params=richest_or_each("embedded", "timescaledb"))

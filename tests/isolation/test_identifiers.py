@@ -14,7 +14,7 @@ from database.tenancy import tenant_transaction
 from ddl.sql import ident
 from models.shared.base import TIMESERIES
 from tests.isolation.conftest import ME, OTHER
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.two_tenants import tenant_tables
 
 COUNTED = sa.text("""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from database.tenancy import tenant_transaction
 from models.shared.base import PLATFORM_TENANT_ID
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.databases import MakeDatabase, named_server, seed, servers
 from tests.support.sign_in import (
     Service,

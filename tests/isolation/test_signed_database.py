@@ -6,7 +6,6 @@ import datetime
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,8 @@ from database.signing import is_signed, set_signed
 from database.tenancy import tenant_transaction
 from operations.access import context
 from tests.support.acme_and_globex import ACME, GLOBEX
-from tests.support.alembic_project import ROOT, alembic, config_for, environment, failure
+from tests.support.alembic_project import alembic, config_for, failure, operations
+from tests.support.commands import ROOT
 from tests.support.databases import MakeDatabase
 from tests.support.dumps import copy_by_dump
 from tests.support.engines import engine_of, execute
@@ -336,15 +336,8 @@ def test_psql_as_a_tenant(to_signed: bool, database: SignedDatabase) -> None:
 
     def psql(*arguments: str, query: str = "") -> subprocess.CompletedProcess[str]:
         url = database.owner.url.render_as_string(hide_password=False)
-        return subprocess.run(
-            [sys.executable, "-m", "operations", "sql", *arguments],
-            cwd=ROOT,
-            env=environment(url) | {"PATH": f"{embedded_programs(18)}:/usr/bin:/bin"},
-            input=query,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        path = f"{embedded_programs(18)}:/usr/bin:/bin"
+        return operations("sql", *arguments, url=url, given=query, PATH=path)
 
     asked = "SELECT current_user, count(*), current_tenant() FROM device_registry"
     found = psql("--tenant", "acme", "--", "-AtX", query=f"{asked}; RESET ROLE; {asked} -- again")
@@ -359,13 +352,6 @@ def test_psql_as_a_tenant(to_signed: bool, database: SignedDatabase) -> None:
 
 def test_without_psql(database: SignedDatabase) -> None:
     url = database.owner.url.render_as_string(hide_password=False)
-    refused = subprocess.run(
-        [sys.executable, "-m", "operations", "sql", "--tenant", "acme"],
-        cwd=ROOT,
-        env=environment(url) | {"PATH": "/nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    refused = operations("sql", "--tenant", "acme", url=url, PATH="/nowhere")
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: psql is not on the PATH: install")

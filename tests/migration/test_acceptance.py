@@ -11,7 +11,8 @@ from alembic.operations import ops
 
 from database.migration.acceptance import acceptances
 from ddl.effects import effects
-from tests.support.alembic_project import ROOT, alembic, copy_project, failure
+from tests.support.alembic_project import alembic, copy_project, failure
+from tests.support.commands import ROOT
 from tests.support.engines import engine_of
 
 EXTRA = (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
 
 from database import hardening
-from tests.support.alembic_project import ROOT, alembic, config_for, environment
+from tests.support.alembic_project import alembic, config_for, operations
 from tests.support.engines import engine_of, execute
 
 
@@ -20,7 +19,7 @@ def test_a_superuser_does_what_the_owner_cannot(owned: tuple[str, str], psql: Pa
     execute(admin, "ALTER ROLE owner CREATEROLE")
     upgraded = alembic("upgrade", "head", url=mine).stdout
     assert "have a superuser run what `python -m operations hardening` prints" in upgraded
-    told = _operations("hardening", "--check", url=mine)
+    told = operations("hardening", "--check", url=mine)
     assert told.returncode == 1
     assert (
         "pg_catalog.pg_advisory_lock(bigint): expected no EXECUTE for PUBLIC, found EXECUTE for"
@@ -28,7 +27,7 @@ def test_a_superuser_does_what_the_owner_cannot(owned: tuple[str, str], psql: Pa
         " FROM PUBLIC\n"
     ) in told.stdout
     assert alembic("check", url=mine).returncode == 0
-    script = _operations("hardening", url=mine).stdout
+    script = operations("hardening", url=mine).stdout
     for url, refused in ((mine, "expected a superuser, found owner"), (admin, ""), (admin, "")):
         address = url.replace("+psycopg", "")
         run = subprocess.run(
@@ -40,24 +39,13 @@ def test_a_superuser_does_what_the_owner_cannot(owned: tuple[str, str], psql: Pa
         )
         assert refused in run.stderr
         assert bool(run.returncode) is bool(refused)
-    told = _operations("hardening", "--check", url=mine)
+    told = operations("hardening", "--check", url=mine)
     assert (told.returncode, told.stdout.count("\n")) == (0, 1)
     assert "superuser" not in alembic("upgrade", "head", url=mine).stdout
     assert alembic("check", url=mine).returncode == 0
     for arguments in (["reference"], ["demo", "--devices", "20"], ["maintain"], ["login", "list"]):
-        done = _operations(*arguments, url=mine)
+        done = operations(*arguments, url=mine)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _operations(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "operations", *arguments],
-        cwd=ROOT,
-        env=environment(url),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_another_gap_is_closed_by_the_next_upgrade(migrated_database: str) -> None:

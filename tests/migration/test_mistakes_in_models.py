@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.support.alembic_project import alembic, copy_project, environment, failure
+from tests.support.alembic_project import alembic, copy_project, failure, operations
 from tests.support.engines import execute
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
@@ -73,15 +71,7 @@ def test_native_enums(project: Path) -> None:
         f" column pumps.states {why} states: Mapped[list[str] | None], and in __table_args__"
         """ CheckConstraint("states <@ ARRAY['running', 'stopped']", name="states")"""
     )
-    command = [sys.executable, "-m", "operations", "reference"]
-    result = subprocess.run(
-        command,
-        cwd=project,
-        env=environment(NOWHERE),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = operations("reference", url=NOWHERE, cwd=project)
     assert result.returncode == 1
     assert f"error: {found}" == " ".join(result.stderr.split())
 
@@ -132,15 +122,8 @@ def test_a_role_of_ones_own(project: Path, migrated_database: str) -> None:
         )
         result = alembic("upgrade", "head", url=migrated_database, cwd=project)
         assert result.returncode == 0, result.stderr
-        command = [sys.executable, "-m", "operations", "login", "create", "tech", "--role"]
-        result = subprocess.run(
-            [*command, "mechanics"],
-            cwd=project,
-            env=environment(migrated_database),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = ("login", "create", "tech", "--role", "mechanics")
+        result = operations(*words, url=migrated_database, cwd=project)
         assert result.returncode == 0, result.stderr
         assert "Timeouts  statement 30s" in result.stdout
     finally:

@@ -14,7 +14,7 @@ from alembic.operations import Operations
 
 from ddl.base import State
 from ddl.kinds import KINDS
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 
 MEAN_LINES = 310
 """Of a revision."""

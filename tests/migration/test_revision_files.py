@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.support.alembic_project import alembic, copy_project, environment, failure
+from tests.support.alembic_project import alembic, copy_project, failure, operations
 from tests.support.engines import engine_of
 
 
@@ -73,10 +72,8 @@ def test_edited_revision_that_is_not_released_gives_a_warning(
 
 def released(project: Path) -> str:
     """Release all revisions of a copy; returns the command's output."""
-    result = subprocess.run(
-        [sys.executable, "-m", "operations", "revision", "release"],
-        cwd=project, env=environment(None), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    result = operations("revision", "release", url=None, cwd=project)
+    assert result.returncode == 0, result.stderr
     return result.stdout
 
 

@@ -15,7 +15,8 @@ from database import privileges, security
 from database.embedded import TemporaryServer
 from database.migration.preparation import LOCK_KEY
 from models.shared.roles import ROLE_NAMES
-from tests.support.alembic_project import ROOT, alembic, config_for, environment, failure
+from tests.support.alembic_project import alembic, config_for, environment, failure
+from tests.support.commands import ROOT
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.pooler import PORT, transaction_pooler

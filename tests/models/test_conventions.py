@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 import models
 from models.shared.across import ACROSS
 from models.shared.base import Base, TenantScoped, tenant_access
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.declared_tables import (
     TABLES,
     TENANT_HYPERTABLES,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sqlalchemy import Engine
 
 from ddl.edition import COMMUNITY, detect
 from tests.support import time_series
-from tests.support.alembic_project import alembic, environment
+from tests.support.alembic_project import alembic, operations
 from tests.support.databases import MakeDatabase, named_server, richest_or_each
 from tests.support.declared_metrics import NAMES, SENT, declare, migrate
 from tests.support.engines import engine_of
@@ -63,15 +62,8 @@ def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Itera
 
 
 def run(engine: Engine, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "operations", "metrics", *arguments],
-        cwd=project,
-        env=environment(engine.url.render_as_string(hide_password=False)),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    url = engine.url.render_as_string(hide_password=False)
+    return operations("metrics", *arguments, url=url, cwd=project)
 
 
 def compressed(engine: Engine) -> list[Any]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from alembic.config import Config
 from sqlalchemy import Engine
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import commands
+from tests.support.commands import ROOT
+
 PARTS = ("alembic", "alembic.ini", "models", "ddl", "database", "operations", "pyproject.toml")
 
 
@@ -67,16 +69,16 @@ def alembic(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line as a person would."""
     compiled()
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        cwd=cwd,
-        env=environment(url, **settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return commands.run("alembic", *arguments, environment=environment(url, **settings), cwd=cwd)
+
+
+def operations(
+    *arguments: str, url: str | None, cwd: Path = ROOT, given: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """The same for ``python -m operations``; ``given`` is what a person types."""
+    compiled()
+    variables = environment(url, **settings)
+    return commands.run("operations", *arguments, environment=variables, cwd=cwd, given=given)
 
 
 def failure(result: subprocess.CompletedProcess[str]) -> str:

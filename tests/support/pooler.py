@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from database.embedded import TemporaryServer
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 
 PORT = 6432
 

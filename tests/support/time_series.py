@@ -18,7 +18,8 @@ from ddl.edition import Edition, available, detect
 from models.shared.roles import ROLE_NAMES
 from operations.maintenance.run import Report
 from tests.support import context
-from tests.support.alembic_project import ROOT, config_for
+from tests.support.alembic_project import config_for
+from tests.support.commands import ROOT
 from tests.support.engines import engine_of
 from tests.support.plain_owner import let_take_roles
 

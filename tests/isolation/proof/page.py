@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 
 LETTERS = {"S": "select", "I": "insert", "U": "update", "D": "delete"}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from operations.documentation.markdown import GENERATED, anchor, cell, code, pro
 from operations.documentation.readable_sql import expression, interval
 from operations.revisions.project import project_revisions
 from operations.text import enumeration
-from tests.support.alembic_project import copy_project, environment
+from tests.support.alembic_project import copy_project, operations
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
@@ -332,36 +330,25 @@ def test_a_change_in_the_database_makes_its_page_stale(
     assert not (tmp_path / "gone.md").exists()
 
 
-def operations(project: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "operations", *arguments],
-        cwd=project,
-        env=environment(url),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_the_command_names_stale_pages_and_the_fix(migrated_database: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
-    written = operations(project, migrated_database, "docs")
+    written = operations("docs", url=migrated_database, cwd=project)
     assert written.returncode == 0, written.stderr
     assert "wrote README.md" in written.stdout
     page = project / "docs" / "schema" / "device.md"
     page.write_text(page.read_text(encoding="utf-8") + "By hand.\n", encoding="utf-8")
-    checked = operations(project, migrated_database, "docs", "--check")
+    checked = operations("docs", "--check", url=migrated_database, cwd=project)
     assert checked.returncode == 1
     assert checked.stdout == "docs/schema: stale device.md\n"
     assert re.fullmatch(
         r"error: 1 of \d+ pages differ from the database; run: make docs\n", checked.stderr
     )
-    assert operations(project, migrated_database, "docs").stdout.startswith("wrote device.md\n")
-    assert operations(project, migrated_database, "docs", "--check").returncode == 0
+    written = operations("docs", url=migrated_database, cwd=project)
+    assert written.stdout.startswith("wrote device.md\n")
+    assert operations("docs", "--check", url=migrated_database, cwd=project).returncode == 0
 
 
 def test_a_database_behind_the_head_is_not_described(make_database: MakeDatabase) -> None:
-    refused = operations(FOLDER.parents[1], make_database(), "docs")
+    refused = operations("docs", url=make_database(), cwd=FOLDER.parents[1])
     assert refused.returncode == 1
     assert re.search(r"at revision \d{4}, found none: .* run: alembic upgrade head", refused.stderr)

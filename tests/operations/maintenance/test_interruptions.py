@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from operations import cli
 from operations.commands import maintain as command
 from operations.maintenance import late_data, samples
-from tests.support.alembic_project import ROOT
+from tests.support.commands import ROOT
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.late_data import add_tags, differences, rolled_up_tags

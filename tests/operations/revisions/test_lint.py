@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.alembic_project import copy_project, environment
+from tests.support.alembic_project import copy_project, operations
 
 HEADER = '''"""one"""
 
@@ -44,15 +42,7 @@ def lint(project: Path, upgrade: str) -> tuple[int, list[str]]:
     text = f"{HEADER}\ndef upgrade() -> None:\n{body}{DOWN}"
     (project / "alembic" / "versions" / "0001_one.py").write_text(text, encoding="utf-8")
     (project / "alembic" / "versions" / "HEAD").write_text("0001\n", encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-m", "operations", "revision", "lint"],
-        cwd=project,
-        env=environment(None),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    result = operations("revision", "lint", url=None, cwd=project)
     assert not result.stderr
     return result.returncode, result.stdout.splitlines()
 

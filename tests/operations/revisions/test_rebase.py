@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from alembic.script import ScriptDirectory
 
 from database.migration.revisions import RevisionError, Revisions
 from operations.revisions.rebase import RebaseError, rebase
-from tests.support.alembic_project import alembic, copy_project, environment
+from tests.support.alembic_project import alembic, copy_project, environment, operations
 from tests.support.engines import engine_of
 
 FILE = '''"""{words}
@@ -211,22 +210,14 @@ def test_the_commands_for_a_database_give_what_all_others_get(
     assert result.returncode == 0, result.stdout + result.stderr
     git(project, "merge", "-q", "theirs", code=1)
 
-    def run(*command: str) -> str:
-        result = subprocess.run(
-            command,
-            cwd=project,
-            env=environment(migrated_database, COLUMNS="500"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
-
-    printed = run(sys.executable, "-m", "operations", "revision", "rebase")
-    (line,) = (one for one in printed.splitlines() if "stamp --purge" in one)
+    told = operations("revision", "rebase", url=migrated_database, cwd=project, COLUMNS="500")
+    assert told.returncode == 0, told.stdout + told.stderr
+    (line,) = (one for one in told.stdout.splitlines() if "stamp --purge" in one)
     # What these revisions create no model declares.
-    run("bash", "-c", line.removesuffix(" && alembic check"))
+    line = line.removesuffix(" && alembic check")
+    subprocess.run(
+        ["bash", "-c", line], cwd=project, env=environment(migrated_database), check=True
+    )
     with engine_of(migrated_database) as engine, engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT * FROM apart.found").scalar_one()
     assert found == "aside"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from database.migration.revisions import RevisionError, Revisions
-from tests.support.alembic_project import copy_project, environment
+from tests.support.alembic_project import copy_project, operations
 
 FILE = '''"""{number}"""
 
@@ -187,15 +186,7 @@ def test_the_command_says_how_many_it_locked(tmp_path: Path) -> None:
     (folder / "HEAD").write_text("0003\n")
 
     def release() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "operations", "revision", "release"],
-            cwd=project,
-            env=environment(None),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return operations("revision", "release", url=None, cwd=project)
 
     assert release().stdout == "Locked 3 revisions: 0001 to 0003\n"
     assert release().stdout == "Nothing to lock: all 3 revisions are released\n"

@@ -26,7 +26,7 @@ from database import hardening, privileges, roles, security, signing
 from database.console import Progress
 from database.engine import make_engine
 from database.errors import FleetSchemaError, cause, is_busy, is_of_rows, server_message
-from database.migration import arguments, checks, history, preparation, script
+from database.migration import arguments, checks, held_jobs, history, preparation, script
 from database.migration.answers import answers
 from database.migration.explanation import BY_HAND, Explanation
 from database.migration.losses import Losses
@@ -159,10 +159,18 @@ class Runner:
         checksum = self.revisions.checksum(revision) if known else "unknown"
         statement = history.entry(revision, direction, checksum, self.edition, duration)
         ctx.execute(sa.text(statement.replace(":", r"\:")))
+        if self._holds_jobs():
+            # The scheduler sees what the step made when it is committed.
+            ctx.execute(sa.text(held_jobs.PAUSE))
         if not ctx.as_sql:
             name = self.revisions.files[revision].stem if known else revision
             self.progress.revision(direction, name, seconds, self._losses.lost)
         self._losses.next_revision()
+
+    def _holds_jobs(self) -> bool:
+        """Whether jobs of policies wait until the run is through: not in a caller's transaction."""
+        given = self.context.config.attributes.get("connection")
+        return self.edition is Edition.COMMUNITY and not isinstance(given, Connection)
 
     # --- offline ---
 
@@ -183,7 +191,7 @@ class Runner:
         script.write(migration, script.before(self.edition, self.settings, down=self.goes_down))
         self._run_revisions()
         to_base = self.context.get_revision_argument() is None
-        script.write(migration, script.after(down=self.goes_down, to_base=to_base))
+        script.write(migration, script.after(self.edition, down=self.goes_down, to_base=to_base))
 
     # --- online ---
 
@@ -269,11 +277,17 @@ class Runner:
             connection.commit()
             self._clock = time.monotonic()
             signed = signing.is_signed(connection)
+            if self._holds_jobs():
+                send(connection, held_jobs.PAUSE)
+                connection.commit()
             self._run(connection)
             self._finish(connection, signed=signed)
 
     def _finish(self, connection: Connection, *, signed: bool) -> None:
         """Properties of the database after an upgrade; their end, and the roles', at base."""
+        connection.commit()
+        if self._holds_jobs() and not pending_operations.entries(connection):  # rollups to fill
+            send(connection, held_jobs.RESUME)
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.schema import CreateTable
 
 from database import hardening, privileges, roles
-from database.migration import history
+from database.migration import held_jobs, history
 from database.migration.preparation import PreparationError
 from database.settings import Settings
 from ddl import buckets, session
@@ -24,18 +24,21 @@ def before(edition: Edition, settings: Settings, *, down: bool) -> list[str]:
         session.fix(),
         f"SET lock_timeout = '{round(settings.migration_lock_timeout * 1000)}ms'",
     ]
+    held = [held_jobs.PAUSE] if edition is Edition.COMMUNITY else []
     if down:
-        return settings_of_session
-    return [*settings_of_session, *extension(edition), *history.creation(), *roles.creation()]
+        return [*settings_of_session, *held]
+    prepared = [*extension(edition), *history.creation(), *roles.creation()]
+    return [*settings_of_session, *prepared, *held]
 
 
-def after(*, down: bool, to_base: bool) -> list[str]:
+def after(edition: Edition, *, down: bool, to_base: bool) -> list[str]:
     """The statements that come after the revisions."""
+    resumed = [held_jobs.RESUME] if edition is Edition.COMMUNITY else []
     if not down:
-        return [privileges.application(), hardening.where_superuser()]
+        return [*resumed, privileges.application(), hardening.where_superuser()]
     if not to_base:
-        return []
-    return [privileges.removal(), hardening.removal(), buckets.removal(), roles.removal()]
+        return resumed
+    return [*resumed, privileges.removal(), hardening.removal(), buckets.removal(), roles.removal()]
 
 
 def write(migration: MigrationContext, statements: list[str]) -> None:

@@ -22,7 +22,7 @@ import models
 from database import privileges
 from database.console import Progress
 from database.errors import FleetSchemaError, server_message
-from database.migration import history, preparation
+from database.migration import held_jobs, history, preparation
 from database.migration.checks import edition_of
 from database.migration.revisions import Revisions
 from database.migration.runner import is_ours
@@ -59,8 +59,9 @@ class Conversion:
 def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None:
     """Create the extension and carry out the pending operations; None if there are none.
 
-    This is one transaction; the rollups are filled after it, one by one, and a run that was
-    interrupted then continues. Tables that become hypertables are locked and rewritten.
+    This is one transaction; the rollups are filled after it, one by one, while the jobs of
+    policies wait, and a run that was interrupted then continues. Tables that become hypertables are
+    locked and rewritten.
 
     Args:
         engine: of the database's owner.
@@ -88,6 +89,8 @@ def convert(engine: Engine, *, progress: Progress = SILENT) -> Conversion | None
                     privileges.apply(connection)
             filled = _fill(connection, progress)
             with connection.begin():
+                if edition is Edition.COMMUNITY:
+                    send(connection, held_jobs.RESUME)
                 left = len(pending_operations.entries(connection))
     return Conversion(edition, done, filled, left)
 
@@ -153,6 +156,8 @@ def _replay(
             pending_operations.record_fill(connection, operation.after.key)
     if edition.has_policies:
         send(connection, buckets.removal())
+        # Retention would delete, in the moment of the commit, what the rollups are filled from.
+        send(connection, held_jobs.PAUSE)
     if left := _differences(connection, built):
         raise ConversionError(
             f"after the conversion the database would still differ from the models "

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 import models
-from ddl import shadow
+from ddl import pending_operations, shadow
 from ddl.base import Declared, Key
 from ddl.edition import COMMUNITY, detect
 from ddl.kind import Kind
@@ -34,6 +34,8 @@ _JOBS = sa.text("""
            -- A job that is running has the next start -infinity.
            s.next_start > '-infinity'
                AND s.next_start < now() - CAST(:overdue AS interval) AS overdue,
+           s.next_start = 'infinity' AS paused,
+           isfinite(s.next_start) AND s.next_start > now() + interval '1000 years' AS held,
            s.last_successful_finish < now() - CAST(:overdue AS interval)
                AND (SELECT min(e.start_time) FROM timescaledb_information.job_errors e
                      WHERE e.job_id = j.job_id) < now() - CAST(:overdue AS interval) AS starved,
@@ -88,6 +90,10 @@ def problems(connection: Connection) -> list[JobProblem]:
         for row in connection.execute(_JOBS, {"overdue": OVERDUE})
     }
     schemas = shadow.schemas_of(models.metadata)
+    fills = any(
+        kind == pending_operations.FILL for kind, _ in pending_operations.entries(connection)
+    )
+    unfinished = "python -m operations convert" if fills else "alembic upgrade head"
     found: list[JobProblem] = []
     for kind, procedure in _PROCEDURES:
         declared = Declared.on(models.metadata).of(kind.state)
@@ -101,7 +107,7 @@ def problems(connection: Connection) -> list[JobProblem]:
             state: Any = current.get(key)
             found += _differing(kind, key, target, state, job)
             if job is not None and state is not None and state.scheduled >= target.scheduled:
-                found += _failing(kind, key, job)
+                found += _failing(kind, key, job, unfinished)
     return found
 
 
@@ -137,8 +143,15 @@ def _differing(
         yield JobProblem(kind.name, key, f"job {job.job_id} is paused", fix)
 
 
-def _failing(kind: Kind[Any], key: Key, job: Any) -> Iterator[JobProblem]:
-    if job.status == "Failed" and (job.starved or not _lacked_worker(job)):
+def _failing(kind: Kind[Any], key: Key, job: Any, unfinished: str) -> Iterator[JobProblem]:
+    if job.held:
+        found = f"job {job.job_id} waits for a command that did not come to its end"
+        yield JobProblem(kind.name, key, found, unfinished, differs=False)
+    elif job.paused:
+        found = f"job {job.job_id} is paused until infinity"
+        fix = f"SELECT alter_job({job.job_id}, next_start => now())"
+        yield JobProblem(kind.name, key, found, fix, differs=False)
+    elif job.status == "Failed" and (job.starved or not _lacked_worker(job)):
         reason = " ".join((job.message or "no reason was recorded").split())[:300]
         found = f"job {job.job_id} failed at {job.started} UTC: {reason}"
         if _LIKE_SUCCESS in reason:

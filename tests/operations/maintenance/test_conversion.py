@@ -18,8 +18,9 @@ from ddl import Rollup
 from ddl.base import Declared
 from ddl.rollups import RollupState
 from operations.cli import app
-from operations.maintenance import conversion
+from operations.maintenance import conversion, policy_jobs
 from operations.maintenance.conversion import ConversionError, convert
+from tests.migration.test_held_jobs import DUE
 from tests.support.alembic_project import alembic, config_for
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
@@ -295,9 +296,17 @@ def test_an_interrupted_fill_continues(build: Build, monkeypatch: pytest.MonkeyP
                 convert(engine)
         with pytest.raises(CommandError, match="operations convert"):
             command.check(config_for(engine))
+        command.upgrade(config_for(engine), "head")
+        # Retention would delete what the rollups are filled from.
+        assert scalar(engine, f"SELECT count(*) FROM ({DUE}) d WHERE job_id IS NOT NULL") == 0
+        with engine.connect() as connection:
+            fixes = {problem.fix for problem in policy_jobs.problems(connection)}
+        assert fixes == {"python -m operations convert"}
         converted = convert(engine)
         assert converted is not None
         assert (converted.done, set(converted.filled), converted.left) == ([], ROLLUPS, 0)
+        with engine.connect() as connection:
+            assert policy_jobs.problems(connection) == []
         assert [checksums(engine, tenant) for tenant in SLUGS] == before
         command.check(config_for(engine))
 

@@ -15,7 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import sql
+from ddl import rollup_indexes, sql
 from ddl.base import Declared, Key
 from ddl.catalog import Catalog
 from ddl.community_tables import check_layout
@@ -53,6 +53,7 @@ def check_rollups(
     for key, state in rollups.items():
         _check_source(target, state, widths, queries)
         _check_refresh(connection, target, state, widths[key])
+        _check_indexes(state, queries[key])
         # As declared: TimescaleDB itself adds the time that orderby lacks.
         store = Declared.on(metadata).of(ColumnstoreState).get(key)
         if store is not None:
@@ -268,6 +269,16 @@ def _check_refresh(
                 f"{refresh.title()}: expected a window of two buckets, {2 * bucket.days:g} days, "
                 f"found {float(row.days):g} days; write an earlier start_offset"
             )
+
+
+def _check_indexes(state: RollupState, query: Select) -> None:
+    for index in state.indexes:
+        for name in rollup_indexes.names(index):
+            if name not in query.columns:
+                raise CommandError(
+                    f"{state.title()}: indexes expected columns of its query, found {name} in"
+                    f" {index!r}; write some of {', '.join(query.columns)}"
+                )
 
 
 def _check_rollup_layout(store: ColumnstoreState, query: Select) -> None:

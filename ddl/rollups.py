@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from alembic.operations import Operations
 
-from ddl import buckets, privileges, rollup_history, sql
+from ddl import buckets, privileges, rollup_history, rollup_indexes, sql
 from ddl.base import explicit, optional
 from ddl.edition import APACHE
 from ddl.revisable import revisable
-from ddl.risk import Risk
+from ddl.risk import BUILDS, Risk
 from ddl.rollup_history import History
-from ddl.time_series import TimeSeriesOperation, TimeSeriesState, forgotten, regclass
+from ddl.time_series import TimeSeriesOperation, TimeSeriesState, forgotten, record, regclass
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class RollupState(TimeSeriesState):
 
     definition: str = optional("")
     materialized_only: bool = explicit(False)
+    indexes: tuple[str, ...] = explicit(())
+    """Lists of columns; see :mod:`ddl.rollup_indexes`."""
     comment: str | None = None
 
     @property
@@ -37,7 +39,8 @@ class RollupState(TimeSeriesState):
 
     def recorded(self) -> dict[str, Any]:
         """The definition and the comment are the view's."""
-        return {"materialized_only": self.materialized_only}
+        indexes = rollup_indexes.recorded(self.indexes)
+        return {"materialized_only": self.materialized_only, "indexes": indexes}
 
     def text(self) -> str:
         """The query."""
@@ -52,6 +55,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
     """What goes on from the rollup that is dropped to the one of the same name after it."""
     uncovered: str = ""
     """Of a dropped one: how many buckets the raw data cannot compute again, in words."""
+    leaves_indexes: bool = False
+    """Of an altered one: it keeps those that it has."""
 
     @classmethod
     def create_rollup(
@@ -61,6 +66,7 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         definition: str = "",
         *,
         materialized_only: bool,
+        indexes: Sequence[str] | str | None = None,
         comment: str | None = None,
         schema: str = sql.DEFAULT_SCHEMA,
         keys: Sequence[str] = (),
@@ -75,15 +81,43 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         more.
 
         Args:
+            indexes: exactly these, ``["device_id,bucket DESC"]``; without them, those that
+                TimescaleDB chooses.
             keys: the columns by which both queries group, the bucket among them.
             copied: the columns that mean the same in both.
             filled: compute all buckets from the raw data but the last, which is not complete.
         """
-        state = RollupState(name, definition, materialized_only, comment, schema=schema)
+        if indexes is None:
+            indexes = rollup_indexes.by_timescaledb(definition)
+        state = RollupState(
+            name, definition, materialized_only, _listed(indexes), comment, schema=schema
+        )
         operation = cls(None, state)
         operation.grants = privileges.parse(grants or {})
         if keys or filled:
             operation.history = History(tuple(keys), tuple(copied), kept=not filled)
+        operations.invoke(operation)
+
+    @classmethod
+    def alter_rollup(
+        cls,
+        operations: Operations,
+        name: str,
+        *,
+        materialized_only: bool,
+        indexes: Sequence[str] | str | None = None,
+        comment: str | None = None,
+        schema: str = sql.DEFAULT_SCHEMA,
+    ) -> None:
+        """Change what needs no new rollup.
+
+        Args:
+            indexes: exactly these; it keeps those that it has where this is not given.
+        """
+        listed = _listed(() if indexes is None else indexes)
+        state = RollupState(name, "", materialized_only, listed, comment, schema=schema)
+        operation = cls(state, state)
+        operation.leaves_indexes = indexes is None
         operations.invoke(operation)
 
     @classmethod
@@ -132,6 +166,8 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
                 what = "copied and computed"
             waiting = "its readers, and readers and writers of its source, wait"
             return Risk.BLOCKING, f"{waiting} while its buckets are {what}"
+        elif self.before is not None and set(self.after.indexes) - set(self.before.indexes):
+            return Risk.BLOCKING, f"an index: {BUILDS}"
         return Risk.SAFE, ""
 
     def reverse(self) -> RollupOperation:
@@ -142,8 +178,9 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
 
     def create(self, state: RollupState, edition: str) -> list[str]:
         """Without data but its history; a refresh needs a transaction of its own."""
-        options = "timescaledb.continuous, timescaledb.materialized_only = "
-        options += str(state.materialized_only).lower()
+        only = str(state.materialized_only).lower()
+        options = f"timescaledb.continuous, timescaledb.materialized_only = {only}"
+        options += ", timescaledb.create_group_indexes = false"
         found = [
             (
                 f"CREATE MATERIALIZED VIEW {_named(state)}\nWITH ({options}) AS\n"
@@ -156,14 +193,16 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
             found.append(rollup_history.restored(state.key, state.definition, history))
         elif history is not None:
             found.append(rollup_history.filled(state.key, state.definition))
-        return found
+        # After the rows: an index of all of them at once takes less than one by one.
+        return [*found, rollup_indexes.exactly(state.key, state.indexes)]
 
     def alter(self, before: RollupState, after: RollupState, edition: str) -> list[str]:
-        """Option and comment, in place: what the raw data no longer has stays."""
+        """Option, comment and indexes, in place: what the raw data no longer has stays."""
         only = str(after.materialized_only).lower()
         return [
             f"ALTER MATERIALIZED VIEW {_named(after)} SET (timescaledb.materialized_only = {only})",
             _comment_on(after),
+            *([] if self.leaves_indexes else [rollup_indexes.exactly(after.key, after.indexes)]),
         ]
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -204,7 +243,14 @@ class RollupOperation(TimeSeriesOperation[RollupState]):
         """What is pending for a relation is deleted with it."""
         if self.after is None:
             return forgotten(f"relation = {regclass(self.state)}")
-        return super().recorded()
+        values = self.state.recorded()
+        if self.leaves_indexes:
+            del values["indexes"]
+        return record(self.state, values)
+
+
+def _listed(indexes: Sequence[str] | str) -> tuple[str, ...]:
+    return (indexes,) if isinstance(indexes, str) else tuple(indexes)
 
 
 def _named(state: RollupState) -> str:

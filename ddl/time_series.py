@@ -70,17 +70,23 @@ def renamed_schema(old: str, new: str) -> str:
 
 
 def renamed_column(relation: Key, old: str, new: str) -> str:
-    """The same for the column of time, and for those by which a columnstore is laid out."""
+    """The same for the column of time, for the layout of a columnstore and indexes of a rollup."""
     pattern = sql.literal(rf"(^|[,(]){re.escape(sql.ident(old))}(?=[ ,)]|$)")
     replacement = sql.literal(rf"\1{sql.ident(new)}")
-    layout = ", ".join(
-        f"{sql.literal(field)}, regexp_replace(state ->> {sql.literal(field)},"
-        f" {pattern}, {replacement}, 'g')"
-        for field in ("segmentby", "orderby", "sparse_index")
+    lists = {"columnstore": ("segmentby", "orderby", "sparse_index"), "rollup": ("indexes",)}
+    layout, indexes = (
+        ", ".join(
+            f"{sql.literal(field)}, regexp_replace(state ->> {sql.literal(field)},"
+            f" {pattern}, {replacement}, 'g')"
+            for field in fields
+        )
+        for fields in lists.values()
     )
     return _where_pending(
         f"""UPDATE {PENDING} SET state = state || jsonb_build_object({layout})
          WHERE kind = 'columnstore' AND relation = {_literal(relation)};
+        UPDATE {PENDING} SET state = state || jsonb_build_object({indexes})
+         WHERE kind = 'rollup' AND relation = {_literal(relation)} AND state ? 'indexes';
         UPDATE {PENDING} SET state = state || jsonb_build_object('time_column', {sql.literal(new)})
          WHERE relation = {_literal(relation)} AND state ->> 'time_column' = {sql.literal(old)};"""
     )
@@ -159,7 +165,7 @@ def record(state: TimeSeriesState, values: Mapping[str, Any]) -> list[str]:
         (
             f"INSERT INTO {PENDING} (kind, relation, state) VALUES ({identity},"
             f" jsonb_build_object({', '.join(pairs)}))"
-            " ON CONFLICT (kind, relation) DO UPDATE SET state = excluded.state"
+            f" ON CONFLICT (kind, relation) DO UPDATE SET state = {PENDING}.state || excluded.state"
         ),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ddl.rollup_indexes import DECLARABLE
+
 # Of policies all but what their own kinds compare, of each relation's first job of a kind. The
 # expected values are those of the same policy in the shadow: they depend on the chunk interval.
 JOBS = """
@@ -48,14 +50,16 @@ SELECT schema, 'job', format('%s: a further %s of %s.%s', job_id, type, schema, 
        '', NULL, NULL, format('SELECT delete_job(%s)', job_id) FROM jobs WHERE number > 1
 """
 
-# Those that TimescaleDB itself gives a rollup are in the shadow as well.
-ROLLUP_INDEXES = """
+# Those that a rollup declares, or could, are part of its own state. Others are invalid, more than a
+# list of columns, or the second over the same.
+ROLLUP_INDEXES = f"""
 SELECT schema, 'index' AS type, name || CASE WHEN number > 1 THEN ' ' || number ELSE '' END AS name,
        relation AS of, mend
   FROM (SELECT a.view_schema::text AS schema, a.view_name::text AS relation,
                format('%s.%s %s', a.view_schema, a.view_name, d.definition) AS name,
                row_number() OVER (PARTITION BY a.view_schema, a.view_name, d.definition
-                                  ORDER BY i.indexrelid) AS number,
+                                  ORDER BY i.indisvalid DESC, i.indexrelid) AS number,
+               i.indisvalid AND {DECLARABLE} AS own,
                format('DROP INDEX %s', i.indexrelid::regclass) AS mend
           FROM timescaledb_information.continuous_aggregates a
           JOIN pg_index i ON i.indrelid = format(
@@ -65,6 +69,7 @@ SELECT schema, 'index' AS type, name || CASE WHEN number > 1 THEN ' ' || number 
                pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX .*? USING', '\\1USING'))
                d (definition)
          WHERE a.view_schema IN (SELECT nspname FROM ours)) found
+ WHERE number > 1 OR NOT own
 """
 
 DIMENSIONS = """

@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
-from ddl import buckets, privileges, rollup_history, sql
+from ddl import buckets, privileges, rollup_history, rollup_indexes, sql
 from ddl.base import Declared, Identity, Key, State
 from ddl.changes import Changes
 from ddl.columns import ColumnState
@@ -45,10 +45,13 @@ class Rollup:
         definition: the query, grouped by ``time_bucket('1 hour', ts) AS bucket``; where there is
             no TimescaleDB a plain view computes the same (see `ddl.buckets`).
         retention: the age at which its chunks are dropped.
+        indexes: lists of columns, such as ``["device_id, bucket DESC"]``; it has these and no
+            others. By default one of all that it groups by, the newest bucket first.
         history: keeps buckets that the raw data no longer covers from every refresh.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the query has no ``time_bucket('…', column)``.
+        sqlalchemy.exc.ArgumentError: the query has no ``time_bucket('…', column)``, or an index is
+            no list of columns.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Rollup:
         columnstore: Columnstore | None = None,
         retention: str | None = None,
         history: KeptHistory | None = None,
+        indexes: Sequence[str] | None = None,
         materialized_only: bool = False,
         grants: Mapping[str, str] | None = None,
         comment: str | None = None,
@@ -72,8 +76,11 @@ class Rollup:
                 f"rollup {name}: its query groups by no time_bucket('interval', column); write "
                 "time_bucket('1 hour', ts) AS bucket and group by it"
             )
+        if indexes is None:
+            indexes = rollup_indexes.by_all_keys(definition)
+        listed = rollup_indexes.index_lists(indexes, f"rollup {name}")
         self.states: list[State] = [
-            RollupState(name, definition, materialized_only, comment, schema=schema),
+            RollupState(name, definition, materialized_only, listed, comment, schema=schema),
             GrantState(name, privileges.parse(grants or {}), schema),
         ]
         if refresh is not None:
@@ -105,8 +112,12 @@ class Rollup:
 
 # --- reflect ---------------------------------------------------------------------------------
 
-_ROLLUPS = """
+_ROLLUPS = f"""
 SELECT a.view_name AS name, rtrim(a.view_definition, ';') AS definition, a.materialized_only,
+       ARRAY(SELECT DISTINCT {rollup_indexes.COLUMNS} FROM pg_index i
+              WHERE i.indisvalid AND {rollup_indexes.DECLARABLE} AND i.indrelid = to_regclass(
+                    format('%I.%I', a.materialization_hypertable_schema,
+                           a.materialization_hypertable_name))) AS indexes,
        obj_description(format('%I.%I', a.view_schema, a.view_name)::regclass, 'pg_class')
            AS comment, a.view_schema AS schema
   FROM timescaledb_information.continuous_aggregates a
@@ -147,13 +158,15 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     found: list[State] = []
     extension = connection.scalar(_EXTENSION_SCHEMA)
     for row in rows(connection, _ROLLUPS, schemas):
-        definition = _neutral(row["definition"], extension)
-        found.append(RollupState(**{**row, "definition": definition}))
+        row["definition"] = _neutral(row["definition"], extension)
+        row["indexes"] = rollup_indexes.index_lists(row["indexes"], row["name"])
+        found.append(RollupState(**row))
     for row in pending(connection, RollupState.kind, schemas):
         view = connection.execute(_VIEW, {"schema": row["schema"], "name": row["name"]}).first()
         if view is not None:
-            definition = _neutral(view.definition, extension)
-            found.append(RollupState(**{**row, "definition": definition, "comment": view.comment}))
+            row["definition"] = _neutral(view.definition, extension)
+            row["indexes"] = rollup_indexes.from_record(row.get("indexes", ""))
+            found.append(RollupState(**row, comment=view.comment))
     return found
 
 
@@ -234,7 +247,7 @@ def _is_retyped(changes: Changes, identity: Identity) -> bool:
 
 
 def alterable(before: RollupState, after: RollupState) -> bool:
-    """True where only the option or the comment changes: a query is made anew."""
+    """True where only option, comment or indexes change: a query is made anew."""
     return before.definition == after.definition
 
 

@@ -28,11 +28,14 @@ def platform_rollup(
     comment: str,
     columnstore: Columnstore | None = None,
     retention: str | None = None,
+    indexes: Sequence[str] | None = None,
     tenants: bool = False,
 ) -> None:
     """Declare a rollup in ``timeseries`` that only operators read.
 
     Args:
+        indexes: lists of columns, those of a tenant's rows with ``tenant_id`` first; by default
+            all that it groups by, and the bucket (of a tenant), by which refreshes find rows.
         tenants: whether its rows belong to tenants.
 
     Raises:
@@ -44,6 +47,7 @@ def platform_rollup(
         refresh=refresh,
         columnstore=columnstore,
         retention=retention,
+        indexes=indexes or (),
         tenants=tenants,
     )
     Rollup(
@@ -54,10 +58,23 @@ def platform_rollup(
         columnstore=columnstore,
         retention=retention,
         history=_history(definition, tenants=tenants),
+        indexes=_indexes(definition, tenants=tenants) if indexes is None else indexes,
         grants={"fleet_operator": "select", "fleet_operator_read": "select"},
         comment=comment,
         metadata=Base.metadata,
     )
+
+
+def _indexes(definition: str, *, tenants: bool) -> list[str]:
+    """All that it groups by, newest first, and the buckets of a tenant.
+
+    A refresh replaces a few buckets of a large chunk. It asks for the bucket alone, and finds it by
+    the second index: that is small, since it has each bucket of a tenant once.
+    """
+    first = ["tenant_id"] if tenants else []
+    keys = [one for one in parsed(definition).keys if one not in (*first, "bucket")]
+    # The same list where it groups by nothing else.
+    return sorted({", ".join([*first, *more, "bucket DESC"]) for more in ([], keys)})
 
 
 def _history(definition: str, *, tenants: bool) -> KeptHistory:
@@ -86,6 +103,7 @@ def tenant_rollup(
     comment: str,
     columnstore: Columnstore | None = None,
     retention: str | None = None,
+    indexes: Sequence[str] | None = None,
 ) -> None:
     """Declare a rollup in ``timeseries`` and its tenant view in ``public``.
 
@@ -102,6 +120,7 @@ def tenant_rollup(
         comment=comment,
         columnstore=columnstore,
         retention=retention,
+        indexes=indexes,
         tenants=True,
     )
     tenant_view(

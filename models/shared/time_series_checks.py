@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sqlalchemy import PrimaryKeyConstraint, Table
 from sqlalchemy.exc import ArgumentError
 
-from ddl import Columnstore, Declared, RefreshPolicy
+from ddl import Columnstore, Declared, RefreshPolicy, sql
 from ddl.kinds.columnstore import ColumnstoreState
 from ddl.kinds.hypertable import HypertableState
 from ddl.kinds.retention_policy import RetentionPolicyState
@@ -118,6 +119,7 @@ def check_rollup(
     refresh: RefreshPolicy,
     columnstore: Columnstore | None,
     retention: str | None,
+    indexes: Sequence[str] = (),
     tenants: bool = True,
 ) -> None:
     """Reject a rollup that would lose history or mix tenants.
@@ -132,6 +134,12 @@ def check_rollup(
             'and computes anew what retention deletes; write RefreshPolicy("1 year", …), as far '
             "back as the raw data or the rollup"
         )
+    for one in indexes if tenants else ():
+        if sql.split_list(one)[:1] != ["tenant_id"]:
+            raise ArgumentError(
+                f'{title}: index "{one}" does not start with tenant_id, so a tenant\'s query would '
+                f'read rows of all tenants, and EXPLAIN count them; write "tenant_id, {one}"'
+            )
     if columnstore is not None:
         if tenants:
             _check_segments(title, columnstore.segmentby)

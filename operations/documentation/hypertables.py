@@ -52,6 +52,8 @@ def of_rollup(facts: Facts, key: Key) -> str:
         end = f"to {interval(refresh.end_offset)}" if refresh.end_offset else "to now"
         paused = "" if refresh.scheduled else " (paused)"
         lines.append(f"**Refreshed** every {interval(refresh.every)}: {start} {end} ago{paused}.")
+    indexes = enumeration([code(_spaced(one)) for one in state.indexes])
+    lines += [f"**Indexes** {indexes or 'none'}."]
     lines += [*_stored(facts, key), *_reached(facts, key), f"**Columns** {columns}."]
     return _bullets(lines)
 

@@ -8,6 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+import models
+from ddl import Declared
+from ddl.edition import Edition, detect
+from ddl.rollups import RollupState
 from models.shared.base import TIMESERIES
 from tests.support.databases import LONG, MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
@@ -27,13 +31,18 @@ def marked(request: pytest.FixtureRequest, make_shared_database: MakeDatabase) -
     """Two tenants, whose text and keys have their ids; no test changes anything.
 
     Rows of OTHER come first, in tables, indexes and segments, so that no failing row of ME hides
-    them. Series have rows in the columnstore, where there is one, and beside it, with statistics.
+    them. Series and rollups have rows in the columnstore, where there is one, and beside it, with
+    statistics.
     """
     with engine_of(make_shared_database(named_server(request), like=migrate)) as engine:
         fill(engine)
         with engine.begin() as connection:
             again(connection)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if detect(connection) is Edition.COMMUNITY:
+                for schema, name in Declared.on(models.metadata).of(RollupState):
+                    view = f"'{schema}.{name}', NULL, NULL, force => true"
+                    connection.exec_driver_sql(f"CALL refresh_continuous_aggregate({view})")
             connection.exec_driver_sql("ANALYZE")
         yield engine
 

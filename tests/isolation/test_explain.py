@@ -143,7 +143,7 @@ SELECT i.indrelid::regclass::text AS table, i.indexrelid::regclass::text AS inde
 
 
 def test_every_index_of_a_tenant_leads_with_tenant_id_or_is_hidden(marked: Engine) -> None:
-    """Of ordinary tables, series and their chunks, compressed or not."""
+    """Of ordinary tables, series, rollups and their chunks, compressed or not."""
     with marked.connect() as connection:
         found = connection.exec_driver_sql(_OTHER_INDEXES, execution_options=RAW_SQL).scalars()
         assert found.all() == []
@@ -155,7 +155,7 @@ SELECT format('%s on %s', i.indexrelid::regclass, i.indrelid::regclass)
   JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = 'tenant_id'
  WHERE (c.relnamespace::regnamespace::text IN ('timeseries', '_timescaledb_internal')
         OR has_any_column_privilege('fleet_app', c.oid, 'SELECT'))
-   AND i.indkey[0] <> t.attnum AND i.indexrelid::regclass::text !~ '_materialized_hypertable_'
+   AND i.indkey[0] <> t.attnum
    AND coalesce(pg_get_expr(i.indpred, i.indrelid), '') !~ '^[(]?across[.]tenants[(]tenant_id[)]'
  ORDER BY 1
 """

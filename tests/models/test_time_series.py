@@ -371,6 +371,7 @@ def rollup(**changes: Any) -> None:
             "starts 3 days ago, but the rollup keeps only 2 days",
         ),
         ({"refresh": RefreshPolicy(None, "1 hour", "1 hour")}, 'write RefreshPolicy."1 year", …'),
+        ({"indexes": ["bucket DESC"]}, 'does not start with .* write "tenant_id, bucket DESC"'),
         (
             {"columnstore": Columnstore("device_id", "bucket DESC", "30 days")},
             'rollup tried: segmentby="device_id" does not start with tenant_id',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,6 +55,7 @@ def fleet(
     value: Any = Double,
     rollup_comment: str | None = "By hour.",
     materialized_only: bool = False,
+    indexes: Sequence[str] | None = None,
 ) -> Callable[[MetaData], None]:
     """A hypertable with a tenant view, a rollup with another; each argument is one change."""
 
@@ -107,6 +108,7 @@ def fleet(
                 stored_after,
                 comment=rollup_comment,
                 materialized_only=materialized_only,
+                indexes=indexes,
             )
 
     return declare
@@ -125,6 +127,7 @@ def hourly(
     *,
     comment: str | None,
     materialized_only: bool,
+    indexes: Sequence[str] | None,
 ) -> None:
     Rollup(
         "telemetry_hourly",
@@ -140,6 +143,7 @@ def hourly(
         grants={"r_read": "select"},
         comment=comment,
         materialized_only=materialized_only,
+        indexes=indexes,
         metadata=metadata,
     )
     View(

@@ -157,6 +157,7 @@ HYPERTABLES = {
         "timeseries.telemetry_daily",
     "ALTER MATERIALIZED VIEW timeseries.telemetry_hourly"
     " SET (timescaledb.materialized_only = true)": "timeseries.telemetry_hourly",
+    "CREATE INDEX ON timeseries.tag_values_hourly (tag_id)": "rollup timeseries.tag_values_hourly",
     "ALTER TABLE timeseries.telemetry SET (timescaledb.sparse_index = 'bloom(site_id)')":
         "columnstore timeseries.telemetry",
     "ALTER DATABASE {database} RESET enable_parallel_append": "database {database}",

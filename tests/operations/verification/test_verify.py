@@ -161,7 +161,9 @@ _FAILED = (
               0, 1, 0, 1, 0, 0
          FROM timescaledb_information.jobs
         WHERE proc_name = 'policy_retention' AND hypertable_name = 'telemetry'
-       ON CONFLICT (job_id) DO UPDATE SET last_run_success = false""",
+       ON CONFLICT (job_id) DO UPDATE
+          SET last_start = now(), last_finish = now(), last_run_success = false,
+              next_start = now() + interval '1 day'""",
     """INSERT INTO _timescaledb_internal.bgw_job_stat_history
               (job_id, pid, execution_start, execution_finish, succeeded, data)
        SELECT job_id, 1, now(), now(), false,

@@ -11,7 +11,7 @@ import functools
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -172,6 +172,11 @@ class Runner:
         given = self.context.config.attributes.get("connection")
         return self.edition is Edition.COMMUNITY and not isinstance(given, Connection)
 
+    def _held(self, connection: Connection) -> AbstractContextManager[None]:
+        if not self._holds_jobs():
+            return nullcontext()
+        return held_jobs.held(connection, None if self.goes_down else self.revisions.head)
+
     # --- offline ---
 
     def offline(self) -> None:
@@ -277,17 +282,12 @@ class Runner:
             connection.commit()
             self._clock = time.monotonic()
             signed = signing.is_signed(connection)
-            if self._holds_jobs():
-                send(connection, held_jobs.PAUSE)
-                connection.commit()
-            self._run(connection)
+            with self._held(connection):
+                self._run(connection)
             self._finish(connection, signed=signed)
 
     def _finish(self, connection: Connection, *, signed: bool) -> None:
         """Properties of the database after an upgrade; their end, and the roles', at base."""
-        connection.commit()
-        if self._holds_jobs() and not pending_operations.entries(connection):  # rollups to fill
-            send(connection, held_jobs.RESUME)
         connection.commit()
         if not self.goes_down:
             privileges.apply(connection)

@@ -73,6 +73,26 @@ def test_no_job_starts_between_two_revisions(
             assert connection.execute(sa.text(STARTS)).all() == starts
 
 
+def test_a_command_that_changed_nothing_lets_them_go_on(
+    timescaledb_server: DatabaseServer, make_database: MakeDatabase
+) -> None:
+    url = make_database(timescaledb_server, like=migrate)
+    with engine_of(url) as engine:
+        command.downgrade(config_for(engine), "-1")
+        with engine.connect() as connection:
+            starts = connection.execute(sa.text(STARTS)).all()
+
+        def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            assert not statement.startswith("UPDATE alembic_version"), "the end of the revision"
+
+        sa.event.listen(engine, "before_cursor_execute", fail)
+        with pytest.raises(AssertionError, match="the end of the revision"):
+            command.upgrade(config_for(engine), "head")
+        sa.event.remove(engine, "before_cursor_execute", fail)
+        with engine.connect() as connection:
+            assert connection.execute(sa.text(STARTS)).all() == starts
+
+
 def test_after_a_killed_upgrade_they_wait_for_the_next(
     timescaledb_server: DatabaseServer, make_database: MakeDatabase
 ) -> None:

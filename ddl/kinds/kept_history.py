@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection
 
 from ddl import sql
-from ddl.base import explicit
+from ddl.base import explicit, optional
 from ddl.kind import Kind, always
 from ddl.plan import Phase
 from ddl.revisable import revisable
@@ -50,6 +50,17 @@ class KeptHistoryState(TimeSeriesState):
     width: str = explicit("")
     tenant: str | None = explicit(None)
     keys: str = explicit("")
+    known_as: str = optional("")
+    """The name in the triggers, where that is not the rollup's: it was renamed without them."""
+
+    @property
+    def own(self) -> str:
+        """By which the functions know the rollup."""
+        return self.known_as or self.name
+
+    def recorded(self) -> dict[str, Any]:
+        """With the name, as triggers have it: so it is left behind by a rename alike."""
+        return {**super().recorded(), "known_as": self.own}
 
     def text(self) -> str:
         """The calls of both functions."""
@@ -123,12 +134,12 @@ def _values(state: KeptHistoryState) -> dict[str, str]:
     retention = "NULL" if state.retention is None else sql.literal(state.retention)
     tenant = "NULL::uuid" if state.tenant is None else f"%1$s.{sql.ident(state.tenant)}"
     function = f"public.{sql.ident(state.covered)}"
-    source, own = sql.literal(state.source), sql.literal(state.name)
+    source, own = sql.literal(state.source), sql.literal(state.own)
     row = f"{tenant}, %1$s.{sql.ident(state.bucket)}"
     covered = f"{function}({source}, {retention}::interval, {row})"
     kept = f"{function}({own}, NULL::interval, {row})"
     texts = (
-        *(state.covered, state.source, state.name, state.bucket, state.tenant or "", state.keys),
+        *(state.covered, state.source, state.own, state.bucket, state.tenant or "", state.keys),
         _setting(state),
     )
     return {
@@ -147,7 +158,8 @@ def _values(state: KeptHistoryState) -> dict[str, str]:
 
 def _setting(state: KeptHistoryState) -> str:
     """Of the transaction: what the trigger of a statement finds, for the rows of this rollup."""
-    return f"fleetschema.history_{hashlib.sha256(repr(state.key).encode()).hexdigest()[:16]}"
+    key = (*state.key[:-1], state.own)
+    return f"fleetschema.history_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
 
 
 def _condition(state: KeptHistoryState, condition: str, row: str) -> str:
@@ -206,14 +218,20 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[KeptHistoryStat
     found: list[KeptHistoryState] = []
     for row in rows(connection, _QUERY, schemas):
         found.append(_state(row))
-    found += [KeptHistoryState(**row) for row in pending(connection, "kept history", schemas)]
+    for row in pending(connection, "kept history", schemas):
+        known_as = row.pop("known_as", "")
+        found.append(KeptHistoryState(**row, known_as=_left_behind(row["name"], known_as)))
     return found
+
+
+def _left_behind(name: str, known_as: str) -> str:
+    return "" if known_as == name else known_as
 
 
 def _state(row: dict[str, Any]) -> KeptHistoryState:
     spelled = row["arguments"].encode("latin-1").decode("unicode_escape")
     given = spelled.encode("latin-1").decode().split("\0")
-    retention, width, covered, source, _, bucket, tenant, keys = given[:8]
+    retention, width, covered, source, known_as, bucket, tenant, keys = given[:8]
     return KeptHistoryState(
         row["name"],
         row["function"],
@@ -224,6 +242,7 @@ def _state(row: dict[str, Any]) -> KeptHistoryState:
         width,
         tenant or None,
         keys,
+        _left_behind(row["name"], known_as),
         schema=row["schema"],
     )
 

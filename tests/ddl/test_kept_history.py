@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy import TIMESTAMP, Column, Double, Engine, MetaData, Table, Uuid
 
 from ddl import Function, Hypertable, KeptHistory, Rollup, found_by
+from ddl.edition import COMMUNITY, detect
 from ddl.kinds.kept_history import DELETED, INSERTED, NOTED
 from tests.support.catalog_states import catalog_states
+from tests.support.databases import servers
 from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run
 from tests.support.time_series import execute
 
@@ -19,7 +21,7 @@ HISTORY = KeptHistory(
 )
 
 
-def readings(history: KeptHistory | None = HISTORY) -> MetaData:
+def readings(history: KeptHistory | None = HISTORY, name: str = "hourly") -> MetaData:
     def declare(metadata: MetaData) -> None:
         Table(
             "readings",
@@ -47,7 +49,7 @@ def readings(history: KeptHistory | None = HISTORY) -> MetaData:
             metadata=metadata,
         )
         Rollup(
-            "hourly",
+            name,
             'SELECT t, "The ""d"" :x", time_bucket(\'1 hour\', ts) AS bucket, count(*) AS n'
             " FROM readings GROUP BY 1, 2, 3",
             history=history,
@@ -104,3 +106,34 @@ def test_a_trigger_that_is_missing_is_found(name: str, community: Engine) -> Non
     run(community, rendered(script.upgrade_ops))
     with community.connect() as connection:
         assert found_by(migration(connection, readings())) == []
+
+
+@pytest.mark.parametrize("every_edition", servers("embedded", "timescaledb"), indirect=True)
+def test_a_rename_tells_the_triggers(every_edition: Engine) -> None:
+    """They know the rollup by its name, under which rows about its history are kept."""
+    with every_edition.begin() as connection:
+        apply(connection, readings())
+    before = catalog_states(every_edition)
+    after = readings(name="by_hour")
+    with every_edition.connect() as connection:
+        script = migration(connection, after)
+    up = rendered(script.upgrade_ops)
+    assert "drop" not in up
+    assert up.count("known_as") == 0
+    assert up.index("op.rename(") < up.index("op.alter_kept_history(")
+    run(every_edition, up)
+    with every_edition.connect() as connection:
+        assert found_by(migration(connection, after)) == []
+        arguments = connection.scalars(sa.text(ARGUMENTS)).all()
+        assert len(arguments) >= 3 * (detect(connection) == COMMUNITY)
+    assert all(b"\\000by_hour\\000" in one and b"hourly" not in one for one in arguments)
+    down = rendered(script.downgrade_ops)
+    assert "known_as='hourly'" in down.replace('"', "'")
+    run(every_edition, down)
+    assert catalog_states(every_edition) == before
+
+
+ARGUMENTS = f"""
+    SELECT convert_to(encode(tgargs, 'escape'), 'UTF8') FROM pg_trigger
+     WHERE tgname IN ('{NOTED}', '{DELETED}', '{INSERTED}')
+"""

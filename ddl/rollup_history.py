@@ -342,10 +342,14 @@ SELECT a.view_schema, a.view_name, d.column_name AS bucket, r.column_name AS sou
 """)
 
 
-def uncovered(connection: Connection, rollup: Key) -> str:
-    """How many buckets of a rollup are older than its raw data, in words.
+def uncovered(connection: Connection, rollup: Key, kept: Sequence[str] = ()) -> str:
+    """How many buckets of a rollup have no raw data any more, in words.
 
     Empty where there is no saying: where the rollup is a view for want of TimescaleDB.
+
+    Args:
+        kept: SQL that is true for a row whose raw data is gone although there is older data of
+            others, and the columns that this asks for; without them only the oldest raw row counts.
     """
     if detect(connection) != COMMUNITY:
         return ""
@@ -360,12 +364,12 @@ def uncovered(connection: Connection, rollup: Key) -> str:
     bucket, time = sql.ident(found.bucket), sql.ident(raw.source_column)
     oldest = f"SELECT min({time}) FROM {raw.source}"
     covered = f"SELECT max({bucket}) FROM {found.stored} WHERE {bucket} <= ({oldest})"
-    row = connection.execute(
-        sa.text(
-            f"SELECT count(DISTINCT {bucket}) AS buckets, min({bucket}) AS first,"
-            f" max({bucket}) AS last FROM {found.stored}"
-            f" WHERE ({oldest}) IS NULL OR {bucket} < ({covered})"
-        )
+    gone, *columns = kept or ("false", bucket)
+    row = connection.exec_driver_sql(
+        f"SELECT count(DISTINCT {bucket}) AS buckets, min({bucket}) AS first,"
+        f" max({bucket}) AS last FROM (SELECT DISTINCT {', '.join(columns)} FROM {found.stored}) r"
+        f" WHERE ({oldest}) IS NULL OR {bucket} < ({covered}) OR {gone}",
+        execution_options={"no_parameters": True},
     ).one()
     if row.buckets == 0:
         return "the raw data here covers all its buckets"

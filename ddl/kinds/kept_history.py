@@ -58,6 +58,15 @@ class KeptHistoryState(TimeSeriesState):
         """By which the functions know the rollup."""
         return self.known_as or self.name
 
+    def gone(self) -> list[str]:
+        """SQL: whether the raw data of a row is gone, and the columns that it asks for."""
+        columns = [sql.ident(one) for one in (self.bucket, self.tenant) if one is not None]
+        retention = "NULL" if self.retention is None else sql.literal(self.retention)
+        row = ", ".join(reversed(columns)) if self.tenant else f"NULL::uuid, {columns[0]}"
+        function = f"public.{sql.ident(self.covered)}"
+        asked = f"{function}({sql.literal(self.source)}, {retention}::interval, {row})"
+        return [f"NOT {asked}", *columns]
+
     def recorded(self) -> dict[str, Any]:
         """With the name, as triggers have it: so it is left behind by a rename alike."""
         return {**super().recorded(), "known_as": self.own}

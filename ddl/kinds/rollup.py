@@ -195,7 +195,10 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
         made = RollupOperation(before, after)
         made.history = histories.get(made.state.key)
         if after is None and made.effect()[0].loses:
-            made.uncovered = rollup_history.uncovered(changes.connection, made.state.key)
+            kept: Any = changes.current.get(("kept history", made.state.key))
+            made.uncovered = rollup_history.uncovered(
+                changes.connection, made.state.key, kept.gone() if kept else ()
+            )
         return made
 
     changes.compare(plan, dataclasses.replace(kind, operation=cast("Any", operation)))

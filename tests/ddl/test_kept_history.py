@@ -10,18 +10,21 @@ from sqlalchemy import TIMESTAMP, Column, Double, Engine, MetaData, Table, Uuid
 
 from ddl import Function, Hypertable, KeptHistory, Rollup, found_by
 from ddl.edition import COMMUNITY, detect
+from ddl.effects import effects
 from ddl.kinds.kept_history import DELETED, INSERTED, NOTED
 from tests.support.catalog_states import catalog_states
 from tests.support.databases import servers
 from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run
-from tests.support.time_series import execute
+from tests.support.time_series import alone, execute
 
 HISTORY = KeptHistory(
     "keep_rows", "is_covered", "readings", "30 days", "1 hour", ("t", 'The "d" :x'), tenant="t"
 )
 
 
-def readings(history: KeptHistory | None = HISTORY, name: str = "hourly") -> MetaData:
+def readings(
+    history: KeptHistory | None = HISTORY, name: str = "hourly", width: str = "1 hour"
+) -> MetaData:
     def declare(metadata: MetaData) -> None:
         Table(
             "readings",
@@ -50,7 +53,7 @@ def readings(history: KeptHistory | None = HISTORY, name: str = "hourly") -> Met
         )
         Rollup(
             name,
-            'SELECT t, "The ""d"" :x", time_bucket(\'1 hour\', ts) AS bucket, count(*) AS n'
+            f'SELECT t, "The ""d"" :x", time_bucket(\'{width}\', ts) AS bucket, count(*) AS n'
             " FROM readings GROUP BY 1, 2, 3",
             history=history,
             metadata=metadata,
@@ -131,6 +134,23 @@ def test_a_rename_tells_the_triggers(every_edition: Engine) -> None:
     assert "known_as='hourly'" in down.replace('"', "'")
     run(every_edition, down)
     assert catalog_states(every_edition) == before
+
+
+@pytest.mark.timescaledb
+def test_what_is_gone_is_counted_by_what_keeps_it(community: Engine) -> None:
+    """Also of a tenant alone, whose raw data went earlier than that of others."""
+    with community.begin() as connection:
+        apply(connection, readings())
+    execute(
+        community,
+        "INSERT INTO readings SELECT gen_random_uuid(), 1, ts"
+        "  FROM unnest('{2026-01-15Z,2026-01-16Z,2026-03-01Z}'::timestamptz[]) ts",
+    )
+    alone(community, "CALL refresh_continuous_aggregate('hourly', NULL, NULL)")
+    with community.connect() as connection:
+        script = migration(connection, readings(width="2 hours"))
+    (dropped,) = [one for one in effects(script.upgrade_ops.ops) if one.risk.loses]
+    assert "2 buckets from 2026-01-15 to 2026-01-16 have no raw data" in dropped.reason
 
 
 ARGUMENTS = f"""

@@ -121,6 +121,10 @@ WITH_OPERATIONS = [
 ]
 
 
+FORMER = {("create_rollup", "indexes"), ("alter_rollup", "indexes")}
+"""What revisions left out before it could be declared, by which they mean what TimescaleDB chose."""
+
+
 @pytest.mark.parametrize(("state_type", "verbs"), WITH_OPERATIONS)
 def test_what_a_revision_says_does_not_depend_on_our_defaults(
     state_type: type[State], verbs: tuple[str, str, str]
@@ -132,6 +136,9 @@ def test_what_a_revision_says_does_not_depend_on_our_defaults(
             parameters = inspect.signature(getattr(Operations, verb)).parameters
             for name in explicit(state_type):
                 assert name in parameters, f"op.{verb} takes no {name}"
+                if (verb, name) in FORMER:
+                    assert parameters[name].default is None
+                    continue
                 assert parameters[name].default is inspect.Parameter.empty, (
                     f"op.{verb}: expected no default for {name}, which is explicit() in"
                     f" {state_type.__name__}, found {parameters[name].default!r}"

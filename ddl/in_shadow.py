@@ -80,7 +80,7 @@ def _qualified(schemas: Iterable[str]) -> re.Pattern[str]:
 
     And, to look into or to leave alone, texts (strings, bodies, comments) and quoted names.
     """
-    spelled = {spelling for name in schemas for spelling in (f'"{name}"', sql.ident(name))}
+    spelled = {spelling for name in schemas for spelling in (sql.quoted(name), sql.ident(name))}
     one = "|".join(re.escape(spelling) for spelling in sorted(spelled))
     return re.compile(
         rf'(?<![\w."])(?P<qualifier>{one})\s*\.\s*(?P<name>{sql.IDENT})'

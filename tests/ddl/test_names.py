@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import (
     CheckConstraint,
@@ -129,6 +129,7 @@ def walk(connection: Connection, declare: Any) -> None:
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
+@example(['"', *"abcdefghijklm"], "reader")
 @given(st.lists(NAMES, min_size=14, max_size=14, unique_by=str.lower), NAMES)
 def test_names_of_all_kinds(engine: Engine, names: list[str], role: str) -> None:
     role = f"r {role}"[:30]

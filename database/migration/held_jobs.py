@@ -22,7 +22,9 @@ from ddl import pending_operations
 from ddl.sql import send
 
 _FAR: Final = "interval '5000 years'"
-_WAITS: Final = "isfinite(j.next_start) AND j.next_start > now() + interval '1000 years'"
+
+HELD: Final = "(isfinite(j.next_start) AND j.next_start > now() + interval '1000 years')"
+"""SQL: whether the job "j" of timescaledb_information.jobs waits."""
 
 PAUSE: Final = f"""DO $jobs$ BEGIN
     -- A job that never ran has no next start, one that runs has -infinity, one that a person has
@@ -39,7 +41,7 @@ END $jobs$"""
 RESUME: Final = f"""DO $jobs$ BEGIN
     PERFORM alter_job(j.job_id, next_start => j.next_start - {_FAR})
        FROM timescaledb_information.jobs j
-      WHERE {_WAITS} AND pg_has_role(j.owner::name, 'USAGE');
+      WHERE {HELD} AND pg_has_role(j.owner::name, 'USAGE');
 END $jobs$"""
 """Each starts when it would have started."""
 
@@ -52,7 +54,7 @@ def held(connection: Connection, head: str | None) -> Iterator[None]:
         head: where the database already is at this revision, there is nothing to wait for.
     """
     before = _heads(connection)
-    query = f"SELECT EXISTS (SELECT FROM timescaledb_information.jobs j WHERE {_WAITS})"
+    query = f"SELECT EXISTS (SELECT FROM timescaledb_information.jobs j WHERE {HELD})"
     unfinished = connection.scalar(sa.text(query))
     if before != (head,):
         send(connection, PAUSE)

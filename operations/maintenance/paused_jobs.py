@@ -10,23 +10,28 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from database.migration.held_jobs import HELD
 from operations.lock import is_usable
 
 PAUSE = datetime.timedelta(hours=1)
 """How far the next start of a job is put off, and half of that later once more. Then it starts by
 itself, whatever became of the run."""
 
-_JOBS = sa.text("""
+_JOBS = sa.text(f"""
     SELECT j.job_id, coalesce(s.next_start, now())::text AS next_start
       FROM timescaledb_information.jobs j
       LEFT JOIN timescaledb_information.job_stats s ON s.job_id = j.job_id
-     WHERE j.scheduled AND j.proc_name ~ '^policy_' AND s.job_status IS DISTINCT FROM 'Running'
+     WHERE j.scheduled AND j.proc_name ~ '^policy_' AND NOT coalesce({HELD}, false)
+       AND s.job_status IS DISTINCT FROM 'Running'
        AND quote_ident(j.hypertable_schema) || '.' || quote_ident(j.hypertable_name)
          = ANY (:relations)
 """)
-_START = sa.text(
-    "SELECT FROM alter_job(:job, next_start => CAST(CAST(:start AS text) AS timestamptz))"
-)
+# Not of a job that an upgrade has put off meanwhile.
+_START = sa.text(f"""
+    SELECT alter_job(j.job_id, next_start => CAST(CAST(:start AS text) AS timestamptz))
+      FROM timescaledb_information.jobs j
+     WHERE j.job_id = :job AND NOT coalesce({HELD}, false)
+""")
 
 
 class PausedJobs:

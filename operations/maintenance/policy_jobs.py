@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 import models
+from database.migration.held_jobs import HELD
 from ddl import pending_operations, shadow
 from ddl.base import Declared, Key
 from ddl.edition import COMMUNITY, detect
@@ -27,15 +28,14 @@ _PROCEDURES: tuple[tuple[Kind[Any], str], ...] = (
     (columnstore.KIND, "policy_compression"),
     (refresh_policy.KIND, "policy_refresh_continuous_aggregate"),
 )
-_JOBS = sa.text("""
+_JOBS = sa.text(f"""
     SELECT j.job_id, j.proc_name, coalesce(a.view_schema, j.hypertable_schema) AS schema,
            coalesce(a.view_name, j.hypertable_name) AS name, s.last_run_status AS status,
            to_char(s.last_run_started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS started,
            -- A job that is running has the next start -infinity.
            s.next_start > '-infinity'
                AND s.next_start < now() - CAST(:overdue AS interval) AS overdue,
-           s.next_start = 'infinity' AS paused,
-           isfinite(s.next_start) AND s.next_start > now() + interval '1000 years' AS held,
+           s.next_start = 'infinity' AS paused, {HELD} AS held,
            s.last_successful_finish < now() - CAST(:overdue AS interval)
                AND (SELECT min(e.start_time) FROM timescaledb_information.job_errors e
                      WHERE e.job_id = j.job_id) < now() - CAST(:overdue AS interval) AS starved,

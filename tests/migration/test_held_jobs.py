@@ -11,13 +11,16 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy import Engine
 
+from database.migration import held_jobs
+from ddl.sql import send
 from operations.maintenance import policy_jobs
+from operations.maintenance.paused_jobs import PausedJobs
 from tests.migration.test_runner import start
 from tests.support.alembic_project import config_for
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
-from tests.support.time_series import migrate
+from tests.support.time_series import RAW, migrate
 
 DUE = """
     SELECT v.version_num, j.job_id, j.proc_name, j.hypertable_name
@@ -91,6 +94,27 @@ def test_a_command_that_changed_nothing_lets_them_go_on(
         sa.event.remove(engine, "before_cursor_execute", fail)
         with engine.connect() as connection:
             assert connection.execute(sa.text(STARTS)).all() == starts
+
+
+def test_a_refresh_at_the_same_time_lets_none_of_them_go_on(
+    timescaledb_server: DatabaseServer, make_database: MakeDatabase
+) -> None:
+    """Which pauses jobs, too, and ends before or after the upgrade."""
+    count = sa.text(f"SELECT count(*) FROM timescaledb_information.jobs j WHERE {held_jobs.HELD}")
+    url = make_database(timescaledb_server, like=migrate)
+    with engine_of(url) as engine, engine.connect() as one, engine.connect() as other:
+        before = PausedJobs(one, [RAW])
+        assert len(before.starts) > 1
+        send(other, held_jobs.PAUSE)
+        other.commit()
+        held = other.scalar(count)
+        during = PausedJobs(one, [RAW])
+        before.resume(one)
+        assert other.scalar(count) == held
+        send(other, held_jobs.RESUME)
+        other.commit()
+        during.resume(one)
+        assert other.scalar(count) == 0
 
 
 def test_after_a_killed_upgrade_they_wait_for_the_next(

@@ -122,7 +122,7 @@ WITH_OPERATIONS = [
 
 
 FORMER = {("create_rollup", "indexes"), ("alter_rollup", "indexes")}
-"""What revisions left out before it could be declared, by which they mean what TimescaleDB chose."""
+"""What older revisions leave out, by which they mean what TimescaleDB chose."""
 
 
 @pytest.mark.parametrize(("state_type", "verbs"), WITH_OPERATIONS)

@@ -61,11 +61,7 @@ class KeptHistoryState(TimeSeriesState):
     def gone(self) -> list[str]:
         """SQL: whether the raw data of a row is gone, and the columns that it asks for."""
         columns = [sql.ident(one) for one in (self.bucket, self.tenant) if one is not None]
-        retention = "NULL" if self.retention is None else sql.literal(self.retention)
-        row = ", ".join(reversed(columns)) if self.tenant else f"NULL::uuid, {columns[0]}"
-        function = f"public.{sql.ident(self.covered)}"
-        asked = f"{function}({sql.literal(self.source)}, {retention}::interval, {row})"
-        return [f"NOT {asked}", *columns]
+        return [f"NOT {_covered(self, self.source, self.retention)}", *columns]
 
     def recorded(self) -> dict[str, Any]:
         """With the name, as triggers have it: so it is left behind by a rename alike."""
@@ -141,12 +137,8 @@ def _on_storage(state: KeptHistoryState, statements: str) -> str:
 
 def _values(state: KeptHistoryState) -> dict[str, str]:
     retention = "NULL" if state.retention is None else sql.literal(state.retention)
-    tenant = "NULL::uuid" if state.tenant is None else f"%1$s.{sql.ident(state.tenant)}"
-    function = f"public.{sql.ident(state.covered)}"
-    source, own = sql.literal(state.source), sql.literal(state.own)
-    row = f"{tenant}, %1$s.{sql.ident(state.bucket)}"
-    covered = f"{function}({source}, {retention}::interval, {row})"
-    kept = f"{function}({own}, NULL::interval, {row})"
+    covered = _covered(state, state.source, state.retention, "%1$s.")
+    kept = _covered(state, state.own, None, "%1$s.")
     texts = (
         *(state.covered, state.source, state.own, state.bucket, state.tenant or "", state.keys),
         _setting(state),
@@ -163,6 +155,15 @@ def _values(state: KeptHistoryState) -> dict[str, str]:
         "old": sql.literal(_condition(state, f"NOT {covered} AND {kept}", "old")),
         "new": sql.literal(_condition(state, f"(NOT {covered} OR NOT {kept})", "new")),
     }
+
+
+def _covered(state: KeptHistoryState, of: str, retention: str | None, row: str = "") -> str:
+    """The question whether a relation, with its retention, still has what a row was made of."""
+    tenant = "NULL::uuid" if state.tenant is None else f"{row}{sql.ident(state.tenant)}"
+    age = "NULL" if retention is None else sql.literal(retention)
+    bucket = f"{row}{sql.ident(state.bucket)}"
+    function = f"public.{sql.ident(state.covered)}"
+    return f"{function}({sql.literal(of)}, {age}::interval, {tenant}, {bucket})"
 
 
 def _setting(state: KeptHistoryState) -> str:

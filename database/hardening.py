@@ -4,6 +4,9 @@ By some functions a login disturbs or reads the sessions of others, or leaves so
 outlives its request. They belong to superusers, so only a superuser can take them from PUBLIC: an
 upgrade by one does, and for any other owner `operations hardening` prints the script. These are
 privileges of one database. Copies and dumps carry them; an update of an extension may undo them.
+
+The same script deletes statistics that were collected before a revision said that there shall be
+none (`models.shared.column_statistics`): the server leaves them, and only a superuser may delete.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from database.tenancy import TENANT_SCHEMAS
 from ddl.sql import literal, send
 
 OWNER = "pg_database_owner"
@@ -90,20 +94,36 @@ _SETTINGS_CHANGEABLE = f"""EXISTS (SELECT FROM pg_class c CROSS JOIN LATERAL acl
                 WHERE c.oid = '{_SETTINGS}'::regclass AND a.grantee = 0
                   AND a.privilege_type = 'UPDATE')"""
 
+_SERIES = ", ".join(literal(schema) for schema in TENANT_SCHEMAS)
+# Of series and of their chunks. The owner finds them in pg_stats, as a superuser does.
+_STATISTICS = f"""
+SELECT format('%s.%I', c.oid::regclass, a.attname) AS name,
+       format('DELETE FROM pg_statistic WHERE starelid = %L::regclass AND staattnum = %s',
+              c.oid::regclass, a.attnum) AS statement
+  FROM (SELECT DISTINCT schemaname, tablename, attname FROM pg_stats) s
+  JOIN pg_namespace n ON n.nspname = s.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname AND a.attstattarget = 0
+ WHERE n.nspname IN ({_SERIES}) OR EXISTS (
+       SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+        WHERE i.inhrelid = c.oid AND p.relnamespace::regnamespace::text IN ({_SERIES}))"""
+
 _MISSING = f"""{_ROUTINES}
-SELECT '{_SETTINGS}' AS name, 'no UPDATE for PUBLIC' AS expected,
+SELECT 'relation' AS kind, '{_SETTINGS}' AS name, 'no UPDATE for PUBLIC' AS expected,
        'REVOKE UPDATE ON {_SETTINGS} FROM PUBLIC' AS statement
  WHERE {_SETTINGS_CHANGEABLE}
 UNION ALL
-SELECT DISTINCT name, 'no EXECUTE for PUBLIC',
+SELECT DISTINCT 'routine', name, 'no EXECUTE for PUBLIC',
        format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', name)
   FROM routines WHERE EXISTS (SELECT FROM aclexplode(acl) a WHERE a.grantee = 0)
 UNION ALL
-SELECT r.name, format('EXECUTE for %I', k.rolname),
+SELECT 'routine', r.name, format('EXECUTE for %I', k.rolname),
        format('GRANT EXECUTE ON ROUTINE %s TO %I', r.name, k.rolname)
   FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
  WHERE NOT EXISTS (SELECT FROM aclexplode(r.acl) a WHERE a.grantee = k.oid)
- ORDER BY 1, 3"""
+UNION ALL
+SELECT 'column', name, 'no statistics', statement FROM ({_STATISTICS}) AS kept
+ ORDER BY 2, 4"""
 
 _UNDONE = f"""{_ROUTINES}
 SELECT 'GRANT UPDATE ON {_SETTINGS} TO PUBLIC' AS statement WHERE NOT {_SETTINGS_CHANGEABLE}
@@ -171,8 +191,10 @@ $hardening$"""
 
 @dataclass(frozen=True)
 class Gap:
-    """A function that the wrong roles may call, or the right ones may not; or a relation."""
+    """A function that the wrong roles may call, or the right ones may not, or the like."""
 
+    kind: str
+    """``routine``, ``relation`` or ``column``."""
     name: str
     expected: str
     statement: str
@@ -191,14 +213,14 @@ class Gap:
 def gaps(connection: Connection) -> list[Gap]:
     """What `script` would change in this database."""
     found = connection.execute(sa.text(_MISSING.replace(":", r"\:")))
-    return [Gap(row.name, row.expected, row.statement) for row in found]
+    return [Gap(row.kind, row.name, row.expected, row.statement) for row in found]
 
 
 def asked_for(found: list[Gap]) -> str:
     """What an owner is told who is no superuser."""
     return (
-        f"{len(found)} privileges on functions by which a login disturbs others are not as they "
-        "should be: have a superuser run what `python -m operations hardening` prints"
+        f"{len(found)} privileges and statistics by which a login disturbs or sees others are not "
+        "as they should be: have a superuser run what `python -m operations hardening` prints"
     )
 
 

@@ -57,12 +57,14 @@ from ddl.kinds.refresh_policy import RefreshPolicy
 from ddl.kinds.retention_policy import RetentionPolicy
 from ddl.kinds.rollup import Rollup
 from ddl.kinds.row_level_security import RowLevelSecurity
+from ddl.kinds.setting import ColumnStatistics
 from ddl.kinds.trigger import Trigger
 from ddl.kinds.unmanaged import Unmanaged
 from ddl.kinds.view import View
 
 __all__ = [
     "KINDS",
+    "ColumnStatistics",
     "Columnstore",
     "Extension",
     "Function",

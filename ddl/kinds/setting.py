@@ -1,21 +1,22 @@
 """Settings of declared objects beside their definition: comments, statistics, storage and the like.
 
-Models rarely declare one, so that most of them are found where a person set it by hand. Both sides
-are read alike, which makes those right that SQLAlchemy does declare, such as the comment of a
-constraint.
+Models declare few of them (`ColumnStatistics`, and what SQLAlchemy's own items say, such as the
+comment of a constraint), so that most are found where a person set one by hand. Both sides are read
+alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
-from ddl.base import Identity, Key, Operation, State
+from ddl.base import Declaration, Identity, Key, Operation, State
 from ddl.edition import COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
@@ -23,7 +24,7 @@ from ddl.plan import Phase, Plan
 if TYPE_CHECKING:
     from ddl.changes import Changes
 
-# --- declare: what SQLAlchemy's own Constraint, Index and Table say --------------------------
+# --- declare ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,57 @@ class SettingState(State):
     def text(self) -> str:
         """Nothing is created after it."""
         return ""
+
+
+class ColumnStatistics(Declaration):
+    """How many values of columns of the table ANALYZE keeps for the planner (SET STATISTICS).
+
+    Args:
+        columns: their names.
+        target: 0 (nothing is kept) to 10000; columns without a declaration have the server's
+            ``default_statistics_target``. On a hypertable it is that of all chunks.
+
+    What was kept before stays after a change to 0, until a superuser deletes it.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the table has no such column, or there is no such target.
+    """
+
+    def __init__(self, *columns: str, target: int) -> None:
+        if not 0 <= target <= HIGHEST_TARGET:
+            raise ArgumentError(
+                f"ColumnStatistics: expected a target of 0 to {HIGHEST_TARGET}, found {target}"
+            )
+        self.columns = columns
+        self.target = target
+
+    def states(self, table: Table) -> Iterator[State]:
+        """A setting for each column."""
+        schema = table.schema or sql.DEFAULT_SCHEMA
+        for name in self.columns:
+            if name not in table.columns:
+                raise ArgumentError(
+                    f"ColumnStatistics: table {schema}.{table.name} has no column {name}"
+                )
+            alter = (
+                f"ALTER TABLE {sql.ident(schema)}.{sql.ident(table.name)}"
+                f" ALTER COLUMN {sql.ident(name)} SET STATISTICS"
+            )
+            yield SettingState(
+                schema=schema,
+                type="column",
+                on=f"{schema}.{table.name}.{name}",
+                name="statistics",
+                value=str(self.target),
+                of=table.name,
+                part=(schema, table.name, name),
+                set=f"{alter} {self.target}",
+                reset=f"{alter} -1",
+            )
+
+
+HIGHEST_TARGET = 10_000
+"""Of the server, for the statistics of a column."""
 
 
 # --- operate: op.execute, since the SQL says all ---------------------------------------------

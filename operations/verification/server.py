@@ -157,10 +157,10 @@ def rollups(connection: Connection) -> Iterator[Finding]:
 
 
 def hardening(connection: Connection) -> Iterator[Finding]:
-    """What only a superuser can take from PUBLIC."""
+    """What only a superuser can take from PUBLIC, or delete."""
     for gap in guarded.gaps(connection):
         text = str(gap).removeprefix(f"{gap.name}: ").partition("; run as")[0]
-        yield Finding("hardening", f"routine {gap.name}", text, gap.statement, SUPERUSER)
+        yield Finding("hardening", f"{gap.kind} {gap.name}", text, gap.statement, SUPERUSER)
 
 
 KEY_AGE = datetime.timedelta(days=90)

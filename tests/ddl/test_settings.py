@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import CheckConstraint, Column, Connection, Engine, Integer, MetaData, Table
+from sqlalchemy import (
+    TIMESTAMP,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.exc import ArgumentError
 
+from ddl import ColumnStatistics, Hypertable
 from tests.ddl.case import Case, nothing
 from tests.support.drift import fixed
+from tests.support.generated_revisions import Declare
 
 DRIFT = {
     "replica identity": (
@@ -133,3 +148,89 @@ def test_a_comment_that_sqlalchemy_declares(engine: Engine) -> None:
             )
         )
     assert found == "Some"
+
+
+def crates(*items: sa.SchemaItem, name: str = "label", type_: object = Text) -> Declare:
+    def declare(metadata: MetaData) -> None:
+        Table("Crates", metadata, Column("n", Integer), Column(name, type_), *items)
+
+    return declare
+
+
+ALTER = "op.execute('ALTER TABLE public.\"Crates\" ALTER COLUMN {} SET STATISTICS {}')"
+DECLARED = {
+    "declared": (crates(), crates(ColumnStatistics("label", "n", target=0)), ()),
+    "changed": (
+        crates(ColumnStatistics("label", target=0)),
+        crates(ColumnStatistics("label", target=500)),
+        (),
+    ),
+    "with its table": (nothing, crates(ColumnStatistics("label", target=0)), ()),
+    "of another column": (
+        crates(ColumnStatistics("label", target=0)),
+        crates(ColumnStatistics("n", target=0)),
+        (),
+    ),
+    "of a column that gets another type": (
+        crates(ColumnStatistics("label", target=0)),
+        crates(ColumnStatistics("label", target=0), type_=String(20)),
+        (),
+    ),
+    "of a column that gets another name": (
+        crates(ColumnStatistics("label", target=0)),
+        crates(ColumnStatistics("Name", target=0), name="Name"),
+        ('"Crates".label:"Crates"."Name"',),
+    ),
+    "of a column that goes": (
+        crates(ColumnStatistics("label", target=0)),
+        crates(name="other"),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_declared_statistics(engine: Engine, name: str) -> None:
+    before, after, renames = DECLARED[name]
+    Case(before, after, renames=renames).walk(engine)
+    Case(after, before).walk(engine)
+
+
+def test_statistics_in_a_revision(engine: Engine) -> None:
+    after = crates(ColumnStatistics("label", target=0))
+    up, down = ALTER.format("label", 0), ALTER.format("label", -1)
+    Case(crates(), after, upgrade=up, downgrade=down).walk(engine)
+
+
+def test_statistics_of_a_hypertable_are_those_of_its_chunks(every_edition: Engine) -> None:
+    """Of those that are there, and of later ones."""
+
+    def series(*items: sa.SchemaItem) -> Declare:
+        def declare(metadata: MetaData) -> None:
+            columns = [
+                Column("tenant_id", Uuid),
+                Column("ts", TIMESTAMP(timezone=True), primary_key=True),
+            ]
+            name = Column("name", Text)
+            hypertable = Hypertable("ts", chunk_interval="1 day")
+            Table("readings", metadata, *columns, name, hypertable, *items)
+
+        return declare
+
+    insert = "INSERT INTO readings (ts, name) SELECT now() + {} * interval '1 day', 'x'"
+    after = series(ColumnStatistics("name", target=0))
+    Case(series(), after, rows=[insert.format(1)]).walk(every_edition)
+    with every_edition.begin() as connection:
+        connection.exec_driver_sql(insert.format(3))
+        connection.exec_driver_sql("ANALYZE readings")
+        kept = "SELECT count(*) FROM pg_stats WHERE attname = '{}' AND tablename ~ 'chunk|readings'"
+        found = [connection.exec_driver_sql(kept.format(one)).scalar() for one in ("name", "ts")]
+    assert not found[0]
+    assert found[1]
+
+
+def test_statistics_that_there_cannot_be() -> None:
+    with pytest.raises(ArgumentError, match=r"table public\.Crates has no column nam$"):
+        crates(ColumnStatistics("nam", target=0))(MetaData())
+    with pytest.raises(ArgumentError, match="expected a target of 0 to 10000, found -1"):
+        ColumnStatistics("label", target=-1)

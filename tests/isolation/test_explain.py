@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Index, MetaData, Table, UniqueConstraint, Uuid
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from database import hardening
 from database.tenancy import tenant_transaction
 from ddl import Policy, sql
 from ddl.edition import Edition, detect
@@ -161,36 +162,77 @@ SELECT format('%s on %s', i.indexrelid::regclass, i.indrelid::regclass)
 """
 
 
-def test_the_bit_that_is_open_is_in_statistics_of_rows(marked: Engine) -> None:
-    """The planner tries LIKE on values of a series, but on none that compressed rows have.
+def test_no_column_of_a_series_has_statistics_on_which_an_operator_fails(marked: Engine) -> None:
+    """Of those that tenants read, and of their chunks."""
+    with marked.connect() as connection:
+        found = connection.exec_driver_sql(_WITH_STATISTICS, execution_options=RAW_SQL).scalars()
+        assert found.all() == []
+        assert hardening.gaps(connection) == []
 
-    To collect none any more does not forget those that were collected.
-    """
-    guess = f"EXPLAIN SELECT FROM telemetry WHERE device_id LIKE 'of {str(OTHER)[:-1]}%\\'"
-    for kept, statements in (
-        (True, ()),
-        (True, (_NONE, _AGAIN)),
-        (False, (_NONE, _FORGET, _AGAIN)),
+
+_FALLIBLE = """
+SELECT o.oprleft FROM pg_operator o
+ WHERE o.oprrest::regproc::text ~ '^(i?c?n?(like|regexeq|regexne)|prefix|matching)sel$'
+   AND o.oprleft::regtype::text !~ 'range|tsquery'
+"""
+_WITH_STATISTICS = f"""
+SELECT format('%s.%I', c.oid::regclass, a.attname)
+  FROM pg_class s JOIN pg_class c ON c.oid = s.oid OR EXISTS (
+       SELECT FROM pg_inherits i WHERE i.inhparent = s.oid AND i.inhrelid = c.oid)
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid
+ WHERE s.relnamespace = 'timeseries'::regnamespace AND s.relkind = 'r'
+   AND has_table_privilege('fleet_app', to_regclass(format('public.%I', s.relname)), 'SELECT')
+   AND (a.attstattarget IS DISTINCT FROM 0 OR EXISTS (
+        SELECT FROM pg_statistic k WHERE k.starelid = c.oid AND k.staattnum = a.attnum))
+   AND coalesce(nullif(t.typbasetype, 0), t.oid) IN ({_FALLIBLE})
+ ORDER BY 1
+"""
+
+
+def test_no_condition_fails_in_planning_on_a_value_of_the_other(marked: Engine) -> None:
+    """The planner tries it on values that it keeps; what it kept before, a superuser deletes."""
+    for statements, fails in (
+        ((_ROWS, _AGAIN), False),
+        ((_ROWS, _KEEP, _AGAIN), True),
+        ((_ROWS, _KEEP, _AGAIN, _NONE, _AGAIN), True),
+        ((_ROWS, _KEEP, _AGAIN, _NONE, hardening.script(), _AGAIN), False),
     ):
         with marked.connect() as connection:
+            connection.exec_driver_sql("SET LOCAL fleetschema.judged = 'on'")
             for statement in statements:
                 connection.exec_driver_sql(statement, execution_options=RAW_SQL)
+            left = [gap for gap in hardening.gaps(connection) if gap.kind == "column"]
+            assert bool(left) is (fails and _NONE in statements), left
+            assert all("timeseries" in gap.name or "_chunk." in gap.name for gap in left)
             connection.exec_driver_sql("SET LOCAL ROLE fleet_app")
-            failed = ""
-            try:
-                connection.exec_driver_sql(guess, execution_options=RAW_SQL)
-            except DBAPIError as error:
-                failed = str(error.orig)
-        assert ("must not end with escape character" in failed) is kept, failed
+            for condition, error in _GUESSES.items():
+                asked = f"EXPLAIN SELECT FROM telemetry WHERE {condition}"
+                with connection.begin_nested() as savepoint:
+                    said = ""
+                    try:
+                        connection.exec_driver_sql(asked, execution_options=RAW_SQL)
+                    except DBAPIError as failure:
+                        said = str(failure.orig)
+                    savepoint.rollback()
+                assert (error in said) is fails, (condition, said)
 
 
-_NONE = "ALTER TABLE timeseries.telemetry ALTER COLUMN device_id SET STATISTICS 0"
-_AGAIN = "ANALYZE timeseries.telemetry"
-_FORGET = """
-DELETE FROM pg_statistic WHERE starelid IN (
-    SELECT 'timeseries.telemetry'::regclass UNION ALL
-    SELECT inhrelid FROM pg_inherits WHERE inhparent = 'timeseries.telemetry'::regclass)
+_GUESSES = {
+    r"device_id LIKE 'globex-%\'": "must not end with escape character",
+    "metrics @@ '$.due.datetime() < \"2021-01-01T00:00:00+00:00\".datetime()'": "time zone usage",
+    "metrics @? '$ ? (@.due.datetime() < \"2021-01-01T00:00:00+00:00\".datetime())'": "time zone",
+}
+_ROWS = f"""
+INSERT INTO timeseries.telemetry (tenant_id, ts, device_id, metrics)
+SELECT '{OTHER}', now() - n * interval '1 s', 'globex-1', '{{"due": "2020-01-01"}}'
+  FROM generate_series(1, 500) n
 """
+_KEEP = "ALTER TABLE timeseries.telemetry " + ", ".join(
+    f"ALTER COLUMN {column} SET STATISTICS -1" for column in ("device_id", "metrics")
+)
+_NONE = _KEEP.replace("-1", "0")
+_AGAIN = "ANALYZE timeseries.telemetry"
 
 
 def test_a_unique_key_over_all_tenants_is_refused_as_a_constraint() -> None:

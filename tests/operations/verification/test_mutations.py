@@ -81,11 +81,12 @@ def correct() -> Iterator[Engine]:
         with engine.begin() as connection:
             send(connection, f"CREATE ROLE {OTHER}")
         logins.create(engine, mutations.LOGIN, "fleet_app")
+        assert not lines(verify(engine).findings)
         yield engine
 
 
 def walk(engine: Engine, changes: dict[str, str]) -> None:
-    assert not lines(verify(engine).findings)
+    """From a correct database to a correct one."""
     with engine.begin() as connection:
         send(connection, _EVENTS)
         for change in changes:
@@ -132,6 +133,7 @@ def compressed(
                 "INSERT INTO timeseries.telemetry (tenant_id, ts, device_id)"
                 " VALUES (gen_random_uuid(), now(), 'one')",
             )
+        assert not lines(verify(engine).findings)
         yield engine
 
 

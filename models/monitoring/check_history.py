@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
-from models.shared.base import TIMESERIES, Base, TenantTimeSeries, not_ahead
+from models.shared.base import TIMESERIES, Base, TenantTimeSeries
 from models.shared.judgement import Registered
 from models.shared.rollups import MEASURABLE, tenant_rollup
 
@@ -50,7 +50,6 @@ class HealthCheck(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "endpoint_id", "checked_at"),
-        not_ahead("checked_at"),
         CheckConstraint("response_ms >= 0", name="response_ms"),
         Hypertable("checked_at", chunk_interval="1 day"),
         Columnstore(segmentby="tenant_id, endpoint_id", orderby="checked_at DESC", after="7 days"),

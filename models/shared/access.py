@@ -12,7 +12,7 @@ from sqlalchemy.schema import SchemaItem
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from ddl.kinds.policy import OWNER
 from models.shared.column_statistics import unknown_to_the_planner
-from models.shared.constraints import happened
+from models.shared.constraints import happened, not_ahead
 from models.shared.ingest_views import defaults, ingest_access, is_clock
 from models.shared.metrics import Metric, as_stored, merged, to_store
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
@@ -129,6 +129,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
             items.append(_append(table, guarded))
     return [
         *items,
+        not_ahead(cls.__time_column__),
         HiddenFrom("fleet_app"),
         *unknown_to_the_planner(table),
         *(_ingest_access(cls, table) if cls.__ingested__ else []),

@@ -50,7 +50,8 @@ class TenantTimeSeries:
     TimescaleDB allows neither columnstore nor rollups with row-level security. So fleet_app has no
     grant on the table; it reads and appends through a view of the same name in ``public`` with the
     columns of the model. History is append-only for tenants. There are no foreign keys: they would
-    slow the ingest and lock the referenced table whenever a chunk is dropped.
+    slow the ingest and lock the referenced table whenever a chunk is dropped. Nobody stores moments
+    more than a day ahead, which retention would never reach.
 
     Attributes:
         __app_privileges__: privileges of fleet_app on the view.

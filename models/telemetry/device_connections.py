@@ -17,7 +17,6 @@ from models.shared.base import (
     BigInt,
     TenantTimeSeries,
     json_object,
-    not_ahead,
     not_empty,
     one_of,
 )
@@ -46,7 +45,6 @@ class DeviceConnectionEvent(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "device_id", "ts", "seq"),
-        not_ahead("ts"),
         not_empty("device_id"),
         one_of("event", EVENTS),
         json_object("details"),

@@ -16,7 +16,6 @@ from models.shared.base import (
     BigInt,
     TenantTimeSeries,
     json_object,
-    not_ahead,
     not_empty,
 )
 from models.shared.rollups import MEASURABLE, tenant_rollup
@@ -69,7 +68,6 @@ class DeviceHealthTelemetry(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "device_id", "ts"),
-        not_ahead("ts"),
         not_empty("device_id"),
         json_object("extra"),
         Hypertable("ts", chunk_interval="1 day"),

@@ -20,7 +20,6 @@ from models.shared.base import (
     BigInt,
     TenantTimeSeries,
     json_object,
-    not_ahead,
     not_empty,
 )
 from models.shared.judgement import Expected
@@ -117,7 +116,6 @@ class Telemetry(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "device_id", "ts", "msg_type", "seq"),
-        not_ahead("ts"),
         not_empty("device_id"),
         not_empty("msg_type"),
         json_object("metrics"),

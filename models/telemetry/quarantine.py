@@ -18,8 +18,8 @@ from models.shared.rollups import tenant_rollup
 class QuarantineEvent(TenantTimeSeries, Base):
     """A rejected message as received, with the reason, so that no message is lost.
 
-    Messages of unknown tenants belong to the platform. Only the reason is checked: this table must
-    accept what every other table rejects.
+    Messages of unknown tenants belong to the platform. Of the message nothing is checked: this
+    table must accept what every other table rejects.
     """
 
     __tablename__ = "quarantine_events"

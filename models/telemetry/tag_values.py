@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Columnstore, Function, Hypertable, RefreshPolicy, RetentionPolicy
-from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value, not_ahead
+from models.shared.base import TIMESERIES, Base, BigInt, TenantTimeSeries, json_value
 from models.shared.ingest_views import Correction
 from models.shared.judgement import Expected
 from models.shared.plpgsql import PLPGSQL_SETTINGS
@@ -59,7 +59,6 @@ class TagValue(TenantTimeSeries, Base):
 
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "tag_id", "ts"),
-        not_ahead("ts"),
         # A sample of bad quality may have no value.
         CheckConstraint("num_nonnulls(v_num, v_text, v_bool, v_json) <= 1", name="one_value"),
         json_value("v_json"),

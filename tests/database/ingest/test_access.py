@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import Engine, NullPool
 from database.engine import make_engine
 from database.ingest import Ingested, ingest
 from database.tenancy import TenancyError, take_role, tenant_transaction
+from tests.support.declared_tables import HYPERTABLES
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import NOW, ONE, TWO, message, populate, rows
@@ -90,6 +92,27 @@ def test_no_door_lets_a_moment_far_ahead_in(
                             with pytest.raises(sa.exc.IntegrityError, match="not_ahead"):
                                 connection.exec_driver_sql(insert, (ONE, ts))
                             connection.rollback()
+
+
+def test_no_series_takes_moments_ahead() -> None:
+    for table in HYPERTABLES:
+        names = {constraint.name for constraint in table.constraints}
+        assert any(re.fullmatch(rf"ck_{table.name}_\w+_not_ahead", str(one)) for one in names)
+
+
+@pytest.mark.parametrize("ts", ["2500-01-01", "infinity"])
+def test_what_nobody_judges_is_not_ahead_either(engine: Engine, ts: str) -> None:
+    """Retention would never reach it, and a counter of that day would stand for ever."""
+    insert = (
+        "INSERT INTO timeseries.quarantine_events (tenant_id, ts, id, reason, topic)"
+        " VALUES (%s, %s, gen_random_uuid(), 'forged', '')"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE fleet_ingest")
+        connection.exec_driver_sql(insert, (ONE, NOW))
+        with pytest.raises(sa.exc.IntegrityError, match="not_ahead"):
+            connection.exec_driver_sql(insert, (ONE, ts))
+        connection.rollback()
 
 
 @pytest.mark.parametrize("view", ["telemetry", "telemetry_to_store"])

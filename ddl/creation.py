@@ -177,28 +177,6 @@ def _mentioned(listed: Sequence[Unit]) -> dict[Unit, set[Unit]]:
     }
 
 
-def check_calls(listed: Sequence[Unit], elsewhere: Mapping[str, tuple[str, str]]) -> None:
-    """Reject calls that the server finds here, but not when the revision runs.
-
-    Args:
-        elsewhere: for names of functions the extension, and its schema that must be written.
-
-    Raises:
-        ModelError: an object calls one without its schema; the message says what to write.
-    """
-    names = sorted(elsewhere.keys() - {unit.function for unit in listed})
-    for unit in listed if names else ():
-        for name in names:
-            call = re.compile(rf'(?<![\w.$"])(?:{re.escape(name)}|"{re.escape(name)}")\s*\(', re.I)
-            if any(call.search(sql.parsed(statement)) for statement in unit.statements):
-                extension, schema = elsewhere[name]
-                raise ModelError(
-                    f"{unit.title} calls {name}(), which extension {extension} has in schema"
-                    f" {schema}, where revisions do not look for it; write"
-                    f" {sql.ident(schema)}.{sql.ident(name)}(…)"
-                )
-
-
 # --- create ----------------------------------------------------------------------------------
 
 

@@ -15,14 +15,13 @@ from typing import TypeAlias
 import sqlalchemy as sa
 from sqlalchemy import Connection, MetaData
 
-from ddl import buckets, session, sql
+from ddl import buckets, of_extensions, session, sql
 from ddl.base import Declared, Key, State
 from ddl.catalog import Catalog, read, read_global, rename, renamed
 from ddl.community_rollups import check_rollups
 from ddl.creation import (
     ModelError,
     Unit,
-    check_calls,
     create,
     unit_of,
     units,
@@ -131,6 +130,7 @@ def _compared(
         known = _known(metadata, text, names) - _of_extensions(connection, schemas)
         in_shadow = InShadow(names, known)
         _build(connection, listed, in_shadow)
+        of_extensions.check_operators(connection, listed, back)
         connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
         both = read(connection, [*schemas, *back])
         edges = dependents(connection, [*schemas, *back], both)
@@ -248,7 +248,7 @@ def _build(connection: Connection, listed: Sequence[Unit], in_shadow: InShadow) 
             " WHERE e.extname <> 'plpgsql' AND n.nspname <> 'pg_catalog' ORDER BY 1"
         )
     ).all()
-    check_calls(listed, _functions_of_extensions(connection))
+    of_extensions.check_names(connection, listed)
     own = [sql.ident(name) for name in extensions if name not in names]
     shared = [sql.ident(name) for name in extensions if name in names]
     paths = [", ".join([names[sql.DEFAULT_SCHEMA], *own, *more]) for more in ([], shared)]
@@ -262,28 +262,6 @@ def _build(connection: Connection, listed: Sequence[Unit], in_shadow: InShadow) 
         create(connection, listed, paths)
     except ModelError as error:
         raise ModelError(rename(str(error), in_shadow.back, in_shadow.texts)) from error
-
-
-def _functions_of_extensions(connection: Connection) -> dict[str, tuple[str, str]]:
-    """The extension and the schema of each function that revisions do not find by its name."""
-    rows = connection.execute(_FUNCTIONS_OF_EXTENSIONS, {"path": sql.DEFAULT_SCHEMA})
-    return {row.name: (row.extension, row.schema) for row in rows}
-
-
-# The type of a column is looked for wherever its extension is, geometry(Point) too.
-_FUNCTIONS_OF_EXTENSIONS = sa.text("""
-SELECT DISTINCT p.proname AS name, x.extname AS extension, n.nspname AS schema
-  FROM pg_extension x
-  JOIN pg_depend e ON (e.refclassid, e.refobjid) = ('pg_extension'::regclass, x.oid)
-                  AND e.classid = 'pg_proc'::regclass AND e.deptype = 'e'
-  JOIN pg_proc p ON p.oid = e.objid JOIN pg_namespace n ON n.oid = p.pronamespace
- WHERE x.extname <> 'timescaledb' AND n.nspname NOT IN ('pg_catalog', :path)
-   AND NOT EXISTS (SELECT FROM pg_type t
-                    WHERE (t.typname, t.typnamespace) = (p.proname, p.pronamespace))
-   AND NOT EXISTS (SELECT FROM pg_proc o JOIN pg_namespace s ON s.oid = o.pronamespace
-                    WHERE o.proname = p.proname AND s.nspname IN ('pg_catalog', :path))
- ORDER BY 1
-""")
 
 
 _DEFAULT_PRIVILEGES = sa.text("""

@@ -70,12 +70,8 @@ def table(*items: Any, extensions: tuple[Extension, ...] = ()) -> Declare:
         for extension in extensions:
             Extension(extension.state.name, schema=extension.state.schema, metadata=metadata)
         own = [item._copy() if isinstance(item, Column) else item for item in items]
-        Table(
-            "items",
-            metadata,
-            Column("id", Integer, primary_key=True, autoincrement=False),
-            *own,
-        )
+        key = Column("id", Integer, primary_key=True, autoincrement=False)
+        Table("items", metadata, key, *own)
 
     return declare
 
@@ -235,6 +231,57 @@ def test_call_of_a_function_in_a_schema_of_its_own(contrib: Engine, title: str) 
         " not look for it; write ext.similarity(…)"
     )
     declared = metadata_of(after("ext.similarity(name, 'similarity(')"))
+    with contrib.begin() as connection:
+        apply(connection, declared)
+    assert_clean(contrib, declared)
+
+
+EXPRESSIONS: dict[str, Callable[[str], Any]] = {
+    "table public.items": lambda condition: CheckConstraint(condition, name="c"),
+    "policy public.items.own": lambda condition: Policy("own", to="r_app", using=condition),
+    "view public.some": lambda condition: View("some", f"SELECT id FROM items WHERE {condition}"),
+    "function public.is_one(mail ext.citext)": lambda condition: Function(
+        "is_one", "mail ext.citext", returns="boolean", body=f"RETURN {condition}"
+    ),
+    "computed": lambda condition: Column(
+        "is_one", sa.Boolean, sa.Computed(condition, persisted=True)
+    ),
+}
+
+
+def addressed(title: str, condition: str) -> MetaData:
+    extensions = (Extension("citext", schema="ext"),)
+    item = EXPRESSIONS[title](condition)
+    return metadata_of(table(Column("mail", CITEXT), item, extensions=extensions))
+
+
+@pytest.mark.parametrize("title", EXPRESSIONS)
+def test_operator_of_an_extension_in_a_schema_of_its_own(contrib: Engine, title: str) -> None:
+    """Revisions would find the operator of text instead, which tells upper case from lower."""
+    on = {"view": title, "function": "function public.is_one"}.get(title.split()[0])
+    with contrib.connect() as connection, pytest.raises(CommandError) as refused:
+        migration(connection, addressed(title, "mail <> 'One'"))
+    assert str(refused.value) == (
+        f"{on or 'table public.items'}: operator <> is that of extension citext in schema ext, where revisions do not look"
+        " for it, and would find another one; write OPERATOR(ext.<>), and instead of IN (…)"
+        " OPERATOR(ext.=) ANY (ARRAY[…])"
+    )
+    declared = addressed(title, "mail OPERATOR(ext.<>) 'One'")
+    with contrib.begin() as connection:
+        apply(connection, declared)
+    assert_clean(contrib, declared)
+
+
+@pytest.mark.parametrize("cast", ["'One'::citext", "CAST(lower('One') AS citext)"])
+def test_cast_to_a_type_in_a_schema_of_its_own(contrib: Engine, cast: str) -> None:
+    title = "table public.items"
+    with contrib.connect() as connection, pytest.raises(CommandError) as refused:
+        migration(connection, addressed(title, f"mail OPERATOR(ext.<>) {cast}"))
+    assert str(refused.value) == (
+        f"{title} casts to citext, which extension citext has in schema ext, where revisions do not"
+        " look for it; write ext.citext"
+    )
+    declared = addressed(title, "mail OPERATOR(ext.<>) " + cast.replace("citext", "ext.citext"))
     with contrib.begin() as connection:
         apply(connection, declared)
     assert_clean(contrib, declared)

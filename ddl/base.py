@@ -109,6 +109,13 @@ class State(ABC):
         return {name: getattr(self, name) for name in names if name not in self.identified_by}
 
 
+def relation_of(schema: str, name: str | None) -> Key | None:
+    """The relation of something that goes with it; a function is known without quotes."""
+    if name is None:
+        return None
+    return (schema, name.replace('"', "") if name.startswith("function ") else name)
+
+
 S = TypeVar("S", bound=State)
 
 

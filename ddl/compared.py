@@ -51,7 +51,7 @@ def _without_lost_grants(target: Catalog, current: Catalog) -> Catalog:
     no revision could bring it back. What else is granted there is told all the same.
     """
     owned = {
-        (state.schema, state.of or f"schema {state.schema}")
+        state.relation or (state.schema, f"schema {state.schema}")
         for state in current.of(UnmanagedState).values()
         if state.detail == "owner"
     }

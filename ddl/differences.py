@@ -13,7 +13,7 @@ from ddl.catalog import Catalog
 from ddl.kinds import KINDS
 from ddl.kinds.grant import GrantState
 from ddl.kinds.setting import SettingState
-from ddl.kinds.unmanaged import UnmanagedState
+from ddl.kinds.unmanaged import EXPECTED, UnmanagedState
 from ddl.privileges import by_role
 from ddl.renames import Rename
 from ddl.risk import Risk
@@ -151,7 +151,12 @@ def _of_unmanaged(target: Any, current: Any) -> Iterator[Difference]:
         return
     expected = current.expected if target is None else target.found
     found = current.found if current.detail else current.name
-    mend = current.mend.replace("{expected}", str(expected))
+    mend = current.mend
+    if EXPECTED in mend:
+        if expected is None:
+            # A part of something that the models do not have, which its own kind reports.
+            return
+        mend = mend.replace(EXPECTED, expected)
     yield Difference(current.type, current.name, current.detail, expected, found, mend)
 
 

@@ -43,6 +43,8 @@ KEYWORDS = frozenset(_KEYWORDS.split())
 # SQLAlchemy knows about half of them. A column "lateral" could not be created, and one called
 # "user" in a text is the name of the role.
 PGIdentifierPreparer.reserved_words = PGIdentifierPreparer.reserved_words | KEYWORDS
+# SQLAlchemy leaves a dollar sign without quotes, the server does not.
+PGIdentifierPreparer.legal_characters = re.compile(r"^[a-z0-9_]+$")
 
 # A named paramstyle, since the others double every % for their driver.
 DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -52,7 +54,7 @@ _LIST_SETTINGS = {"search_path", "temp_tablespaces", "session_preload_libraries"
 
 @functools.cache
 def ident(name: str) -> str:
-    """``name`` as an identifier of SQL, quoted only where it must be."""
+    """``name`` as an identifier of SQL, quoted only where the server's quote_ident() does it."""
     return str(_PREPARER.quote(name))
 
 

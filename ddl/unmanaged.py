@@ -162,8 +162,7 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'owner' AS detail,
                               AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                               AND c.relkind = 'S')
         UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proowner, 'FUNCTION',
-               replace('function ' || p.proname || '('
-                       || pg_get_function_identity_arguments(p.oid) || ')', '"', '')
+               'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
           FROM pg_proc p WHERE p.prokind = 'f'
         UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspowner, 'SCHEMA', NULL
           FROM pg_namespace) o (class, oid, namespace, owner, noun, of)
@@ -196,8 +195,7 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'rights of its own
           FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
         UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proowner, p.proacl, 'f',
                'FUNCTION',
-               replace('function ' || p.proname || '('
-                       || pg_get_function_identity_arguments(p.oid) || ')', '"', '')
+               'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
           FROM pg_proc p WHERE p.prokind = 'f'
         UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspowner, nspacl, 'n', 'SCHEMA', NULL
           FROM pg_namespace) o
@@ -217,8 +215,7 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'rights of its own
 PROPERTIES = """
 , relations AS (
     SELECT c.oid, c.relkind, c.relname, c.relacl, c.relowner, c.relispartition, c.reloftype,
-           n.nspname AS schema, n.nspname || '.' || c.relname AS name,
-           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted,
+           n.nspname AS schema, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
            c.reltablespace, c.relam, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'i' THEN 'index'
                WHEN 'm' THEN 'materialized view' ELSE 'table' END AS type
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
@@ -228,33 +225,33 @@ PROPERTIES = """
 )
 SELECT r.schema, r.type, r.name, coalesce(t.relname, r.relname)::text AS of,
        'tablespace' AS detail, d.spcname::text AS expected, s.spcname::text AS found,
-       format('ALTER %s %s SET TABLESPACE %I', upper(r.type), r.quoted, d.spcname) AS mend
+       format('ALTER %s %s SET TABLESPACE %I', upper(r.type), r.name, d.spcname) AS mend
   FROM relations r JOIN pg_tablespace s ON s.oid = r.reltablespace
   JOIN pg_database b ON b.datname = current_database()
   JOIN pg_tablespace d ON d.oid = b.dattablespace
   LEFT JOIN pg_index i ON i.indexrelid = r.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
 UNION ALL
 SELECT r.schema, r.type, r.name, r.relname, 'access method', 'heap', m.amname,
-       format('ALTER %s %s SET ACCESS METHOD heap', upper(r.type), r.quoted)
+       format('ALTER %s %s SET ACCESS METHOD heap', upper(r.type), r.name)
   FROM relations r JOIN pg_am m ON m.oid = r.relam
  WHERE r.relkind IN ('r', 'm') AND m.amname <> 'heap'
 UNION ALL
 SELECT r.schema, r.type, r.name, r.relname, 'parent', NULL, p.oid::regclass::text,
-       format('ALTER TABLE %s NO INHERIT %s', r.quoted, p.oid::regclass)
+       format('ALTER TABLE %s NO INHERIT %s', r.name, p.oid::regclass)
   FROM relations r JOIN pg_inherits h ON h.inhrelid = r.oid JOIN pg_class p ON p.oid = h.inhparent
  WHERE r.relkind = 'r' AND NOT r.relispartition
 UNION ALL
 SELECT r.schema, r.type, r.name, r.relname, 'of type', NULL, r.reloftype::regtype::text,
-       format('ALTER TABLE %s NOT OF', r.quoted) FROM relations r WHERE r.reloftype <> 0
+       format('ALTER TABLE %s NOT OF', r.name) FROM relations r WHERE r.reloftype <> 0
 UNION ALL
 SELECT r.schema, r.type, r.name, r.relname, 'foreign keys', 'checked', 'disabled',
-       format('ALTER TABLE %s ENABLE TRIGGER ALL', r.quoted)
+       format('ALTER TABLE %s ENABLE TRIGGER ALL', r.name)
   FROM relations r
  WHERE EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r.oid AND t.tgisinternal
                   AND t.tgconstraint <> 0 AND t.tgenabled <> 'O')
 UNION ALL
-SELECT r.schema, 'constraint', r.name || '.' || k.conname, r.relname, 'not null', 'valid',
-       'not valid', format('ALTER TABLE %s VALIDATE CONSTRAINT %I', r.quoted, k.conname)
+SELECT r.schema, 'constraint', r.name || '.' || quote_ident(k.conname), r.relname, 'not null',
+       'valid', 'not valid', format('ALTER TABLE %s VALIDATE CONSTRAINT %I', r.name, k.conname)
   FROM relations r JOIN pg_constraint k ON k.conrelid = r.oid
  WHERE k.contype = 'n' AND NOT k.convalidated
 UNION ALL
@@ -262,7 +259,7 @@ UNION ALL
 SELECT r.schema, 'grant', r.name, NULL, g.role, NULL,
        string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type),
        format('REVOKE %s ON %s FROM %s',
-              string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), r.quoted, g.role)
+              string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), r.name, g.role)
   FROM relations r CROSS JOIN LATERAL aclexplode(r.relacl) a
  CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC'
                                  ELSE quote_ident(pg_get_userbyid(a.grantee)) END) g (role)
@@ -271,7 +268,7 @@ SELECT r.schema, 'grant', r.name, NULL, g.role, NULL,
                     CROSS JOIN LATERAL aclexplode(p.relacl) o
                     WHERE h.inhrelid = r.oid AND (o.grantee, o.privilege_type)
                         = (a.grantee, a.privilege_type))
- GROUP BY r.schema, r.name, r.quoted, g.role
+ GROUP BY r.schema, r.name, g.role
 UNION ALL
 SELECT r.schema, i.type, i.identity, r.relname, 'security label of ' || l.provider, NULL, l.label,
        format('SECURITY LABEL FOR %I ON %s %s IS NULL', l.provider, upper(i.type), i.identity)

@@ -27,7 +27,8 @@ JOBS = """
         OR (a.view_schema, a.view_name) = (j.hypertable_schema, j.hypertable_name)
      WHERE coalesce(a.view_schema, j.hypertable_schema) IN (SELECT nspname FROM ours)
 )
-SELECT schema::text, type, schema || '.' || relation AS name, relation::text AS of, p.detail,
+SELECT schema::text, type, format('%I.%I', schema, relation) AS name, relation::text AS of,
+       p.detail,
        CASE WHEN (type, p.detail) = ('refresh policy', 'retry_period')
             THEN schedule_interval::text END AS expected, p.found,
        format('SELECT alter_job(%s, %s)', job_id, p.mend) AS mend
@@ -46,7 +47,7 @@ SELECT schema::text, type, schema || '.' || relation AS name, relation::text AS 
    AND NOT ((type, p.detail) = ('refresh policy', 'retry_period')
             AND retry_period = schedule_interval)
 UNION ALL
-SELECT schema, 'job', format('%s: a further %s of %s.%s', job_id, type, schema, relation), relation,
+SELECT schema, 'job', format('%s: a further %s of %I.%I', job_id, type, schema, relation), relation,
        '', NULL, NULL, format('SELECT delete_job(%s)', job_id) FROM jobs WHERE number > 1
 """
 
@@ -56,7 +57,7 @@ ROLLUP_INDEXES = f"""
 SELECT schema, 'index' AS type, name || CASE WHEN number > 1 THEN ' ' || number ELSE '' END AS name,
        relation AS of, mend
   FROM (SELECT a.view_schema::text AS schema, a.view_name::text AS relation,
-               format('%s.%s %s', a.view_schema, a.view_name, d.definition) AS name,
+               format('%I.%I %s', a.view_schema, a.view_name, d.definition) AS name,
                row_number() OVER (PARTITION BY a.view_schema, a.view_name, d.definition
                                   ORDER BY i.indisvalid DESC, i.indexrelid) AS number,
                i.indisvalid AND {DECLARABLE} AS own,
@@ -74,7 +75,8 @@ SELECT schema, 'index' AS type, name || CASE WHEN number > 1 THEN ' ' || number 
 
 DIMENSIONS = """
 SELECT d.hypertable_schema::text AS schema, 'hypertable' AS type,
-       d.hypertable_schema || '.' || d.hypertable_name AS name, d.hypertable_name::text AS of,
+       format('%I.%I', d.hypertable_schema, d.hypertable_name) AS name,
+       d.hypertable_name::text AS of,
        'dimension ' || d.column_name AS detail, NULL AS expected,
        coalesce(d.num_partitions || ' partitions', d.time_interval::text,
                 d.integer_interval::text) AS found,
@@ -82,7 +84,7 @@ SELECT d.hypertable_schema::text AS schema, 'hypertable' AS type,
   FROM timescaledb_information.dimensions d
  WHERE d.hypertable_schema IN (SELECT nspname FROM ours) AND d.dimension_number > 1
 UNION ALL
-SELECT h.hypertable_schema, 'hypertable', h.hypertable_schema || '.' || h.hypertable_name,
+SELECT h.hypertable_schema, 'hypertable', format('%I.%I', h.hypertable_schema, h.hypertable_name),
        h.hypertable_name, 'tablespaces', NULL, array_to_string(h.tablespaces, ', '),
        format('SELECT detach_tablespaces(%L)',
               format('%I.%I', h.hypertable_schema, h.hypertable_name))
@@ -142,7 +144,7 @@ ALL = (JOBS, DIMENSIONS, GRANTS_BEHIND, ROLLUP_INDEXES)
 
 # What is in no schema.
 ACTIONS = """
-SELECT '' AS schema, 'job' AS type, format('%s: %s.%s', job_id, proc_schema, proc_name) AS name,
+SELECT '' AS schema, 'job' AS type, format('%s: %I.%I', job_id, proc_schema, proc_name) AS name,
        NULL AS of, format('SELECT delete_job(%s)', job_id) AS mend
   FROM timescaledb_information.jobs j JOIN pg_roles o ON o.oid = j.owner::regrole
  WHERE NOT starts_with(proc_schema, '_timescaledb_')

@@ -12,7 +12,7 @@ from alembic.operations import Operations
 from sqlalchemy import Connection, MetaData, Table
 
 from ddl import privileges, sql
-from ddl.base import Declaration, Declared, Key, Operation, State
+from ddl.base import Declaration, Declared, Key, Operation, State, relation_of
 from ddl.changes import Changes
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
@@ -40,8 +40,7 @@ class GrantState(State):
     @property
     def relation(self) -> Key | None:
         """The table, view, function or sequence that carries the grants; None for a schema."""
-        on = self.on.replace('"', "") if self.on.startswith("function ") else self.on
-        return None if on.startswith("schema ") else (self.schema, on)
+        return None if self.on.startswith("schema ") else relation_of(self.schema, self.on)
 
     def title(self) -> str:
         """With the schema: ``grant timeseries.telemetry_daily``, ``grant schema public``."""

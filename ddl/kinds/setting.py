@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
-from ddl.base import Declaration, Identity, Key, Operation, State
+from ddl.base import Declaration, Identity, Key, Operation, State, relation_of
 from ddl.edition import COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class SettingState(State):
     """One setting that has not its default value.
 
-    ``type`` and ``on`` are the kind and full name of its object, ``set`` and ``reset`` the SQL
-    that gives it this value and the default.
+    ``type`` and ``on`` are the kind and full name of its object, quoted as in SQL, ``set`` and
+    ``reset`` the SQL that gives it this value and the default.
     """
 
     kind: ClassVar[str] = "setting"
@@ -53,7 +53,7 @@ class SettingState(State):
     @property
     def relation(self) -> Key | None:
         """The relation or function that it goes with; None for a schema."""
-        return None if self.of is None else (self.schema, self.of)
+        return relation_of(self.schema, self.of)
 
     def title(self) -> str:
         """``column public.sites.name statistics``."""
@@ -101,7 +101,7 @@ class ColumnStatistics(Declaration):
             yield SettingState(
                 schema=schema,
                 type="column",
-                on=f"{schema}.{table.name}.{name}",
+                on=".".join(map(sql.ident, (schema, table.name, name))),
                 name="statistics",
                 value=str(self.target),
                 of=table.name,
@@ -153,8 +153,7 @@ WITH ours AS (SELECT oid, nspname FROM pg_namespace
 relations AS (
     SELECT c.*, n.nspname AS schema,
            quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
-           n.nspname || '.' || c.relname AS shown, 'ALTER TABLE '
-           || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS alter
+           'ALTER TABLE ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS alter
       FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
@@ -164,7 +163,6 @@ columns AS (
     SELECT r.schema, r.relkind, r.relname, r.oid, a.attname, a.attnum, a.attstorage,
            a.attcompression, a.attoptions, t.typstorage,
            nullif(CAST(a.attstattarget AS int), -1) AS attstattarget,
-           r.shown || '.' || a.attname AS shown,
            r.name || '.' || quote_ident(a.attname) AS name,
            r.alter || ' ALTER COLUMN ' || quote_ident(a.attname) AS alter
       FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0
@@ -172,8 +170,8 @@ columns AS (
 ),
 indexes AS (
     SELECT r.schema, r.relname, r.oid AS relation, i.indexrelid AS oid, i.indisclustered,
-           i.indisreplident, x.relname AS index, x.reloptions, r.alter, r.shown AS table,
-           r.shown || '.' || x.relname AS shown,
+           i.indisreplident, x.relname AS index, x.reloptions, r.alter, r.name AS table,
+           r.name || '.' || quote_ident(x.relname) AS shown,
            quote_ident(r.schema) || '.' || quote_ident(x.relname) AS name,
            EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid
                       AND k.contype IN ('p', 'u', 'x')) AS of_constraint
@@ -184,7 +182,7 @@ storage (letter, name) AS (
     VALUES ('p'::"char", 'PLAIN'), ('e', 'EXTERNAL'), ('m', 'MAIN'), ('x', 'EXTENDED')
 ),
 found AS (
-    SELECT schema, 'table' AS type, shown AS "on", 'replica identity' AS name,
+    SELECT schema, 'table' AS type, name AS "on", 'replica identity' AS name,
            i.value,
            relname::text AS of, '{}'::text[] AS part,
            alter || ' REPLICA IDENTITY ' || i.value AS set,
@@ -200,32 +198,32 @@ found AS (
            alter || ' CLUSTER ON ' || quote_ident(index), alter || ' SET WITHOUT CLUSTER'
       FROM indexes i WHERE indisclustered
     UNION ALL
-    SELECT r.schema, 'table', r.shown, 'toast.' || o.option_name, o.option_value, r.relname, '{}',
+    SELECT r.schema, 'table', r.name, 'toast.' || o.option_name, o.option_value, r.relname, '{}',
            format('%s SET (toast.%s = %L)', r.alter, o.option_name, o.option_value),
            format('%s RESET (toast.%s)', r.alter, o.option_name)
       FROM relations r JOIN pg_class t ON t.oid = r.reltoastrelid
      CROSS JOIN LATERAL pg_options_to_table(t.reloptions) o
     UNION ALL
-    SELECT schema, 'column', shown, 'statistics', CAST(attstattarget AS text), relname,
+    SELECT schema, 'column', name, 'statistics', CAST(attstattarget AS text), relname,
            ARRAY[schema, relname, attname]::text[], alter || ' SET STATISTICS ' || attstattarget,
            alter || ' SET STATISTICS -1'
       FROM columns WHERE attstattarget IS NOT NULL AND relkind <> 'v'
     UNION ALL
-    SELECT c.schema, 'column', c.shown, 'storage', s.name, c.relname,
+    SELECT c.schema, 'column', c.name, 'storage', s.name, c.relname,
            ARRAY[c.schema, c.relname, c.attname]::text[], c.alter || ' SET STORAGE ' || s.name,
            c.alter || ' SET STORAGE ' || d.name
       FROM columns c JOIN storage s ON s.letter = c.attstorage
       JOIN storage d ON d.letter = c.typstorage
      WHERE c.attstorage <> c.typstorage AND c.relkind <> 'v'
     UNION ALL
-    SELECT schema, 'column', shown, 'compression', m.name, relname,
+    SELECT schema, 'column', columns.name, 'compression', m.name, relname,
            ARRAY[schema, relname, attname]::text[], alter || ' SET COMPRESSION ' || m.name,
            alter || ' SET COMPRESSION DEFAULT'
       FROM columns JOIN (VALUES ('l'::"char", 'lz4'), ('p', 'pglz')) m (letter, name)
         ON m.letter = attcompression
      WHERE relkind <> 'v'
     UNION ALL
-    SELECT c.schema, 'column', c.shown, o.option_name, o.option_value, c.relname,
+    SELECT c.schema, 'column', c.name, o.option_name, o.option_value, c.relname,
            ARRAY[c.schema, c.relname, c.attname]::text[],
            format('%s SET (%s = %L)', c.alter, o.option_name, o.option_value),
            format('%s RESET (%s)', c.alter, o.option_name)
@@ -248,13 +246,13 @@ found AS (
      WHERE nullif(CAST(a.attstattarget AS int), -1) IS NOT NULL
     UNION ALL
     SELECT n.nspname, 'function', f.shown, o.name, o.value,
-           replace('function ' || f.signature, '"', ''), '{}',
+           'function ' || f.signature, '{}',
            format('ALTER FUNCTION %I.%s %s %s', n.nspname, f.signature, upper(o.name), o.value),
            format('ALTER FUNCTION %I.%s %s %s', n.nspname, f.signature, upper(o.name), o.default)
       FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
      CROSS JOIN LATERAL (SELECT quote_ident(p.proname) || '('
                                 || pg_get_function_identity_arguments(p.oid) || ')' AS signature,
-                                n.nspname || '.' || p.proname || '('
+                                format('%I.%I(', n.nspname, p.proname)
                                 || pg_get_function_identity_arguments(p.oid) || ')' AS shown) f
      CROSS JOIN LATERAL (VALUES
            ('cost', CAST(p.procost AS text),
@@ -265,7 +263,7 @@ found AS (
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                           AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
     UNION ALL
-    SELECT n.nspname, 'sequence', n.nspname || '.' || c.relname, 'persistence', p.found,
+    SELECT n.nspname, 'sequence', format('%I.%I', n.nspname, c.relname), 'persistence', p.found,
            'sequence ' || c.relname, '{}',
            format('ALTER SEQUENCE %I.%I SET %s', n.nspname, c.relname, p.found),
            format('ALTER SEQUENCE %I.%I SET %s', n.nspname, c.relname, p.default)
@@ -283,7 +281,7 @@ found AS (
     SELECT c.schema, c.type, c.shown, 'comment', d.description, c.of, c.part,
            format('COMMENT ON %s IS %L', c.noun, d.description),
            format('COMMENT ON %s IS NULL', c.noun)
-      FROM (SELECT r.schema, 'constraint', r.shown || '.' || k.conname, r.relname::text,
+      FROM (SELECT r.schema, 'constraint', r.name || '.' || quote_ident(k.conname), r.relname::text,
                    ARRAY[r.schema, r.relname, k.conname]::text[],
                    format('CONSTRAINT %I ON %s', k.conname, r.name),
                    'pg_constraint'::regclass, k.oid, 0
@@ -292,23 +290,23 @@ found AS (
             SELECT schema, 'index', shown, relname, ARRAY[schema, index], 'INDEX ' || name,
                    'pg_class'::regclass, oid, 0 FROM indexes
             UNION ALL
-            SELECT r.schema, 'trigger', r.shown || '.' || t.tgname, r.relname,
+            SELECT r.schema, 'trigger', r.name || '.' || quote_ident(t.tgname), r.relname,
                    ARRAY[r.schema, r.relname, t.tgname],
                    format('TRIGGER %I ON %s', t.tgname, r.name), 'pg_trigger'::regclass, t.oid, 0
               FROM relations r JOIN pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
             UNION ALL
-            SELECT r.schema, 'policy', r.shown || '.' || p.polname, r.relname,
+            SELECT r.schema, 'policy', r.name || '.' || quote_ident(p.polname), r.relname,
                    ARRAY[r.schema, r.relname, p.polname],
                    format('POLICY %I ON %s', p.polname, r.name), 'pg_policy'::regclass, p.oid, 0
               FROM relations r JOIN pg_policy p ON p.polrelid = r.oid
             UNION ALL
-            SELECT schema, 'column', shown, relname, '{}', 'COLUMN ' || name,
+            SELECT schema, 'column', name, relname, '{}', 'COLUMN ' || name,
                    'pg_class'::regclass, oid, attnum
               FROM columns WHERE relkind IN ('v', 'm')
             UNION ALL
-            SELECT n.nspname, 'sequence', n.nspname || '.' || c.relname, 'sequence ' || c.relname,
-                   '{}', format('SEQUENCE %I.%I', n.nspname, c.relname), 'pg_class'::regclass,
-                   c.oid, 0
+            SELECT n.nspname, 'sequence', format('%I.%I', n.nspname, c.relname),
+                   'sequence ' || c.relname, '{}', format('SEQUENCE %I.%I', n.nspname, c.relname),
+                   'pg_class'::regclass, c.oid, 0
               FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
              -- Of an identity; that of any other sequence is part of its state.
              WHERE c.relkind = 'S' AND EXISTS (

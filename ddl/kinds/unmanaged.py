@@ -18,7 +18,7 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import ArgumentError
 
 from ddl import sql, unmanaged, unmanaged_time_series
-from ddl.base import Declared, Identity, Key, State
+from ddl.base import Declared, Identity, Key, State, relation_of
 from ddl.edition import POSTGRESQL, detect
 from ddl.kind import Kind, always
 from ddl.kinds.extension import ExtensionState
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ddl.changes import Changes
 
 # --- declare ---------------------------------------------------------------------------------
+
+
+EXPECTED = "{expected}"
+"""Stands in a ``mend`` for the value that the same object of the models has."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class UnmanagedState(State):
     @property
     def relation(self) -> Key | None:
         """The table or view that it belongs to."""
-        return None if self.of is None else (self.schema, self.of)
+        return relation_of(self.schema, self.of)
 
     def title(self) -> str:
         """``rule silent on public.sites``, ``table public.sites owner``."""

@@ -26,6 +26,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import conv
 
 from ddl import (
+    ColumnStatistics,
     Function,
     Grant,
     MaterializedView,
@@ -38,7 +39,7 @@ from ddl import (
 )
 from ddl.sql import KEYWORDS, escaped, ident, literal, unquoted
 from models.shared.constraints import json_object, not_empty, one_of
-from tests.ddl.case import SETTINGS, nothing
+from tests.ddl.case import SETTINGS, Case, nothing
 from tests.support.generated_revisions import apply, metadata_of, migration, rendered, run_in
 
 SPECIAL = "\"'.,;:%$\\/ ()[]{}|=*&?!<>~`^@#\t-_aAzZ09éßЖ名\u00a0\u2028"
@@ -182,6 +183,31 @@ def test_columns_named_like_keywords(engine: Engine, words: list[str]) -> None:
                 with pytest.raises(sa.exc.IntegrityError), connection.begin_nested():
                     connection.execute(insert, {"value": wrong})
             connection.execute(insert, {"value": "it's :a 5%"})
+
+
+@pytest.mark.parametrize("schema", ["Mine", 'a"b', "a.b", "cash$", "user"])
+def test_settings_in_a_schema_that_needs_quotes(engine: Engine, schema: str) -> None:
+    """What a name is put together from is quoted alike on both sides of the comparison."""
+    Case(nothing, with_settings(schema, 0)).walk(engine)
+    Case(with_settings(schema, 0), with_settings(schema, 9)).walk(engine)
+
+
+def with_settings(schema: str, target: int) -> Any:
+    """Settings of whatever a model can give any, in a schema of this name."""
+
+    def declare(metadata: MetaData) -> None:
+        Table(
+            "Crates.all",
+            metadata,
+            Column("Label", Text),
+            CheckConstraint("\"Label\" <> ''", name="Filled", comment=f"Some {target}"),
+            ColumnStatistics("Label", target=target),
+            schema=schema,
+        )
+        name = f'{ident(schema)}."Crates.all"'
+        View("All Labels", f'SELECT "Label" FROM {name}', schema=schema, metadata=metadata)
+
+    return declare
 
 
 def test_json_column_named_like_a_keyword(engine: Engine) -> None:

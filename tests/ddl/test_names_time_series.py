@@ -13,13 +13,15 @@ from ddl import (
     RefreshPolicy,
     RetentionPolicy,
     Rollup,
+    found_by,
     schema_grant,
 )
+from ddl.sql import ident
 from models.shared.access import hypertable_access, tenant_view
 from models.shared.base import TIMESERIES, TenantTimeSeries, not_empty
 from models.shared.ingest_views import INGEST, declare_functions
 from models.shared.roles import ROLE_NAMES
-from tests.ddl.case import SETTINGS, Case
+from tests.ddl.case import SETTINGS, Case, nothing
 from tests.support.generated_revisions import assert_clean, metadata_of, migration, rendered, run
 
 NAMES = ("user", "Mixed Case", 'q"u.o:t%e', "é" * 10)
@@ -136,3 +138,57 @@ def test_hypertable(every_edition: Engine, name: str) -> None:
         script = migration(connection, metadata_of(common))
     run(engine, rendered(script.upgrade_ops))
     assert_clean(engine, metadata_of(common))
+
+
+SCHEMAS = ("Mine", "my x", 'a"b', "a.b", "cash$", "user")
+
+
+def in_schemas(metadata: MetaData) -> None:
+    """A hypertable and a rollup over it with policies, in schemas that need quotes."""
+    for schema in SCHEMAS:
+        Table(
+            "Select",
+            metadata,
+            Column("Zone", Text, nullable=False),
+            Column("ts", TIMESTAMP(timezone=True), nullable=False),
+            PrimaryKeyConstraint("Zone", "ts"),
+            Hypertable("ts", chunk_interval="1 day"),
+            Columnstore(segmentby='"Zone"', orderby="ts DESC", after="7 days"),
+            RetentionPolicy("90 days"),
+            schema=schema,
+        )
+        Rollup(
+            "by hour",
+            f"""SELECT "Zone", time_bucket('1 hour', ts) AS hour, count(*) AS n
+                FROM {ident(schema)}."Select" GROUP BY 1, 2""",
+            schema=schema,
+            refresh=RefreshPolicy("3 days", "1 hour", "30 minutes"),
+            columnstore=Columnstore('"Zone"', "hour DESC", "30 days"),
+            retention="1 year",
+            metadata=metadata,
+        )
+
+
+@pytest.mark.timescaledb
+def test_schemas(community: Engine) -> None:
+    """Of each policy both sides are found, and what a person changed is named with what mends it."""
+    Case(nothing, in_schemas).walk(community)
+    models = metadata_of(in_schemas)
+    with community.begin() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT alter_job(job_id, max_retries => 7)"
+                " FROM timescaledb_information.jobs WHERE hypertable_schema = 'a\"b'"
+            )
+        )
+        found = found_by(migration(connection, models))
+        assert {(one.kind, one.name, one.expected) for one in found} == {
+            ("retention policy", '"a""b"."Select"', "-1"),
+            ("columnstore", '"a""b"."Select"', "-1"),
+            ("retention policy", '"a""b"."by hour"', "-1"),
+            ("columnstore", '"a""b"."by hour"', "-1"),
+            ("refresh policy", '"a""b"."by hour"', "-1"),
+        }
+        for one in found:
+            connection.exec_driver_sql(one.mend)
+        assert found_by(migration(connection, models)) == []

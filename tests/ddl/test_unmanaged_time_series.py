@@ -132,6 +132,20 @@ def test_it_is_named_with_the_command_that_mends_it(community: Engine, name: str
 
 
 @pytest.mark.timescaledb
+def test_policies_that_no_model_declares_are_found_as_a_whole(community: Engine) -> None:
+    """What would they be compared with? A revision removes them."""
+    with community.begin() as connection:
+        apply(connection, metadata_of(fleet()))
+    models = metadata_of(fleet(keep=None, rollup_keep=None))
+    with community.connect() as connection:
+        script = migration(connection, models)
+    assert [(one.kind, one.name, one.detail, one.mend) for one in found_by(script)] == [
+        ("retention policy", "timeseries.telemetry", "", ""),
+        ("retention policy", "timeseries.telemetry_hourly", "", ""),
+    ]
+
+
+@pytest.mark.timescaledb
 def test_a_second_dimension(community: Engine) -> None:
     models = metadata_of(fleet())
     with community.begin() as connection:

@@ -86,12 +86,9 @@ def respelled(
         if not pending:
             break
         for side in ("target", "current"):
-            copies = {
-                schema: f"{shadow.replace('shadow', 'again')}{side}_{generation}_"
-                for schema, shadow in shadows.items()
-            }
+            suffix = f"{side}_{generation}_"
             changing = [one for pair in pending if (one := getattr(pair, side)).changes]
-            _parse_again(connection, changing, shadows, copies, in_shadow, edition)
+            _parse_again(connection, changing, shadows, suffix, in_shadow, edition)
     if not pairs:
         return target
     states = {(state.kind, state.key): state for state in target.states()}
@@ -120,16 +117,27 @@ def _parse_again(
     connection: Connection,
     sides: Sequence[_Spelled],
     shadows: Mapping[str, str],
-    copies: Mapping[str, str],
+    suffix: str,
     in_shadow: InShadow,
     edition: str,
 ) -> None:
-    """Create each object once more, in ``copies``, and take what the server makes of it."""
+    """Create each object once more, and take what the server makes of it.
+
+    Parts of relations are created in a schema of their own, over a copy of the relation's columns:
+    beside them the relation itself, where it is parsed again, would have the same name.
+    """
     if not sides:
         return
-    schemas = sorted({copies[side.state.schema] for side in sides})
+    copies = [
+        shadows[side.state.schema].replace("shadow", "parts" if _is_part(side.state) else "again")
+        + suffix
+        for side in sides
+    ]
+    schemas = sorted(set(copies))
     _send(connection, [f"CREATE SCHEMA {schema};" for schema in schemas])
-    copied = [replace(side.state, schema=copies[side.state.schema]) for side in sides]
+    copied = [
+        replace(side.state, schema=schema) for side, schema in zip(sides, copies, strict=True)
+    ]
     scripts = [
         in_shadow(_script(side.kind, copy, shadows[side.state.schema], edition))
         for side, copy in zip(sides, copied, strict=True)
@@ -140,7 +148,8 @@ def _parse_again(
     _send(connection, [script for script in scripts if script])
     connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
     made = read(connection, schemas)
-    back = {name: schema for names in (copies, shadows) for schema, name in names.items()}
+    back = {copy: side.state.schema for side, copy in zip(sides, copies, strict=True)}
+    back |= {shadow: schema for schema, shadow in shadows.items()}
     for side, copy in zip(sides, copied, strict=True):
         found = made.get((side.kind.name, copy.key)) or made.get(("view", copy.key))
         expressions = side.kind.expressions if found is not None else ()
@@ -151,6 +160,11 @@ def _parse_again(
             neutral = side.kind.neutral
             spelled = {name: neutral(connection, text) for name, text in spelled.items()}
         side.take(replace(side.state, **spelled))
+
+
+def _is_part(state: Any) -> bool:
+    """True for a constraint, an index, a column and whatever else is made over a relation."""
+    return hasattr(state, "table")
 
 
 _TIME_SERIES_PATH = sa.text(f"""
@@ -170,7 +184,7 @@ def _script(kind: Kind[Any], copy: Any, shadow: str, edition: str) -> str:
     else:
         assert kind.operation is not None
         statements = kind.operation(None, copy).statements(edition)
-    if statements and hasattr(copy, "table"):
+    if statements and _is_part(copy):
         table = sql.ident(copy.table)
         like = f"CREATE TABLE IF NOT EXISTS {copy.schema}.{table} (LIKE {shadow}.{table})"
         statements.insert(0, like)

@@ -92,7 +92,7 @@ class Reader:
         self.project = project
         self.environment = environment(**urls, COLUMNS="200")
 
-    def do(self, block: Block, *, checks: bool) -> None:
+    def do(self, block: Block, *, checks: bool = True) -> None:
         """Follow one block, `alembic check` or not; a failure names the line of the page."""
         where = f"{PAGE.name}:{block.line}"
         if block.language == "sql":

@@ -19,7 +19,9 @@ LIBRARIES = (
     *("pydantic_settings", "pygments", "rich.console", "sqlalchemy.dialects.postgresql.psycopg"),
     *("sqlalchemy.ext.asyncio", "sqlalchemy.orm", "tenacity", "typer"),
 )
-PROJECT = (*LIBRARIES, "operations.cli", "models")
+MODULES = ("operations.cli", "models")
+PROJECT = (*LIBRARIES, *MODULES)
+PACKAGES = ("models", "ddl", "database", "operations")
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     Raises:
         subprocess.TimeoutExpired: the command took longer, and was killed.
     """
-    server = _server(PROJECT if cwd == ROOT else LIBRARIES)
+    server = _server(PROJECT) if cwd == ROOT else _server(LIBRARIES).for_copy(cwd, environment)
     with tempfile.TemporaryDirectory(prefix="command-") as folder:
         streams = {name: Path(folder) / name for name in ("input", "output", "errors")}
         for stream in streams.values():
@@ -77,12 +79,35 @@ class _Server:
             bufsize=0,
         )
         atexit.register(self._process.__exit__, None, None, None)
+        self._copy: object = None
+        """The folder whose modules are imported, and what they were made of."""
+        self._imported = False
 
-    def run(self, job: str, timeout: float) -> int:
+    def for_copy(self, folder: Path, environment: dict[str, str]) -> _Server:
+        """The same, with the modules of a copy of the project imported as long as it is as now."""
+        files = sorted(
+            (str(path), found.st_mtime_ns, found.st_size)
+            for package in PACKAGES
+            for path in (folder / package).rglob("*.py")
+            for found in [path.stat()]
+        )
+        copy = folder, files
+        if copy != self._copy:
+            if self._imported:
+                self._ask(json.dumps({"end": True}))
+            request = {"imports": MODULES, "cwd": str(folder), "environment": environment}
+            self._copy, self._imported = copy, self._ask(json.dumps(request)) == "ready"
+        return self
+
+    def _ask(self, request: str) -> str:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(f"{job}\n".encode())
-        command = int(self._process.stdout.readline())
+        self._process.stdin.write(f"{request}\n".encode())
+        return self._process.stdout.readline().decode().strip()
+
+    def run(self, job: str, timeout: float) -> int:
+        assert self._process.stdout
+        command = int(self._ask(job))
         late = not select.select([self._process.stdout], [], [], timeout)[0]
         if late:
             os.kill(command, signal.SIGKILL)

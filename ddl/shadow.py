@@ -295,7 +295,7 @@ def _known(metadata: MetaData, of_tables: str, names: dict[str, str]) -> set[Key
     found.update(
         key
         for key in mentioned(names, of_tables)
-        if not any(kept(metadata, f"{kind} {'.'.join(key)}") for kind in types)
+        if not any(kept(metadata, f"{kind} {'.'.join(map(sql.ident, key))}") for kind in types)
     )
     return found
 

@@ -31,8 +31,15 @@ from ddl import (
     Unmanaged,
     View,
 )
+from ddl.types import SqlType
 from tests.ddl.case import SETTINGS, Case, nothing
-from tests.support.generated_revisions import apply, assert_clean, metadata_of, migration
+from tests.support.generated_revisions import (
+    apply,
+    assert_clean,
+    assert_no_drift,
+    metadata_of,
+    migration,
+)
 
 KNOWN = "RETURN EXISTS (SELECT FROM kinds WHERE kinds.id = n)"
 
@@ -253,6 +260,22 @@ def test_types_that_another_tool_keeps(engine: Engine) -> None:
     with engine.begin() as connection:
         apply(connection, keeping)
     assert_clean(engine, keeping)
+
+
+def test_a_type_that_another_tool_keeps_in_a_schema_that_needs_quotes(engine: Engine) -> None:
+    """The name is the one that the check prints."""
+    with engine.begin() as connection:
+        connection.execute(text('CREATE SCHEMA "Mine"; CREATE DOMAIN "Mine"."Mail" AS text'))
+
+    def declare(metadata: MetaData) -> None:
+        mail = Column("mail", SqlType('"Mine"."Mail"'))
+        Table("t", metadata, Column("n", Integer), mail, schema="Mine")
+        Unmanaged('domain "Mine"."Mail"', "made by another tool", metadata=metadata)
+
+    keeping = metadata_of(declare)
+    with engine.begin() as connection:
+        apply(connection, keeping)
+    assert_no_drift(engine, keeping)
 
 
 def test_a_name_that_only_looks_like_a_mention(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from ddl.base import Declared, Key, State
 from ddl.kinds.function import FunctionState
 from ddl.kinds.grant import GrantState
 from ddl.kinds.policy import PolicyState
+from ddl.kinds.setting import SettingState
 from ddl.kinds.trigger import TriggerState
 from ddl.privileges import NOUNS
 
@@ -106,6 +107,10 @@ def _of_state(state: State) -> Iterator[str | None]:
     if isinstance(state, GrantState):
         for held in state.privileges:
             yield from (held.role, held.column)
+        return
+    if isinstance(state, SettingState):
+        # Its own key has them in one text.
+        yield from state.part
         return
     for field in state.identified_by:
         if field != "arguments":

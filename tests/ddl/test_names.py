@@ -35,6 +35,7 @@ from ddl import (
     Trigger,
     View,
     check_names,
+    found_by,
     schema_grant,
 )
 from ddl.sql import KEYWORDS, escaped, ident, literal, unquoted
@@ -71,7 +72,8 @@ def everything(names: list[str], role: str) -> Any:
             metadata,
             Column(a, Integer, autoincrement=False, comment=table),
             Column(b, Text),
-            CheckConstraint(escaped(f"{other} <> {literal(b)}"), name=conv(check)),
+            CheckConstraint(escaped(f"{other} <> {literal(b)}"), name=conv(check), comment=a),
+            ColumnStatistics(b, target=7),
             PrimaryKeyConstraint(a, name=conv(primary)),
             UniqueConstraint(b, name=conv(key)),
             Index(index, a, postgresql_where=sa.text(escaped(f"{other} <> {literal(a)}"))),
@@ -117,11 +119,13 @@ def walk(connection: Connection, declare: Any) -> None:
     apply(connection, metadata)
     left = migration(connection, metadata)
     assert rendered(left.upgrade_ops) in ("", "pass")
+    assert found_by(left) == []
     back = migration(connection, metadata_of(nothing))
     run_in(connection, rendered(back.upgrade_ops))
     run_in(connection, rendered(back.downgrade_ops))
     left = migration(connection, metadata_of(declare))
     assert rendered(left.upgrade_ops) in ("", "pass")
+    assert found_by(left) == []
 
 
 @settings(
@@ -270,6 +274,12 @@ def test_name_that_the_server_would_cut(declare: Any) -> None:
     metadata = metadata_of(declare)
     with pytest.raises(ArgumentError, match=r"has [67]\d bytes, of which PostgreSQL would keep 63"):
         check_names(metadata)
+
+
+def test_names_that_fit_one_by_one() -> None:
+    metadata = MetaData()
+    Table("t" * 40, metadata, Column("c" * 40, Text), ColumnStatistics("c" * 40, target=0))
+    check_names(metadata)
 
 
 def test_table_that_grant_would_misread() -> None:

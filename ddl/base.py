@@ -90,6 +90,11 @@ class State(ABC):
         """The object as GRANT names it: ``sites``, ``function uuid7()``; see ``grantable``."""
         raise TypeError(f"{self.kind} takes no grants")  # pragma: no cover - a kind's mistake
 
+    @property
+    def noun(self) -> str:
+        """As COMMENT ON names it, where a new comment is an operation of its own."""
+        return ""
+
     def title(self) -> str:
         """The kind and the full name: ``policy public.sites.tenant_isolation``."""
         return f"{self.kind} {'.'.join(part for part in self.key if part)}"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, MetaData, Table
 
 from ddl import sql
 from ddl.base import Declared, Identity, Key, S, State
+from ddl.comment_operation import CommentOperation, only_comment_differs
 from ddl.kind import Kind
 from ddl.plan import Edges, Phase, Plan
 
@@ -145,7 +146,9 @@ class Changes:
         for key in sorted(new | again):
             self._make(plan, kind, operation(None, self.spelled(after[key])), key)
         for key in sorted(set(self.changed(kind.state)) - again):
-            self._make(plan, kind, operation(before[key], self.spelled(after[key])), key)
+            by_itself = only_comment_differs(before[key], after[key])
+            altering = CommentOperation if by_itself else operation
+            self._make(plan, kind, altering(before[key], self.spelled(after[key])), key)
 
     def _make(self, plan: Plan, kind: Kind[Any], operation: Any, key: Key) -> None:
         beside = self.beside(operation.after)

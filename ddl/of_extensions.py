@@ -97,7 +97,7 @@ def check_operators(
             for statement in unit.statements
         ]
         written = _written(row.of_schema, row.operator)
-        if sum(len(written.findall(text)) for text in texts) < row.objects:
+        if sum(len(written.findall(text)) for text in texts) < row.times:
             named = f"OPERATOR({sql.ident(row.of_schema)}.{row.operator})"
             raise ModelError(
                 f"{row.kind} {back[row.schema]}.{row.relation}: operator {row.operator} is that of"
@@ -124,36 +124,42 @@ def _written(schema: str, operator: str) -> re.Pattern[str]:
     return re.compile(rf"\boperator\s*\(\s*{spelled}\s*\.\s*{re.escape(operator)}\s*\)", re.I)
 
 
-# Indexes are written in the server's own spelling.
+# By the trees that the server keeps, since it also depends on the operators by which it sorts and
+# groups: those it finds by the type. Indexes are written in the server's own spelling.
 _OPERATORS = sa.text("""
 WITH used AS (
-    SELECT o.oprname AS operator, n.nspname AS of_schema, x.extname AS extension, d.classid, d.objid
+    SELECT o.oid, o.oprname AS operator, n.nspname AS of_schema, x.extname AS extension, d.classid,
+           d.objid
       FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
       JOIN pg_depend e ON (e.classid, e.objid, e.deptype) = ('pg_operator'::regclass, o.oid, 'e')
       JOIN pg_extension x ON x.oid = e.refobjid
       JOIN pg_depend d ON (d.refclassid, d.refobjid) = ('pg_operator'::regclass, o.oid)
      WHERE n.nspname NOT IN ('pg_catalog', :path)
+     GROUP BY 1, 2, 3, 4, 5, 6
+), trees (class, id, relation, tree) AS (
+    SELECT 'pg_constraint'::regclass, oid, conrelid, CAST(conbin AS text) FROM pg_constraint
+     WHERE contype = 'c'
+    UNION ALL SELECT 'pg_attrdef'::regclass, oid, adrelid, CAST(adbin AS text) FROM pg_attrdef
+    UNION ALL SELECT 'pg_policy'::regclass, oid, polrelid,
+                     concat(CAST(polqual AS text), CAST(polwithcheck AS text)) FROM pg_policy
+    UNION ALL SELECT 'pg_trigger'::regclass, oid, tgrelid, CAST(tgqual AS text) FROM pg_trigger
+    UNION ALL SELECT 'pg_rewrite'::regclass, oid, ev_class, CAST(ev_action AS text) FROM pg_rewrite
 ), found AS (
-    SELECT u.*, c.relnamespace AS namespace, c.relname AS name,
+    SELECT u.*, c.relnamespace AS namespace, c.relname AS name, t.tree,
            CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END
            AS kind
-      FROM used u
-      LEFT JOIN pg_constraint k ON (u.classid, u.objid) = ('pg_constraint'::regclass, k.oid)
-                               AND k.contype = 'c'
-      LEFT JOIN pg_attrdef f ON (u.classid, u.objid) = ('pg_attrdef'::regclass, f.oid)
-      LEFT JOIN pg_policy p ON (u.classid, u.objid) = ('pg_policy'::regclass, p.oid)
-      LEFT JOIN pg_trigger t ON (u.classid, u.objid) = ('pg_trigger'::regclass, t.oid)
-      LEFT JOIN pg_rewrite r ON (u.classid, u.objid) = ('pg_rewrite'::regclass, r.oid)
-      JOIN pg_class c
-           ON c.oid = coalesce(k.conrelid, f.adrelid, p.polrelid, t.tgrelid, r.ev_class)
+      FROM used u JOIN trees t ON (t.class, t.id) = (u.classid, u.objid)
+      JOIN pg_class c ON c.oid = t.relation
     UNION ALL
-    SELECT u.*, p.pronamespace, p.proname, 'function'
+    SELECT u.*, p.pronamespace, p.proname, CAST(p.prosqlbody AS text), 'function'
       FROM used u JOIN pg_proc p ON (u.classid, u.objid) = ('pg_proc'::regclass, p.oid)
 )
-SELECT kind, s.nspname AS schema, name AS relation, operator, of_schema, extension,
-       count(DISTINCT (classid, objid)) AS objects
-  FROM found JOIN pg_namespace s ON s.oid = found.namespace
- WHERE s.nspname = ANY (CAST(:shadows AS name[]))
- GROUP BY kind, s.nspname, name, operator, of_schema, extension
+SELECT f.kind, s.nspname AS schema, f.name AS relation, f.operator, f.of_schema, f.extension,
+       sum(t.times) AS times
+  FROM found f JOIN pg_namespace s ON s.oid = f.namespace
+ CROSS JOIN LATERAL (SELECT count(*) AS times
+                       FROM regexp_matches(f.tree, format(' \\:opno %s ', f.oid), 'g')) AS t
+ WHERE s.nspname = ANY (CAST(:shadows AS name[])) AND t.times > 0
+ GROUP BY f.kind, s.nspname, f.name, f.operator, f.of_schema, f.extension
  ORDER BY 1, 2, 3, 4
 """)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from ddl import arguments, privileges, sql
 from ddl.base import Declaration, Identity, Key, Operation, State, explicit, optional
 from ddl.changes import Changes
+from ddl.comment_operation import CommentOperation, only_comment_differs
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
 from ddl.plan import Phase, Plan
@@ -70,6 +71,11 @@ class FunctionState(State):
     def signature(self) -> str:
         """The arguments without defaults, as DROP FUNCTION and GRANT take them."""
         return arguments.without_defaults(self.arguments)
+
+    @property
+    def noun(self) -> str:
+        """By its signature."""
+        return f"FUNCTION {self.qualified}"
 
     @property
     def qualified(self) -> str:
@@ -214,12 +220,12 @@ class FunctionOperation(Operation[FunctionState]):
         """CREATE, and at once REVOKE from PUBLIC: only grants give EXECUTE."""
         found = [create_function(state), f"REVOKE ALL ON FUNCTION {state.qualified} FROM PUBLIC"]
         if state.comment is not None:
-            found.append(sql.comment_on(f"FUNCTION {state.qualified}", state.comment))
+            found.append(sql.comment_on(state.noun, state.comment))
         return _unchecked(state, found)
 
     def alter(self, before: FunctionState, after: FunctionState, edition: str) -> list[str]:
         """Another body under the same signature; the grants stay."""
-        comment = sql.comment_on(f"FUNCTION {after.qualified}", after.comment)
+        comment = sql.comment_on(after.noun, after.comment)
         return _unchecked(after, [create_function(after, replace=True), comment])
 
     def drop(self, state: FunctionState, edition: str) -> list[str]:
@@ -330,10 +336,20 @@ def compare(changes: Changes, plan: Plan, kind: Kind[Any]) -> None:
         late = key[1] in changes.late or beside is not None
         plan.add(
             Phase.FUNCTIONS_OVER_TABLES if late else Phase.FUNCTIONS,
-            FunctionOperation(before[key] if key in altered else None, state),
+            _operation(before[key], after[key], state)
+            if key in altered
+            else FunctionOperation(None, state),
             makes=[(kind.name, key)],
             beside=beside,
         )
+
+
+def _operation(
+    before: FunctionState, after: FunctionState, spelled: FunctionState
+) -> Operation[Any]:
+    """What makes the one of the other, which a revision has in the models' spelling."""
+    kind = CommentOperation if only_comment_differs(before, after) else FunctionOperation
+    return kind(before, spelled)
 
 
 def _reading_dropped(changes: Changes, functions: list[FunctionState]) -> set[str]:

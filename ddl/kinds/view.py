@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import privileges, sql
 from ddl.base import Declaration, Key, Operation, State
+from ddl.comment_operation import only_comment_differs
 from ddl.kind import Kind
 from ddl.kinds.grant import GrantState
 from ddl.kinds.trigger import Trigger
@@ -51,6 +52,11 @@ class ViewState(State):
     def granted_as(self) -> str:
         """Its name."""
         return self.name
+
+    @property
+    def noun(self) -> str:
+        """By its full name."""
+        return f"VIEW {sql.qualified(self.schema, self.name)}"
 
     def text(self) -> str:
         """The query."""
@@ -143,7 +149,7 @@ class ViewOperation(Operation[ViewState]):
         check = f"\nWITH {state.check_option.upper()} CHECK OPTION" if state.check_option else ""
         found = [f"CREATE VIEW {name}{settings if options else ''} AS\n{state.definition}{check}"]
         if state.comment is not None:
-            found.append(sql.comment_on(f"VIEW {name}", state.comment))
+            found.append(sql.comment_on(state.noun, state.comment))
         found += [f"ALTER VIEW {name} ALTER COLUMN {default}" for default in state.defaults]
         return found
 
@@ -184,7 +190,7 @@ def read(connection: Connection, schemas: Sequence[str]) -> list[State]:
     return found
 
 
-# --- compare: dropped and created, whatever changes -----------------------------------------------
+# --- compare: dropped and created, whatever changes but the comment -------------------------------
 
 
 def copy(state: Any, _shadow: str) -> list[str]:
@@ -198,6 +204,7 @@ KIND = Kind(
     read,
     create=Phase.VIEWS,
     drop=Phase.DROP_VIEWS,
+    alterable=only_comment_differs,
     relation=True,
     relkinds="v",
     reads=True,

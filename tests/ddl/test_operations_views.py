@@ -155,3 +155,42 @@ def test_defaults_of_a_view_that_inserts_by_a_trigger(engine: Engine) -> None:
         found = connection.exec_driver_sql("SELECT name FROM items ORDER BY id").scalars().all()
         assert found == ["a:b 50%", None]
     Case(before, after).walk(engine)
+
+
+def commented(view: str | None, function: str | None) -> Declare:
+    def declare(metadata: MetaData) -> None:
+        table(metadata)
+        Function(
+            "twice",
+            "n int",
+            returns="int",
+            body="RETURN 2 * n",
+            comment=function,
+            metadata=metadata,
+        )
+        View(
+            "shown",
+            "SELECT id, twice(id) AS n FROM items",
+            grants={"r_app": "select"},
+            comment=view,
+            metadata=metadata,
+        )
+        View("more", "SELECT id FROM shown", metadata=metadata)
+
+    return declare
+
+
+def test_a_comment_is_changed_without_what_it_is_about(engine: Engine) -> None:
+    """Neither the view nor those over it are dropped, and no body is repeated."""
+    Case(
+        commented("It's :x 50%", None),
+        commented("Some", "Itself"),
+        upgrade="""
+            op.execute("COMMENT ON FUNCTION public.twice(n int) IS 'Itself'")
+            op.execute("COMMENT ON VIEW shown IS 'Some'")
+        """,
+        downgrade=r"""
+            op.execute("COMMENT ON VIEW shown IS 'It''s \\:x 50%'")
+            op.execute("COMMENT ON FUNCTION public.twice(n integer) IS NULL")
+        """,
+    ).walk(engine)

@@ -95,18 +95,21 @@ _SETTINGS_CHANGEABLE = f"""EXISTS (SELECT FROM pg_class c CROSS JOIN LATERAL acl
                   AND a.privilege_type = 'UPDATE')"""
 
 _SERIES = ", ".join(literal(schema) for schema in TENANT_SCHEMAS)
-# Of series and of their chunks. The owner finds them in pg_stats, as a superuser does.
+# Of a series and all of its chunks. The owner finds them in pg_stats, as a superuser does.
 _STATISTICS = f"""
-SELECT format('%s.%I', c.oid::regclass, a.attname) AS name,
-       format('DELETE FROM pg_statistic WHERE starelid = %L::regclass AND staattnum = %s',
-              c.oid::regclass, a.attnum) AS statement
-  FROM (SELECT DISTINCT schemaname, tablename, attname FROM pg_stats) s
+SELECT format('%s.%I', r.oid::regclass, a.attname) AS name,
+       format('DELETE FROM pg_statistic k USING pg_attribute a'
+              ' WHERE (a.attrelid, a.attnum) = (k.starelid, k.staattnum) AND a.attname = %L'
+              ' AND (a.attrelid = %2$L::regclass OR a.attrelid IN (SELECT inhrelid FROM pg_inherits'
+              ' WHERE inhparent = %2$L::regclass))', a.attname, r.oid::regclass) AS statement
+  FROM pg_stats s
   JOIN pg_namespace n ON n.nspname = s.schemaname
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname AND a.attstattarget = 0
- WHERE n.nspname IN ({_SERIES}) OR EXISTS (
-       SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
-        WHERE i.inhrelid = c.oid AND p.relnamespace::regnamespace::text IN ({_SERIES}))"""
+  LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+  JOIN pg_class r ON r.oid = coalesce(i.inhparent, c.oid)
+                 AND r.relnamespace::regnamespace::text IN ({_SERIES})
+  JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = s.attname AND a.attstattarget = 0
+ GROUP BY r.oid, a.attname"""
 
 _MISSING = f"""{_ROUTINES}
 SELECT 'relation' AS kind, '{_SETTINGS}' AS name, 'no UPDATE for PUBLIC' AS expected,

@@ -116,14 +116,18 @@ held AS (
             WHERE t.attrelid = b.oid AND t.attacl IS NOT NULL) l
      CROSS JOIN LATERAL aclexplode(l.acl) g WHERE g.grantee <> b.relowner
 ),
+series AS (
+    SELECT to_regclass(format('%I.%I', hypertable_schema, hypertable_name))::oid AS oid
+      FROM timescaledb_information.hypertables
+    UNION ALL SELECT to_regclass(format('%I.%I', view_schema, view_name))
+      FROM timescaledb_information.continuous_aggregates
+),
 granted AS (
-    SELECT c.oid, g.grantee, g.privilege_type AS privilege,
-           (n.nspname, c.relname) IN (
-               SELECT hypertable_schema, hypertable_name FROM timescaledb_information.hypertables
-               UNION ALL SELECT view_schema, view_name
-                 FROM timescaledb_information.continuous_aggregates) AS of_series
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     CROSS JOIN LATERAL aclexplode(c.relacl) g
+    SELECT k.parent, g.grantee, g.privilege_type AS privilege
+      FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) g
+     CROSS JOIN LATERAL (SELECT c.oid AS parent
+                         UNION ALL SELECT 0 WHERE c.oid IN (SELECT oid FROM series)) k
+     WHERE c.oid IN (SELECT parent FROM behind UNION ALL SELECT oid FROM series)
 )
 SELECT '_timescaledb_internal' AS schema, 'grant' AS type, '_timescaledb_internal.' || h.relname
            AS name,
@@ -134,9 +138,9 @@ SELECT '_timescaledb_internal' AS schema, 'grant' AS type, '_timescaledb_interna
   FROM held h CROSS JOIN LATERAL (
        SELECT CASE h.grantee WHEN 0 THEN 'PUBLIC'
                              ELSE quote_ident(pg_get_userbyid(h.grantee)) END) g (role)
- WHERE NOT EXISTS (SELECT FROM granted p WHERE p.grantee = h.grantee
-                      AND p.privilege = h.privilege
-                      AND CASE WHEN h.parent IS NULL THEN p.of_series ELSE p.oid = h.parent END)
+ WHERE NOT EXISTS (SELECT FROM granted p
+                    WHERE (p.parent, p.grantee, p.privilege)
+                        = (coalesce(h.parent, 0), h.grantee, h.privilege))
  GROUP BY h.relname, g.role
 """
 

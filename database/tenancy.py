@@ -60,7 +60,9 @@ _MORE = text("""
              case when rolreplication then 'REPLICATION' end,
              (select 'a member of ' || string_agg(g.rolname, ', ' order by g.rolname)
                 from pg_roles g
-               where g.rolname = any (:others) and pg_has_role(r.oid, g.oid, 'member')),
+               where g.oid <> r.oid and pg_has_role(r.oid, g.oid, 'member')
+                 and (g.rolname = any (:others) or g.rolsuper or g.rolbypassrls
+                      or g.rolcreaterole or g.rolreplication)),
              (select 'the owner of ' || min(c.oid::regclass::text) from pg_class c
                where c.relnamespace in (to_regnamespace('public'), to_regnamespace('timeseries'))
                  and pg_has_role(r.oid, c.relowner, 'member'))) end

@@ -14,12 +14,12 @@ from database.ingest.metrics import MetricColumns
 from database.ingest.refusal import MalformedError
 from database.ingest.series import TELEMETRY
 from database.ingest.values import array_text, expected, in_utc, is_text, moment, uuid_text
+from models.shared.constraints import MAX_NAME
 from models.shared.judgement import (
     BAD_TIME,
     EXPIRED,
     FUTURE,
     MAX_AHEAD_DAYS,
-    MAX_NAME,
     TAKEN_TENANT,
     UNKNOWN_TENANT,
     bad,

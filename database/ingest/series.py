@@ -36,8 +36,9 @@ from ddl import Declared, sql
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.monitoring.check_history import ENDPOINT, HealthCheck
 from models.shared.base import TIMESERIES, Base
+from models.shared.constraints import MAX_NAME
 from models.shared.ingest_views import Correction
-from models.shared.judgement import MAX_DOCUMENT, MAX_NAME, Registered, fields, longest, refusals
+from models.shared.judgement import MAX_DOCUMENT, Registered, fields, longest, refusals
 from models.shared.time_series_checks import days
 from models.system.service_metrics import SystemMetric
 from models.telemetry.device_connections import EVENTS, DeviceConnectionEvent

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from database.ingest.metrics import WRITERS, escaped
 from database.ingest.values import is_text, json_text
-from models.shared.judgement import MAX_DOCUMENT, MAX_NAME
+from models.shared.constraints import MAX_NAME
+from models.shared.judgement import MAX_DOCUMENT
 from models.telemetry.device_connections import EVENTS
 
 NULL = r"\N"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import TIMESTAMP, MetaData, Table
+from sqlalchemy import TIMESTAMP, MetaData, String, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
 from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from ddl.kinds.policy import OWNER
 from models.shared.column_statistics import unknown_to_the_planner
-from models.shared.constraints import happened, not_ahead
+from models.shared.constraints import happened, not_ahead, short
 from models.shared.ingest_views import defaults, ingest_access, is_clock
 from models.shared.metrics import Metric, as_stored, merged, to_store
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
@@ -130,6 +130,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
     return [
         *items,
         not_ahead(cls.__time_column__),
+        *(short(one.name) for one in table.primary_key if isinstance(one.type, String)),
         HiddenFrom("fleet_app"),
         *unknown_to_the_planner(table),
         *(_ingest_access(cls, table) if cls.__ingested__ else []),

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from ddl import Declared, sql
 from ddl.kinds.function import FunctionState
-from models.shared.constraints import json_object, not_ahead, not_empty
+from models.shared.constraints import MAX_NAME, json_object, not_ahead, not_empty
 
 UNKNOWN_TENANT = "unknown_tenant"
 BAD_TIME = "bad_ts"
@@ -32,9 +32,6 @@ MAX_AHEAD_DAYS = 1
 
 TAKEN_TENANT = "t.status <> 'deleted'"
 """Of which tenants rows are taken."""
-
-MAX_NAME = 255
-"""Characters of text in a key."""
 
 MAX_DOCUMENT = 65_536
 """Characters of other text, and of JSON, written without spaces."""

@@ -132,7 +132,7 @@ Function(
            WHERE (tenant_id, id) = (
                    SELECT tenant_id, id FROM jobs
                     WHERE status = 'queued' AND run_at <= now() AND type = ANY (types)
-                      AND NOT cancellation_requested
+                      AND NOT cancellation_requested AND attempts < max_attempts
                     ORDER BY run_at LIMIT 1
                       FOR NO KEY UPDATE SKIP LOCKED)
           RETURNING j.*;
@@ -192,7 +192,7 @@ Function(
                                THEN 'queued' ELSE 'failed' END,
                  error = reason,
                  -- The delay doubles with each attempt: 30 s, 1 min, 2 min, up to an hour.
-                 run_at = now() + least(interval '30 seconds' * power(2, attempts - 1),
+                 run_at = now() + least(interval '30 seconds' * power(2, least(attempts, 20) - 1),
                                         interval '1 hour'),
                  finished_at = CASE WHEN attempts < max_attempts AND NOT cancellation_requested
                                     THEN NULL ELSE now() END

@@ -154,7 +154,7 @@ def test_sizes_and_estimates_are_of_all_tenants(marked: Engine) -> None:
         assert connection.exec_driver_sql(sizes).all() == all_of_them
         estimates = [
             connection.exec_driver_sql(
-                f"EXPLAIN (FORMAT JSON) SELECT FROM telemetry WHERE device_id = 'of {tenant}'"
+                f"EXPLAIN (FORMAT JSON) SELECT FROM telemetry WHERE tenant_id = '{tenant}'"
             ).scalar_one()[0]["Plan"]["Plan Rows"]
             for tenant in (OTHER, uuid.UUID(int=0xA3))
         ]

@@ -46,6 +46,16 @@ def test_a_job_is_not_taken_early_or_by_another_type_of_worker(
     assert operate(engine, TAKE.format("w")) == []
 
 
+def test_a_job_without_attempts_left_is_passed_over(engine: Engine, acme: uuid.UUID) -> None:
+    """One that a tenant makes so would be the oldest of all for ever."""
+    queue(engine, acme, attempts=1, max_attempts=1, run_at="now() - interval '1 hour'")
+    job = queue(engine, acme)
+    assert one(operate(engine, TAKE.format("w"))) == job
+    late = queue(engine, acme, attempts=70, max_attempts=90)
+    operate(engine, TAKE.format("w"))
+    assert one(operate(engine, f"SELECT fail_job('{acme}', '{late}', 'w', '')")) == "queued"
+
+
 def test_a_failed_job_is_retried_until_its_attempts_are_used(
     engine: Engine, acme: uuid.UUID
 ) -> None:

@@ -166,6 +166,9 @@ MORE = {
     "create role more login password 'x' in role fleet_app, pg_read_all_data": (
         "a member of pg_read_all_data"
     ),
+    "create role dba superuser; create role more login password 'x' in role fleet_app, dba": (
+        "a member of dba"
+    ),
     "create role more login password 'x' in role fleet_app; create role house in role fleet_app;"
     " grant house to more; alter table timeseries.reading owner to house": (
         "the owner of timeseries.reading"
@@ -196,7 +199,7 @@ def test_login_that_is_more(login: Any, server: TemporaryServer, making: str) ->
         execute(
             server.url("postgres"),
             "alter table timeseries.reading owner to postgres; drop role more;"
-            " drop role if exists house",
+            " drop role if exists house; drop role if exists dba",
         )
 
 

@@ -44,7 +44,9 @@ GUARDED = (
     Guarded(r"pg_advisory_xact_lock(_shared)?", ("fleet_ingest",)),
     # Other sessions of the same login: their queries, locks and end.
     Guarded(
-        r"pg_stat_get_\w+|pg_lock_status|pg_(safe_snapshot_)?blocking_pids", (OWNER, STATISTICS)
+        r"pg_stat_get_\w+|pg_lock_status|pg_(safe_snapshot_)?blocking_pids"
+        r"|pg_isolation_test_session_is_blocked",
+        (OWNER, STATISTICS),
     ),
     Guarded(r"pg_(cancel|terminate)_backend", (OWNER, "pg_signal_backend")),
     Guarded(r"pg_stat_statements\w*", (OWNER, STATISTICS), extension="pg_stat_statements"),

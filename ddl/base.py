@@ -346,15 +346,15 @@ class Operation(MigrateOperation, ABC, Generic[S]):
 
 
 class Alteration(Operation[S]):
-    """A change of something that Alembic's own operations create and drop."""
+    """A change of something that other operations create and drop, such as Alembic's own."""
 
     def create(self, state: S, edition: str) -> list[str]:
-        """Never called: Alembic's own operation creates it."""
-        raise TypeError(f"{state.kind} is created by Alembic")  # pragma: no cover
+        """Never called: another operation creates it."""
+        raise TypeError(f"{state.kind} is created by another operation")  # pragma: no cover
 
     def drop(self, state: S, edition: str) -> list[str]:
-        """Never called: Alembic's own operation drops it."""
-        raise TypeError(f"{state.kind} is dropped by Alembic")  # pragma: no cover
+        """Never called: another operation drops it."""
+        raise TypeError(f"{state.kind} is dropped by another operation")  # pragma: no cover
 
 
 def dropped_by(state_type: type[State]) -> tuple[str, ...]:

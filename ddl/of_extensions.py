@@ -99,12 +99,20 @@ def check_operators(
         written = _written(row.of_schema, row.operator)
         if sum(len(written.findall(text)) for text in texts) < row.times:
             named = f"OPERATOR({sql.ident(row.of_schema)}.{row.operator})"
+            lists = _LISTS.get(row.operator)
             raise ModelError(
                 f"{row.kind} {back[row.schema]}.{row.relation}: operator {row.operator} is that of"
                 f" extension {row.extension} in schema {row.of_schema}, where revisions do not look"
-                f" for it, and would find another one; write {named}, and instead of IN (…)"
-                f" {named.replace(row.operator, '=')} ANY (ARRAY[…])"
+                f" for it, and would find another one; write {named}"
+                + (
+                    f", and instead of {lists[0]} (…) {named} {lists[1]} (ARRAY[…])"
+                    if lists
+                    else ""
+                )
             )
+
+
+_LISTS = {"=": ("IN", "ANY"), "<>": ("NOT IN", "ALL")}
 
 
 def _about(listed: Sequence[Unit], key: Key) -> Iterator[Unit]:

@@ -17,7 +17,6 @@ from sqlalchemy.exc import ArgumentError
 
 from ddl import sql
 from ddl.base import Declaration, Identity, Key, Operation, State, relation_of
-from ddl.edition import COMMUNITY
 from ddl.kind import Kind, always
 from ddl.plan import Phase, Plan
 
@@ -135,10 +134,6 @@ class SettingOperation(Operation[SettingState]):
     def drop(self, state: SettingState, edition: str) -> list[str]:
         """Set the default."""
         return [state.reset]
-
-    def statements(self, edition: str = COMMUNITY) -> list[str]:
-        """One statement, the same for every edition."""
-        return super().statements(edition)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """The statement."""

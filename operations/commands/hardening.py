@@ -17,6 +17,7 @@ _CHECK = typer.Option(False, "--check", help="Print what is missing instead; exi
 def hardening(check: bool = _CHECK) -> None:
     """Print the script by which a superuser takes functions from PUBLIC that disturb others.
 
+    It also deletes statistics by which a login would see values of others.
     An upgrade by a superuser does the same. It holds for one database and can be repeated, after
     an update of an extension, say: operations hardening | psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL
     """

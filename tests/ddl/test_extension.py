@@ -263,8 +263,8 @@ def test_operator_of_an_extension_in_a_schema_of_its_own(contrib: Engine, title:
         migration(connection, addressed(title, "mail <> 'One'"))
     assert str(refused.value) == (
         f"{on or 'table public.items'}: operator <> is that of extension citext in schema ext, where revisions do not look"
-        " for it, and would find another one; write OPERATOR(ext.<>), and instead of IN (…)"
-        " OPERATOR(ext.=) ANY (ARRAY[…])"
+        " for it, and would find another one; write OPERATOR(ext.<>), and instead of NOT IN"
+        " (…) OPERATOR(ext.<>) ALL (ARRAY[…])"
     )
     declared = addressed(title, "mail OPERATOR(ext.<>) 'One'")
     with contrib.begin() as connection:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from database.ingest.values import array_text, in_utc, json_text, uuid_text
 from models.device.state import ONLINE_FOR
+from models.device.state_size import SMALL_BYTES
 
 if TYPE_CHECKING:
     from database.ingest.messages import Message
 
 LONGEST_METRIC = 255
 """Bytes of a metric's name, as in the rollups; a longer one is in the messages only."""
+LARGE = 1024 * 1024
+"""Characters of what a batch says of a device, beyond which large values of it are left out."""
+MOST_METRICS = 4096
+"""New values of a device that a batch may bring, twice as many as a device has metrics."""
 
 _ARRAYS = {
     "tenants": "uuid",
@@ -80,6 +85,8 @@ class Devices:
                 times = _times(messages)
                 newest = max(times)
                 values, found = _newest(messages, times, newest)
+                if len(json_text(values)) > LARGE:
+                    values = _bounded(values, found)
                 claims = {name: (values[name], found.get(name, newest)) for name in values}
                 asked.append((tenant, device, claims))
         if not asked:
@@ -133,6 +140,10 @@ class Devices:
         values, found = _newest(messages, times, newest)
         if len(max(values, key=len, default="")) > LONGEST_METRIC // 4:
             values = {k: one for k, one in values.items() if len(k.encode()) <= LONGEST_METRIC}
+        text = json_text(values)
+        if len(values) > MOST_METRICS or len(text) > LARGE:
+            values = _bounded(values, found)
+            text = json_text(values)
         oldest = seconds = None
         if found and values:
             oldest = min(found[name] for name in values).isoformat()
@@ -145,9 +156,21 @@ class Devices:
             None if newest <= self._now else newest.isoformat(),
             newest.isoformat(),
             oldest,
-            json_text(values),
+            text,
             seconds,
         )
+
+
+def _bounded(values: dict[str, Any], found: dict[str, datetime]) -> dict[str, Any]:
+    """What is said of a device, as much as the server can take: the newest values, large ones null.
+
+    As the trigger of ``device_state`` makes them: there is one, but it is in the messages only.
+    """
+    newest = sorted(values, key=found.__getitem__) if found else list(values)
+    return {
+        name: None if len(json_text(values[name])) > SMALL_BYTES else values[name]
+        for name in newest[-MOST_METRICS:]
+    }
 
 
 def _question(asked: Sequence[tuple[str, str, _Claims]]) -> tuple[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, Trigger, View
+from models.device.state_size import bounded_shadow, bounded_state
 from models.shared.base import (
     EMPTY_OBJECT,
     NOW,
@@ -22,6 +23,7 @@ from models.shared.base import (
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
+from models.shared.constraints import seconds_each
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 Function(
@@ -97,7 +99,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
     )
     state: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,
-        comment="Latest value of each metric; the ingest writes it with each batch.",
+        comment="Latest value of each metric; the ingest writes it with each batch. Of more than "
+        "1 MB only values of at most 2 kB are kept, the others are null.",
     )
     state_times: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,
@@ -130,6 +133,7 @@ class DeviceState(TenantScoped, Timestamped, Base):
         one_of("status", STATUSES),
         json_object("state"),
         json_object("state_times"),
+        seconds_each("state_times"),
         json_object("desired_state"),
         json_object("reported_state"),
         CheckConstraint("desired_version >= 0 AND reported_version >= 0", name="versions"),
@@ -141,6 +145,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
             when=" OR ".join(f"old.{one} IS DISTINCT FROM new.{one}" for one in _KEPT),
             function="keep_device_state()",
         ),
+        bounded_state("device_state"),
+        bounded_shadow("device_state"),
         *change_notifications("device_state", "status, desired_version, reported_version"),
         *access(
             "fleet_ingest",

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ddl import Function, RowLevelSecurity
 from models.device.state import STATUSES
+from models.device.state_size import bounded_state
 from models.shared.base import EMPTY_OBJECT, Base, Private, Timestamped, access, json_object, one_of
-from models.shared.constraints import happened
+from models.shared.constraints import happened, seconds_each
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
 
@@ -41,8 +42,10 @@ class DeviceStateBacklog(Private, Timestamped, Base):
         one_of("status", STATUSES),
         json_object("state"),
         json_object("state_times"),
+        seconds_each("state_times"),
         # As of device_state, into which it goes: what is refused there would stay here for ever.
         *map(happened, ("last_seen_at", "last_seen_as_sent", "last_telemetry_at")),
+        bounded_state("device_state_backlog"),
         RowLevelSecurity(),
         *access("fleet_ingest", "select, insert, update, delete"),
         *access("fleet_operator", "select"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.shared.base import (
@@ -15,6 +15,7 @@ from models.shared.base import (
     TenantScoped,
     Timestamped,
     not_empty,
+    tenant_reference,
 )
 
 
@@ -44,12 +45,13 @@ class ApiKey(TenantScoped, Identified, Timestamped, Base):
     last_used_at: Mapped[datetime.datetime | None]
     revoked_at: Mapped[datetime.datetime | None]
     created_by: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("users.id", ondelete="SET NULL"), comment="users.id"
+        comment="The member who created it; NULL: no member, or one who has left."
     )
 
     __table_args__ = (
+        tenant_reference("created_by", "tenant_members", "user_id", on_delete="set null"),
         Index("uq_api_keys_key_hash", "key_hash", unique=True),
-        Index(None, "created_by"),
+        Index(None, "tenant_id", "created_by"),
         not_empty("name"),
         CheckConstraint("length(key_prefix) BETWEEN 4 AND 16", name="key_prefix"),
         CheckConstraint("expires_at > created_at", name="expires_at"),

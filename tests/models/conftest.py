@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support import acme_and_globex, questions, seeded_tenant
-from tests.support.databases import MakeDatabase, named_server, servers
+from tests.support.databases import MakeDatabase, named_server, seed, servers
 from tests.support.engines import engine_of
 from tests.support.time_series import migrate
 
@@ -27,17 +27,26 @@ def fleet(make_database: MakeDatabase) -> Iterator[Engine]:
         yield engine
 
 
+def with_acme(url: str) -> None:
+    seed(url)
+    with engine_of(url) as engine:
+        seeded_tenant.provision(engine, "acme")
+
+
 @pytest.fixture
-def engine(seeded_database: str) -> Iterator[Engine]:
-    """A database with reference data."""
-    with engine_of(seeded_database) as engine:
+def engine(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
+    """A database with reference data, and with a tenant where the test has ``acme``."""
+    asked = "acme" in request.fixturenames
+    with engine_of(make_database(like=with_acme if asked else seed)) as engine:
         yield engine
 
 
 @pytest.fixture
 def acme(engine: Engine) -> uuid.UUID:
-    """A tenant in it."""
-    return seeded_tenant.provision(engine, "acme")
+    """The tenant."""
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT tenant_id FROM tenants WHERE slug = 'acme'")
+        return uuid.UUID(str(found.scalar_one()))
 
 
 @pytest.fixture(scope="module", params=servers("embedded", "timescaledb", "apache"))

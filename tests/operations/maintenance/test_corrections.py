@@ -16,11 +16,12 @@ from models.shared.metrics import Metric
 from models.telemetry import metric_columns
 from operations.cli import app
 from operations.maintenance import corrections, device_states
+from tests.database.ingest.conftest import with_devices
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.late_data import buckets, differences, rolled_up_tags
 from tests.support.servers import DatabaseServer
-from tests.support.telemetry import ENDPOINT, HOUR, NOW, ONE, message, populate, rows
+from tests.support.telemetry import ENDPOINT, HOUR, NOW, ONE, message, rows
 from tests.support.time_series import ACME, GLOBEX, alone, make_tenants, migrate, scalar, stop_jobs
 
 MINUTE = datetime.timedelta(minutes=1)
@@ -35,10 +36,10 @@ def invoke(command: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def engine(migrated_database: str, commands_on: Callable[[str], None]) -> Iterator[Engine]:
-    commands_on(migrated_database)
-    with engine_of(migrated_database) as engine:
-        populate(engine)
+def engine(make_database: MakeDatabase, commands_on: Callable[[str], None]) -> Iterator[Engine]:
+    database = make_database(like=with_devices)
+    commands_on(database)
+    with engine_of(database) as engine:
         yield engine
 
 

@@ -12,18 +12,25 @@ from typer.testing import CliRunner
 
 from database.ingest import DeviceHealth, TagSample, ingest
 from operations.cli import app
+from tests.database.ingest.conftest import with_devices
+from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
-from tests.support.telemetry import HOUR, NOW, ONE, message, populate, rows
+from tests.support.telemetry import HOUR, NOW, ONE, empty, message, rows
 
 BIG = 2**53 + 1
 RANGE = ("--from", (NOW - HOUR).isoformat(), "--to", (NOW + HOUR).isoformat(), "--reason", "wrong")
 
 
+@pytest.fixture(scope="module")
+def database(make_shared_database: MakeDatabase) -> str:
+    return make_shared_database(like=with_devices)
+
+
 @pytest.fixture
-def engine(migrated_database: str, commands_on: Callable[[str], None]) -> Iterator[Engine]:
-    commands_on(migrated_database)
-    with engine_of(migrated_database) as engine:
-        populate(engine)
+def engine(database: str, commands_on: Callable[[str], None]) -> Iterator[Engine]:
+    commands_on(database)
+    with engine_of(database) as engine:
+        empty(engine)
         yield engine
 
 

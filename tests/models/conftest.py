@@ -11,11 +11,12 @@ from sqlalchemy import Engine
 from tests.support import acme_and_globex, questions, seeded_tenant
 from tests.support.databases import MakeDatabase, named_server, seed, servers
 from tests.support.engines import engine_of
+from tests.support.preparation import after
 from tests.support.time_series import migrate
 
 
+@after(migrate)
 def with_acme_and_globex(url: str) -> None:
-    migrate(url)
     with engine_of(url) as engine:
         acme_and_globex.populate(engine)
 
@@ -27,8 +28,8 @@ def fleet(make_database: MakeDatabase) -> Iterator[Engine]:
         yield engine
 
 
+@after(seed)
 def with_acme(url: str) -> None:
-    seed(url)
     with engine_of(url) as engine:
         seeded_tenant.provision(engine, "acme")
 

@@ -24,6 +24,7 @@ from models.shared.roles import ROLE_NAMES
 from operations import reference
 from tests.support.engines import engine_of, execute
 from tests.support.granted_roles import make_roles
+from tests.support.preparation import Prepare, Prepared, after
 from tests.support.servers import (
     TIMESCALEDB,
     DatabaseServer,
@@ -40,8 +41,6 @@ LONG = bool(os.environ.get("TEST_LONG"))
 """Whether tests run in their long form: `make test long=1`."""
 
 MakeDatabase = Callable[..., str]
-Prepare = Callable[[str], None]
-"""What brings the empty database of an URL into a state."""
 
 
 def servers(*names: str) -> list[Any]:
@@ -172,9 +171,14 @@ def templates() -> Iterator[Callable[[DatabaseServer, Prepare], str]]:
     def template(server: DatabaseServer, prepare: Prepare) -> str:
         admin = server.url("postgres")
         if (admin, prepare) not in made:
-            made[admin, prepare] = name = f"template_{uuid.uuid4().hex[:12]}"
-            execute(admin, f"CREATE DATABASE {name}")
-            prepare(server.url(name))
+            name = f"template_{uuid.uuid4().hex[:12]}"
+            if isinstance(prepare, Prepared):
+                _copy(server, name, template(server, prepare.first))
+                prepare.then(server.url(name))
+            else:
+                execute(admin, f"CREATE DATABASE {name}")
+                prepare(server.url(name))
+            made[admin, prepare] = name
             execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         return made[admin, prepare]
 
@@ -197,17 +201,12 @@ def _databases(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
         if server is None:
             server = request.getfixturevalue("embedded_server")
         name = name or f"test_{uuid.uuid4().hex[:12]}"
-        copied = ""
-        if like:
-            template = request.getfixturevalue("templates")(server, like)
-            # Half the time of the other strategy, which writes all of it to the log.
-            copied = f" TEMPLATE {template} STRATEGY file_copy"
-        execute(server.url("postgres"), f"CREATE DATABASE {name}{copied}")
         made.append((server, name))
-        url = server.url(name)
         if like:
-            _settle(url)
-        return url
+            _copy(server, name, request.getfixturevalue("templates")(server, like))
+        else:
+            execute(server.url("postgres"), f"CREATE DATABASE {name}")
+        return server.url(name)
 
     try:
         yield make
@@ -216,9 +215,13 @@ def _databases(request: pytest.FixtureRequest) -> Iterator[MakeDatabase]:
             execute(server.url("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _settle(url: str) -> None:
-    """Give a copy what it does not have: privileges and settings; and take workers from it."""
-    with engine_of(url) as engine, engine.begin() as connection:
+def _copy(server: DatabaseServer, name: str, template: str) -> None:
+    """Make a database that has also what a copy does not have: privileges and settings."""
+    # Half the time of the other strategy, which writes all of it to the log.
+    execute(
+        server.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
+    )
+    with engine_of(server.url(name)) as engine, engine.begin() as connection:
         stop_workers(connection)
         if connection.scalar(sa.text("SELECT to_regclass('public.alembic_version')")):
             # Without what upgrades do to functions, which a copy has: three quarters of the time.
@@ -244,9 +247,9 @@ def make_shared_database(request: pytest.FixtureRequest) -> Iterator[MakeDatabas
         yield make
 
 
+@after(migrate)
 def seed(url: str) -> None:
-    """Bring an empty database to the head, with reference data."""
-    migrate(url)
+    """Reference data."""
     with engine_of(url) as engine:
         reference.apply(engine)
 

@@ -22,6 +22,7 @@ from tests.support.alembic_project import config_for
 from tests.support.commands import ROOT
 from tests.support.engines import engine_of
 from tests.support.plain_owner import let_take_roles
+from tests.support.preparation import after
 
 ACME, GLOBEX, HOOLI = (uuid.UUID(int=number) for number in (0xA, 0xB, 0xC))
 SLUGS = {ACME: "acme", GLOBEX: "globex", HOOLI: "hooli"}
@@ -124,9 +125,9 @@ def make_tenants(engine: Engine) -> None:
     )
 
 
+@after(migrate)
 def with_tenants(url: str) -> None:
-    """Bring an empty database to the head, with tenants and stopped jobs."""
-    migrate(url)
+    """Tenants and stopped jobs."""
     with engine_of(url) as engine:
         make_tenants(engine)
         with engine.connect() as connection:

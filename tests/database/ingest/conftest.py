@@ -13,14 +13,15 @@ from database.engine import make_engine
 from database.tenancy import ANY_LOGIN
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
+from tests.support.preparation import after
 from tests.support.servers import DatabaseServer
 from tests.support.telemetry import empty, populate
 from tests.support.time_series import migrate
 
 
+@after(migrate)
 def with_devices(url: str) -> None:
-    """Bring an empty database to the head, with tenants and devices."""
-    migrate(url)
+    """Tenants and devices."""
     with engine_of(url) as engine:
         populate(engine)
 

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
+from tests.support.preparation import after
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     SLUGS,
@@ -19,9 +20,9 @@ from tests.support.time_series import (
 )
 
 
+@after(migrate)
 def fill(url: str) -> None:
     """Community: three tenants with messages 40, 20 and 1 days old, all compressed."""
-    migrate(url)
     with engine_of(url) as engine:
         stop_jobs(engine)
         make_tenants(engine)
@@ -32,9 +33,9 @@ def fill(url: str) -> None:
         compress(engine)
 
 
+@after(migrate)
 def fill_without_jobs(url: str) -> None:
     """Three tenants with messages 450, 40 and 1 days old."""
-    migrate(url)
     with engine_of(url) as engine:
         make_tenants(engine)
         for tenant in SLUGS:

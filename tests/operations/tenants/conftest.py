@@ -10,12 +10,13 @@ from operations.demo import registration
 from operations.demo.tenant_data import TENANTS
 from tests.support.databases import MakeDatabase, seed
 from tests.support.engines import engine_of
+from tests.support.preparation import after
 from tests.support.tenant_rows import DEVICES
 
 
+@after(seed)
 def with_two_tenants(url: str) -> None:
-    """Reference data, and two tenants with rows in many tables."""
-    seed(url)
+    """Two tenants with rows in many tables."""
     with engine_of(url) as engine:
         for demo_tenant in TENANTS:
             tenant, _ = registration.ensure_tenant(engine, demo_tenant)

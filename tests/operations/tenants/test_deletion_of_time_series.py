@@ -17,6 +17,7 @@ from operations.tenants.deletion import Step, delete_tenant
 from operations.tenants.tenant import TenantError
 from tests.support.databases import MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
+from tests.support.preparation import after
 from tests.support.servers import DatabaseServer
 from tests.support.time_series import (
     ACME,
@@ -50,14 +51,14 @@ def fill(engine: Engine) -> None:
     set_policy(engine, ACME, "telemetry", 30)
 
 
+@after(migrate)
 def filled(url: str) -> None:
-    migrate(url)
     with engine_of(url) as engine:
         fill(engine)
 
 
+@after(migrate)
 def refreshed(url: str) -> None:
-    migrate(url)
     with engine_of(url) as engine:
         stop_jobs(engine)
         fill(engine)

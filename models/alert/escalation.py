@@ -44,8 +44,8 @@ _TAKE_DUE_ESCALATIONS = """
             ON n.tenant_id = d.tenant_id AND n.policy_id = d.escalation_policy_id
            AND n.level = d.level + 1
          WHERE a.tenant_id = d.tenant_id AND a.id = d.id
-        RETURNING a.tenant_id, a.id, a.severity, a.summary, l.level, l.channel_id,
-                  l.oncall_schedule_id
+        RETURNING a.tenant_id, a.id, a.severity, left(a.summary, 4096) AS summary, l.level,
+                  l.channel_id, l.oncall_schedule_id
       )
       SELECT m.tenant_id, m.id, m.severity, m.summary, m.level, m.channel_id,
              m.oncall_schedule_id

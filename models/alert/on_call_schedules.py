@@ -19,6 +19,7 @@ from models.shared.base import (
     Timestamped,
     not_empty,
     one_of,
+    readable,
     tenant_reference,
 )
 from models.shared.plpgsql import PLPGSQL_SETTINGS
@@ -128,6 +129,8 @@ class OncallLayer(TenantScoped, Identified, Timestamped, Base):
         CheckConstraint("handoff_hour BETWEEN 0 AND 23", name="handoff_hour"),
         CheckConstraint("layer_order >= 0", name="layer_order"),
         CheckConstraint("ends_at > starts_at", name="ends_at"),
+        # who_is_on_call() counts shifts from it.
+        readable("starts_at"),
         Function(
             "reject_overlapping_layer",
             returns="trigger",

@@ -39,7 +39,7 @@ _RAISE_ALERT = """
                endpoint_id => raise_alert.endpoint_id, project_id => raise_alert.project_id,
                tenant => raise_alert.tenant)
           ON CONFLICT (tenant_id, fingerprint) WHERE status <> 'closed' DO UPDATE
-         SET trigger_count = a.trigger_count + 1,
+         SET trigger_count = least(a.trigger_count, 9223372036854775806) + 1,
              last_triggered_at = greatest(a.last_triggered_at, excluded.last_triggered_at),
              severity = greatest(a.severity, excluded.severity),
              confidence = excluded.confidence,

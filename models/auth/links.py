@@ -158,7 +158,8 @@ Function(
                    expires_at = now() + interval '1 hour'
               from asked a, public.users u
              where t.id = a.id and u.id = t.user_id
-            returning coalesce(t.email, u.email), u.display_name, t.purpose, a.made, t.expires_at;
+            returning coalesce(t.email, u.email), left(u.display_name, 1024), t.purpose, a.made,
+                      t.expires_at;
         end
     """,
     security_definer=True,

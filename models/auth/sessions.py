@@ -80,7 +80,7 @@ service_function(
     body="""
         begin
           return query
-            select t.tenant_id, t.slug, t.name, m.is_owner
+            select t.tenant_id, t.slug, left(t.name, 1024), m.is_owner
               from public.tenant_members m join public.tenants t on t.tenant_id = m.tenant_id
              where m.user_id = public.session_holder(of_jti, of_hash)
                and m.status = 'active' and t.status = 'active'

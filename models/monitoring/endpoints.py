@@ -21,9 +21,11 @@ from models.shared.base import (
     TenantScoped,
     Timestamped,
     access,
+    bounded,
     json_object,
     not_empty,
     one_of,
+    readable_json,
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
@@ -37,6 +39,7 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
     """A service that is checked at intervals."""
 
     __tablename__ = "endpoints"
+    __guarded_columns__ = ("created_at", "updated_at")
 
     project_id: Mapped[uuid.UUID]
     name: Mapped[str]
@@ -85,6 +88,8 @@ class Endpoint(TenantScoped, Identified, Timestamped, Base):
         no_password("url"),
         json_object("options"),
         no_secrets("options"),
+        # take_due_checks() returns them, of many tenants at once.
+        *(bounded("url"), readable_json("options")),
         Trigger(
             "endpoints_have_a_status",
             timing="after",

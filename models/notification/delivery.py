@@ -9,7 +9,8 @@ from models.shared.base import Base
 _ROUTE = """
     BEGIN ATOMIC
       WITH matching AS (
-        SELECT DISTINCT ON (r.channel_id) r.channel_id, r.id, a.severity, a.summary
+        SELECT DISTINCT ON (r.channel_id) r.channel_id, r.id, a.severity,
+               left(a.summary, 4096) AS summary
           FROM fleet_alert AS a
           JOIN notification_routing_rules AS r ON r.tenant_id = a.tenant_id AND r.is_enabled
           JOIN notification_channels AS c
@@ -105,7 +106,8 @@ _FINISH = """
                finished_at = CASE WHEN o.status <> 'pending' THEN now() END,
                next_run_at = CASE WHEN o.status <> 'pending' THEN j.next_run_at
                  ELSE now() + make_interval(
-                   secs => least(3600, 30 * 2 ^ (j.attempts - 1)) * (1 + random() / 4)) END
+                   secs => least(3600, 30 * 2 ^ (least(j.attempts, 20) - 1))
+                           * (1 + random() / 4)) END
           FROM (SELECT h.tenant_id, h.id,
                        CASE WHEN finish_notification_job.delivered THEN 'completed'
                             WHEN h.attempts >= h.max_attempts THEN 'failed'

@@ -23,6 +23,8 @@ from models.shared.base import (
     json_object,
     not_empty,
     one_of,
+    readable,
+    readable_json,
     tenant_reference,
 )
 from models.shared.plpgsql import PLPGSQL_SETTINGS
@@ -49,7 +51,14 @@ class NotificationJob(TenantScoped, Identified, Timestamped, Base):
     """A notification to one channel; its attempts are recorded in notification_log."""
 
     __tablename__ = "notification_jobs"
-    __app_privileges__ = "select, insert, update"
+    # How far a job has come is for the database and those who take it to say. For fleet_app that
+    # is take_notification_jobs(), too, and to set a failed job to pending.
+    __app_privileges__ = (
+        "select, insert (tenant_id, id, channel_id, rule_id, alert_id, incident_id, event,"
+        " occurrence, user_id, payload, max_attempts, next_run_at, expires_at),"
+        " update (status, attempts, max_attempts, next_run_at, expires_at, worker, locked_until,"
+        " finished_at, last_error)"
+    )
 
     channel_id: Mapped[uuid.UUID]
     rule_id: Mapped[uuid.UUID | None] = mapped_column(comment="The routing rule that queued it.")
@@ -113,12 +122,18 @@ class NotificationJob(TenantScoped, Identified, Timestamped, Base):
         one_of("status", ("pending", "processing", "completed", "failed", "canceled")),
         CheckConstraint("num_nonnulls(alert_id, incident_id) = 1", name="one_source"),
         CheckConstraint("occurrence >= 0", name="occurrence"),
-        CheckConstraint("attempts >= 0 AND max_attempts > 0", name="attempts"),
         CheckConstraint(
-            "CASE WHEN status = 'processing' THEN worker IS NOT NULL AND locked_until IS NOT NULL"
-            " ELSE locked_until IS NULL END",
-            name="taken",
+            "attempts BETWEEN 0 AND max_attempts AND max_attempts BETWEEN 1 AND 1000",
+            name="attempts",
+            postgresql_not_valid=True,
         ),
+        CheckConstraint(
+            "CASE WHEN status = 'processing' THEN attempts > 0 AND worker IS NOT NULL"
+            " AND locked_until IS NOT NULL ELSE locked_until IS NULL END",
+            name="taken",
+            postgresql_not_valid=True,
+        ),
+        *(readable("next_run_at"), readable_json("payload")),
         CheckConstraint(
             "(status IN ('completed', 'failed', 'canceled')) = (finished_at IS NOT NULL)",
             name="finished_at",

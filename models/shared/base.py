@@ -54,12 +54,15 @@ from models.shared.columns import (
     Timestamped,
 )
 from models.shared.constraints import (
+    bounded,
     json_array,
     json_object,
     json_value,
     not_ahead,
     not_empty,
     one_of,
+    readable,
+    readable_json,
     tenant_reference,
 )
 from models.shared.metrics import add_columns
@@ -88,6 +91,7 @@ __all__ = [
     "TenantTimeSeries",
     "Timestamped",
     "access",
+    "bounded",
     "for_functions",
     "json_array",
     "json_object",
@@ -96,6 +100,8 @@ __all__ = [
     "not_empty",
     "one_of",
     "operator_access",
+    "readable",
+    "readable_json",
     "tenant_access",
     "tenant_reference",
 ]

@@ -128,5 +128,41 @@ def seconds_each(column: str) -> CheckConstraint:
     )
 
 
-def _check(condition: str, name: str) -> CheckConstraint:
-    return CheckConstraint(sql.escaped(condition), name=name)
+READABLE = "{0} >= timestamptz '0001-01-02 00:00+00' AND {0} < '9999-12-31 00:00+00'"
+"""The moments that every client reads in every time zone, and with which the server computes."""
+
+
+def readable(column: str) -> CheckConstraint:
+    """A CHECK that rejects infinity and moments too early or late for clients of the server.
+
+    One such moment would make a worker fail that reads the rows of all tenants.
+    """
+    return CheckConstraint(
+        READABLE.format(sql.ident(column)), name=f"{column}_readable", postgresql_not_valid=True
+    )
+
+
+def readable_json(column: str, most: int = 65_536) -> CheckConstraint:
+    """A CHECK that rejects JSON at which a client or the server fails: see `readable`.
+
+    Numbers beyond double precision (of a few bytes the server writes 131,072 digits, and Python
+    reads integers of up to 4,300), more than 100 levels, or more than ``most`` characters.
+    """
+    name = sql.ident(column)
+    return _check(
+        f'NOT jsonb_path_exists({name}, \'strict $.** ? (@.type() == "number"'
+        " && (exists(@.double())) is unknown)')"
+        f" AND NOT jsonb_path_exists({name}, 'strict $.**{{101 to last}}')"
+        f" AND length(CAST({name} AS text)) <= {most}",
+        f"{column}_readable",
+        later=True,
+    )
+
+
+def bounded(column: str, most: int = 65_536) -> CheckConstraint:
+    """A CHECK that rejects text of more characters, of which workers of all tenants read many."""
+    return _check(f"length({sql.ident(column)}) <= {most}", f"{column}_bounded", later=True)
+
+
+def _check(condition: str, name: str, *, later: bool = False) -> CheckConstraint:
+    return CheckConstraint(sql.escaped(condition), name=name, postgresql_not_valid=later)

@@ -23,6 +23,8 @@ from models.shared.base import (
     json_value,
     not_empty,
     one_of,
+    readable,
+    readable_json,
     tenant_reference,
 )
 from models.shared.change_notifications import change_notifications
@@ -43,7 +45,11 @@ class Job(TenantScoped, Identified, Timestamped, Base):
     """A task to be done in the background; those of the platform belong to its own tenant."""
 
     __tablename__ = "jobs"
-    __app_privileges__ = "select, insert, update (cancellation_requested)"
+    # How far it has come is for its worker to say.
+    __app_privileges__ = (
+        "select, insert (tenant_id, id, type, params, run_at, max_attempts, created_by),"
+        " update (cancellation_requested)"
+    )
 
     type: Mapped[str] = mapped_column(comment="Selects the workers that can take it.")
     status: Mapped[str] = mapped_column(server_default="queued")
@@ -89,7 +95,11 @@ class Job(TenantScoped, Identified, Timestamped, Base):
         json_object("progress"),
         json_object("result"),
         CheckConstraint("attempts BETWEEN 0 AND max_attempts", name="attempts"),
-        CheckConstraint("max_attempts > 0", name="max_attempts"),
+        CheckConstraint(
+            "max_attempts BETWEEN 1 AND 1000", name="max_attempts", postgresql_not_valid=True
+        ),
+        # take_job() returns them.
+        *(readable("run_at"), readable_json("params", 1_048_576)),
         CheckConstraint(
             "(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
             name="finished_at",

@@ -47,13 +47,22 @@ def test_a_job_is_not_taken_early_or_by_another_type_of_worker(
 
 
 def test_a_job_without_attempts_left_is_passed_over(engine: Engine, acme: uuid.UUID) -> None:
-    """One that a tenant makes so would be the oldest of all for ever."""
-    queue(engine, acme, attempts=1, max_attempts=1, run_at="now() - interval '1 hour'")
+    """It would be the oldest of all for ever."""
+    queue(engine, acme, run_at="now() - interval '1 hour'")
+    operate(engine, "UPDATE jobs SET attempts = 1")
     job = queue(engine, acme)
     assert one(operate(engine, TAKE.format("w"))) == job
-    late = queue(engine, acme, attempts=70, max_attempts=90)
-    operate(engine, TAKE.format("w"))
+    late = queue(engine, acme, max_attempts=900)
+    operate(engine, "UPDATE jobs SET attempts = 800 WHERE max_attempts = 900", TAKE.format("w"))
     assert one(operate(engine, f"SELECT fail_job('{acme}', '{late}', 'w', '')")) == "queued"
+
+
+@pytest.mark.parametrize("column", ["status", "attempts", "worker_id", "created_at", "result"])
+def test_a_tenant_does_not_say_how_far_a_job_is(
+    engine: Engine, acme: uuid.UUID, column: str
+) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"):
+        queue(engine, acme, **{column: "DEFAULT"})
 
 
 def test_a_failed_job_is_retried_until_its_attempts_are_used(

@@ -7,6 +7,7 @@ privileges of one database. Copies and dumps carry them; an update of an extensi
 
 The same script deletes statistics that were collected before a revision said that there shall be
 none (`models.shared.column_statistics`): the server leaves them, and only a superuser may delete.
+And it makes the event trigger of `database.refused_ddl`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from database import refused_ddl
 from database.tenancy import TENANT_SCHEMAS
 from ddl.sql import literal, send
 
@@ -61,6 +63,8 @@ GUARDED = (
     # Chunks are those of all tenants. Some of these functions ask nobody who they are: up to 2.28.3
     # any login drops a chunk by drop_chunk(), and ends the server by merge_chunks_concurrently().
     Guarded(r"(\w+_)?(chunks?|osm)(_\w+)?", (OWNER,), extension="timescaledb"),
+    # Locks any table before it asks for the owner; and what ends the server, in the Apache edition.
+    Guarded(r"create_hypertable|estimate_\w+", (OWNER,), extension="timescaledb"),
 )
 
 _LIST = ",\n    ".join(
@@ -115,23 +119,27 @@ SELECT format('%s.%I', r.oid::regclass, a.attname) AS name,
 
 _MISSING = f"""{_ROUTINES}
 SELECT 'relation' AS kind, '{_SETTINGS}' AS name, 'no UPDATE for PUBLIC' AS expected,
-       'REVOKE UPDATE ON {_SETTINGS} FROM PUBLIC' AS statement
+       'UPDATE for PUBLIC' AS found, 'REVOKE UPDATE ON {_SETTINGS} FROM PUBLIC' AS statement
  WHERE {_SETTINGS_CHANGEABLE}
 UNION ALL
-SELECT DISTINCT 'routine', name, 'no EXECUTE for PUBLIC',
+SELECT DISTINCT 'routine', name, 'no EXECUTE for PUBLIC', 'EXECUTE for PUBLIC',
        format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', name)
   FROM routines WHERE EXISTS (SELECT FROM aclexplode(acl) a WHERE a.grantee = 0)
 UNION ALL
-SELECT 'routine', r.name, format('EXECUTE for %I', k.rolname),
+SELECT 'routine', r.name, format('EXECUTE for %I', k.rolname), 'none',
        format('GRANT EXECUTE ON ROUTINE %s TO %I', r.name, k.rolname)
   FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
  WHERE NOT EXISTS (SELECT FROM aclexplode(r.acl) a WHERE a.grantee = k.oid)
 UNION ALL
-SELECT 'column', name, 'no statistics', statement FROM ({_STATISTICS}) AS kept
- ORDER BY 2, 4"""
+SELECT 'column', name, 'no statistics', 'statistics', statement FROM ({_STATISTICS}) AS kept
+UNION ALL
+{refused_ddl.MISSING}
+ ORDER BY 2, 5"""
 
 _UNDONE = f"""{_ROUTINES}
 SELECT 'GRANT UPDATE ON {_SETTINGS} TO PUBLIC' AS statement WHERE NOT {_SETTINGS_CHANGEABLE}
+UNION ALL
+SELECT {literal(refused_ddl.REMOVAL)} WHERE {refused_ddl.PRESENT}
 UNION ALL
 SELECT DISTINCT format('REVOKE EXECUTE ON ROUTINE %s FROM %I', r.name, k.rolname)
   FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
@@ -194,37 +202,43 @@ END
 $hardening$"""
 
 
+COMMAND = "python -m operations hardening | psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL"
+
+
 @dataclass(frozen=True)
 class Gap:
     """A function that the wrong roles may call, or the right ones may not, or the like."""
 
     kind: str
-    """``routine``, ``relation`` or ``column``."""
+    """``routine``, ``relation``, ``column`` or ``event trigger``."""
     name: str
     expected: str
+    found: str
     statement: str
     """What mends it, as a superuser."""
 
+    @property
+    def fix(self) -> str:
+        """The statement, or the command that prints it: the line that a reader is given."""
+        return COMMAND if "\n" in self.statement else self.statement
+
     def __str__(self) -> str:
-        found = "none"
-        if self.expected.startswith("no "):
-            found = self.expected.removeprefix("no ")
         return (
-            f"{self.name}: expected {self.expected}, found {found}; "
-            f"run as a superuser: {self.statement}"
+            f"{self.name}: expected {self.expected}, found {self.found}; "
+            f"run as a superuser: {self.fix}"
         )
 
 
 def gaps(connection: Connection) -> list[Gap]:
     """What `script` would change in this database."""
     found = connection.execute(sa.text(_MISSING.replace(":", r"\:")))
-    return [Gap(row.kind, row.name, row.expected, row.statement) for row in found]
+    return [Gap(*row) for row in found]
 
 
 def asked_for(found: list[Gap]) -> str:
     """What an owner is told who is no superuser."""
     return (
-        f"{len(found)} privileges and statistics by which a login disturbs or sees others are not "
+        f"{len(found)} privileges and the like by which a login disturbs or sees others are not "
         "as they should be: have a superuser run what `python -m operations hardening` prints"
     )
 

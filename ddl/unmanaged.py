@@ -6,6 +6,10 @@ Each follows ``WITH`` and :data:`OURS`, and returns fields of
 
 from __future__ import annotations
 
+SUPERUSERS_SCHEMA = "fleet_hardening"
+"""What a superuser makes for the runner, outside the revisions, and no comparison looks at: the
+function of an event trigger (`database.refused_ddl`)."""
+
 # Who has to own what is ours: whoever runs the revisions, and so made Alembic's own table.
 OURS = """
 ours AS (SELECT oid, nspname, nspowner FROM pg_namespace
@@ -64,7 +68,8 @@ LEFT_BEHIND = f"""{_CATALOGS}
 , others AS (
     SELECT n.oid FROM pg_namespace n JOIN runner r ON r.oid = n.nspowner
      WHERE n.oid NOT IN (SELECT oid FROM ours) AND n.nspname <> 'information_schema'
-       AND n.nspname !~ '^(pg_|_?timescaledb_)' AND NOT starts_with(n.nspname::text, :shadow)
+       AND n.nspname !~ '^(pg_|_?timescaledb_)'
+       AND n.nspname <> '{SUPERUSERS_SCHEMA}' AND NOT starts_with(n.nspname::text, :shadow)
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass
                           AND e.objid = n.oid AND e.deptype = 'e')
 ),
@@ -87,7 +92,7 @@ SELECT '' AS schema, i.type, i.identity AS name, NULL AS of
 
 # What is in no schema counts where it reaches into ours: casts of our types or the system's,
 # publications of our tables, whatever our owner or a superuser made.
-OF_DATABASE = """
+OF_DATABASE = f"""
 , owners AS (SELECT oid FROM runner UNION SELECT oid FROM pg_roles WHERE rolsuper),
 near AS (SELECT oid FROM ours UNION SELECT 'pg_catalog'::regnamespace),
 objects (class, oid) AS (
@@ -95,7 +100,9 @@ objects (class, oid) AS (
       FROM pg_cast c JOIN pg_type s ON s.oid = c.castsource JOIN pg_type t ON t.oid = c.casttarget
      WHERE c.oid >= 16384
        AND s.typnamespace IN (SELECT oid FROM near) AND t.typnamespace IN (SELECT oid FROM near)
-    UNION ALL SELECT 'pg_event_trigger'::regclass, oid FROM pg_event_trigger
+    UNION ALL SELECT 'pg_event_trigger'::regclass, t.oid
+      FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid
+     WHERE p.pronamespace IS DISTINCT FROM to_regnamespace('{SUPERUSERS_SCHEMA}')
     UNION ALL SELECT 'pg_publication'::regclass, p.oid FROM pg_publication p
      WHERE p.puballtables
         OR EXISTS (SELECT FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid

@@ -13,6 +13,7 @@ from database.embedded.programs import ServerError
 from database.embedded.project import DATABASE, OWNER, SERVICE, SUPERUSER, EmbeddedServer
 from database.libpq import connect_arguments
 from database.urls import parse_url
+from ddl.unmanaged import SUPERUSERS_SCHEMA
 from models.shared.roles import ROLE_NAMES
 
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('logins of the embedded server', 0))"
@@ -33,7 +34,7 @@ BEGIN
     FOR one IN
         WITH of_extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
         ours AS (SELECT oid, nspname, nspowner FROM pg_namespace
-                  WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
+                  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', '{kept}'))
         SELECT format('SCHEMA %I', nspname) AS thing FROM ours WHERE nspname <> 'public'
         UNION ALL
         SELECT format('TABLE %s', c.oid::regclass) FROM pg_class c
@@ -65,11 +66,11 @@ def prepare(server: EmbeddedServer, *, started: bool) -> None:
     """Make the logins and their database, where they are missing, in the server that runs.
 
     A database of an earlier release, the superuser's, is handed over. Where the server has just
-    ``started``, functions that disturb others are taken from PUBLIC again (`database.hardening`).
+    ``started``, what only a superuser can do is done again (`database.hardening`).
 
     Raises ServerError: the database is somebody else's.
     """
-    names = {"owner": OWNER, "service": SERVICE, "database": DATABASE}
+    names = {"owner": OWNER, "service": SERVICE, "database": DATABASE, "kept": SUPERUSERS_SCHEMA}
     with _connect(server, "postgres") as connection:
         connection.execute(_LOCK)
         row = connection.execute(_STATE.format(**names)).fetchone()

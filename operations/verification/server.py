@@ -157,10 +157,10 @@ def rollups(connection: Connection) -> Iterator[Finding]:
 
 
 def hardening(connection: Connection) -> Iterator[Finding]:
-    """What only a superuser can take from PUBLIC, or delete."""
+    """What only a superuser can take from PUBLIC, delete, or make."""
     for gap in guarded.gaps(connection):
-        text = str(gap).removeprefix(f"{gap.name}: ").partition("; run as")[0]
-        yield Finding("hardening", f"{gap.kind} {gap.name}", text, gap.statement, SUPERUSER)
+        text = f"expected {gap.expected}, found {gap.found}"
+        yield Finding("hardening", f"{gap.kind} {gap.name}", text, gap.fix, SUPERUSER)
 
 
 KEY_AGE = datetime.timedelta(days=90)

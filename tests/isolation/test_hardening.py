@@ -129,6 +129,8 @@ JOBS = (
     "SELECT _timescaledb_functions.drop_chunk('public.sites')",
     "SELECT _timescaledb_functions.freeze_chunk('public.sites')",
     "CALL merge_chunks_concurrently(NULL)",
+    "SELECT create_hypertable('public.sites', 'created_at')",
+    "SELECT _timescaledb_functions.estimate_compressed_batch_size('public.sites')",
 )
 
 

@@ -99,6 +99,7 @@ OBJECTS = {
     "CREATE STATISTICS both_of ON status, device_type FROM device_registry": "both_of",
     "CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int)": "aggregate public.total",
     "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION {event_function}": "watch",
+    "ALTER EVENT TRIGGER refuse_schema_changes DISABLE": "event trigger refuse_schema_changes",
     "CREATE PUBLICATION everything FOR ALL TABLES": "publication everything",
     "CREATE FOREIGN DATA WRAPPER away": "foreign-data wrapper away",
     "CREATE CAST (uuid AS jsonb) WITH INOUT": "cast (uuid AS jsonb)",
@@ -135,6 +136,21 @@ ROLES = {
     "GRANT SET ON PARAMETER session_replication_role TO fleet_app":
         "parameter session_replication_role",
 }  # fmt: skip
+
+EVENT_TRIGGER = (
+    "DROP EVENT TRIGGER refuse_schema_changes",
+    "DROP SCHEMA fleet_hardening CASCADE",
+    "ALTER EVENT TRIGGER refuse_schema_changes ENABLE",
+    "ALTER FUNCTION fleet_hardening.refuse_schema_changes() OWNER TO {other}",
+    "ALTER SCHEMA fleet_hardening OWNER TO {other}",
+    "ALTER FUNCTION fleet_hardening.refuse_schema_changes() RESET search_path",
+    """CREATE OR REPLACE FUNCTION fleet_hardening.refuse_schema_changes() RETURNS event_trigger
+        LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'begin end'""",
+    """DROP EVENT TRIGGER refuse_schema_changes;
+       CREATE EVENT TRIGGER refuse_schema_changes ON ddl_command_end
+              EXECUTE FUNCTION {event_function}""",
+)
+"""Of one object, so one after the other."""
 
 ROWS = {
     "DELETE FROM role_template_permissions WHERE template = 'viewer'":

@@ -8,11 +8,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from database import hardening
 from database.embedded import TemporaryServer
 from ddl.sql import send
 from operations import reference
 from operations.access import logins
 from operations.verification import Finding, prepared, verify
+from operations.verification import server as parts
 from operations.verification.schema import MEND, differing
 from operations.verification.schema import mend as schema_mend
 from tests.operations.verification import mutations
@@ -56,6 +58,10 @@ def mend(engine: Engine, findings: list[Finding]) -> None:
     for fix in dict.fromkeys(one.fix for one in findings):
         if fix.startswith("python -m operations reference"):
             reference.apply(engine)
+            continue
+        if fix == hardening.COMMAND:
+            with engine.begin() as connection:
+                send(connection, hardening.script())
             continue
         if fix == MEND:
             with prepared(engine) as connection:
@@ -111,6 +117,23 @@ CREATE FUNCTION public.watching() RETURNS event_trigger LANGUAGE plpgsql AS 'beg
 @pytest.mark.parametrize("group", GROUPS)
 def test_changes_are_named_and_mended(group: str, correct: Engine) -> None:
     walk(correct, GROUPS[group])
+
+
+@pytest.mark.slow
+def test_an_event_trigger_that_refuses_less_is_named_and_mended(correct: Engine) -> None:
+    """By the part that looks at it alone, which takes no comparison of the schema."""
+    for change in mutations.EVENT_TRIGGER:
+        with correct.begin() as connection:
+            send(connection, _EVENTS)
+            send(connection, told(correct, change))
+        with correct.connect() as connection:
+            (found,) = parts.hardening(connection)
+        assert found.object == "event trigger refuse_schema_changes", change
+        mend(correct, [found])
+        with correct.begin() as connection:
+            send(connection, "DROP FUNCTION public.watching()")
+        with correct.connect() as connection:
+            assert hardening.gaps(connection) == []
 
 
 @pytest.mark.skipif(not LONG, reason="the long form; the short one makes those of a group together")

@@ -146,12 +146,12 @@ def attempts(role: str, others: Iterable[str]) -> dict[str, str]:
     temporary = "" if role == "fleet_ingest" else refused
     found = {
         "CREATE TEMPORARY TABLE sites (tenant_id uuid)": temporary,
-        "CREATE TEMPORARY VIEW sites AS SELECT 1": temporary,
-        "CREATE TEMPORARY SEQUENCE s": temporary,
+        "CREATE TEMPORARY VIEW sites AS SELECT 1": refused,
+        "CREATE TEMPORARY SEQUENCE s": refused,
         "CREATE TABLE public.mine (x int)": refused,
         "CREATE VIEW public.mine AS SELECT 1": refused,
         "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql RETURN 1": refused,
-        "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql RETURN 1": temporary,
+        "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql RETURN 1": refused,
         "CREATE OPERATOR public.= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)": refused,
         "CREATE TYPE public.mine AS (x int)": refused,
         "CREATE SCHEMA mine": refused,

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from database.ingest.values import array_text, in_utc, json_text, uuid_text
 from models.device.state import ONLINE_FOR
-from models.device.state_size import SMALL_BYTES
+from models.device.state_size import MOST_METRICS, SMALL_BYTES, STATE_BYTES
 
 if TYPE_CHECKING:
     from database.ingest.messages import Message
 
 LONGEST_METRIC = 255
 """Bytes of a metric's name, as in the rollups; a longer one is in the messages only."""
-LARGE = 1024 * 1024
+LARGE = STATE_BYTES
 """Characters of what a batch says of a device, beyond which large values of it are left out."""
-MOST_METRICS = 4096
-"""New values of a device that a batch may bring, twice as many as a device has metrics."""
 
 _ARRAYS = {
     "tenants": "uuid",

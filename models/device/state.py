@@ -99,8 +99,8 @@ class DeviceState(TenantScoped, Timestamped, Base):
     )
     state: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,
-        comment="Latest value of each metric; the ingest writes it with each batch. Of more than "
-        "1 MB only values of at most 2 kB are kept, the others are null.",
+        comment="Latest value of each metric; the ingest writes it with each batch. In "
+        "more than 256 kB values of more than 128 bytes are null.",
     )
     state_times: Mapped[dict[str, Any]] = mapped_column(
         server_default=EMPTY_OBJECT,

@@ -11,11 +11,15 @@ from ddl import Function, Trigger
 from models.shared.base import Base
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
-STATE_BYTES = 1024 * 1024
+STATE_BYTES = 256 * 1024
 """Of a state; in a larger one only small values are kept."""
-SMALL_BYTES = 2048
+SMALL_BYTES = 128
 """Of a value in a state that is too large."""
-_MOST_BYTES = 8 * STATE_BYTES
+MOST_METRICS = 4096
+"""In a state: those with the newest values, twice as many as a device gets."""
+_MOST_BYTES = 4 * STATE_BYTES
+_LEAST_BYTES = 8 * MOST_METRICS
+"""Of so many metrics, however short their names and values are."""
 
 # pg_column_size() of a column alone is the size as it is stored, which compression makes small.
 _SIZE = "pg_column_size(new.{0} || '{{}}')"
@@ -27,9 +31,21 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=f"""
         begin
-          select jsonb_object_agg(s.metric,
-                   case when pg_column_size(s.value) > {SMALL_BYTES} then 'null' else s.value end)
-            into new.state from jsonb_each(new.state) as s (metric, value);
+          new.state := new.state || '{{}}';
+          if pg_column_size(new.state) > {STATE_BYTES} then
+            select jsonb_object_agg(s.metric,
+                     case when pg_column_size(s.value) > {SMALL_BYTES} then 'null' else s.value end)
+              into new.state from jsonb_each(new.state) as s (metric, value);
+          end if;
+          if (select count(*) from jsonb_object_keys(new.state)) > {MOST_METRICS} then
+            select jsonb_object_agg(n.metric, n.value), coalesce(jsonb_object_agg(n.metric, n.at)
+                     filter (where n.at is not null), '{{}}')
+              into new.state, new.state_times
+              from (select s.metric, s.value, t.at
+                      from jsonb_each(new.state) as s (metric, value)
+                      left join jsonb_each(new.state_times) as t (metric, at) using (metric)
+                     order by t.at desc nulls first limit {MOST_METRICS}) as n;
+          end if;
           if pg_column_size(new.state) > {_MOST_BYTES} then
             new.state := '{{}}';
             new.state_times := '{{}}';
@@ -37,8 +53,8 @@ Function(
           return new;
         end
     """,
-    comment="Trigger: makes large values of a state null, or forgets the whole of it if that does "
-    "not help.",
+    comment="Trigger: takes the older ones of very many metrics out of a state, makes large values "
+    "of a large one null, and forgets the whole of it if that does not help.",
     metadata=Base.metadata,
 )
 
@@ -49,7 +65,7 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=f"""
         begin
-          raise exception 'desired_state or reported_state of device % is larger than 1 MB',
+          raise exception 'desired_state or reported_state of device % is larger than 256 kB',
               new.device_id
             using errcode = 'check_violation', table = tg_table_name,
                   detail = format('Expected at most {STATE_BYTES} bytes of jsonb each, found %s '
@@ -58,24 +74,24 @@ Function(
                   hint = 'Keep documents elsewhere, and their address in the shadow.';
         end
     """,
-    comment="Trigger: refuses a shadow of a device that is larger than 1 MB.",
+    comment="Trigger: refuses a shadow of a device that is larger than 256 kB.",
     metadata=Base.metadata,
 )
 
 
 def bounded_state(table: str) -> Trigger:
-    """A trigger by which ``state`` takes at most 8 MB, and more than 1 MB of small values only."""
+    """A trigger by which ``state`` has at most 4,096 metrics, and no large value beyond 256 kB."""
     return Trigger(
         f"{table}_is_bounded",
         timing="before",
         events="insert or update of state",
-        when=f"{_SIZE.format('state')} > {STATE_BYTES}",
+        when=f"{_SIZE.format('state')} > {_LEAST_BYTES}",
         function="bound_device_state()",
     )
 
 
 def bounded_shadow(table: str) -> Trigger:
-    """A trigger that refuses a desired or reported state of more than 1 MB."""
+    """A trigger that refuses a desired or reported state of more than 256 kB."""
     return Trigger(
         f"{table}_has_a_small_shadow",
         timing="before",

@@ -118,9 +118,9 @@ def happened(column: str) -> CheckConstraint:
 def seconds_each(column: str) -> CheckConstraint:
     """A CHECK of an object of moments, in seconds since 1970, each of which to_timestamp() takes.
 
-    As of `not_ahead`, rows from before the CHECK stay.
+    NULL is a moment that is not known. As of `not_ahead`, rows from before the CHECK stay.
     """
-    odd = 'strict $.* ? (@.type() <> "number" || @ < -1e11 || @ > 1e11)'
+    odd = 'strict $.* ? (@ != null && @.type() != "number" || @ < -1e11 || @ > 1e11)'
     return CheckConstraint(
         f"NOT jsonb_path_exists({sql.ident(column)}, '{odd}')",
         name=f"{column}_seconds",

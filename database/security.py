@@ -60,7 +60,7 @@ SELECT b.rolname AS name, g.rolname AS "group"
              FROM pg_auth_members f JOIN pg_roles o ON o.oid = f.roleid
             WHERE f.member = b.oid AND o.oid IN (SELECT oid FROM ours))
 UNION
--- Up to PostgreSQL 15 a login can grant itself to any role.
+-- Up to PostgreSQL 14 a login could grant itself to any role: an upgraded server may have it.
 SELECT r.rolname, b.rolname
   FROM bound b JOIN pg_auth_members m ON m.roleid = b.oid JOIN pg_roles r ON r.oid = m.member
  WHERE NOT b.is_ours AND NOT m.admin_option AND NOT r.rolsuper

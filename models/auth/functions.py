@@ -20,6 +20,10 @@ _REASON = (
     "may."
 )
 
+NO_NEW_SESSION = "perform from public.users u where u.id = account for update;"
+"""Before all sessions of an account are revoked: waits for those that are being made, and keeps new
+ones waiting, by the lock that their foreign key takes."""
+
 LIVE_SESSION = "s.revoked_at is null and s.expires_at > now()"
 """Of a session ``s``: not revoked, not replaced, not expired."""
 

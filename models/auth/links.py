@@ -7,7 +7,7 @@ learn the token: with it, it could take any account.
 from __future__ import annotations
 
 from ddl import Function
-from models.auth.functions import inner_function, service_function
+from models.auth.functions import NO_NEW_SESSION, inner_function, service_function
 from models.shared.base import Base
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
@@ -50,7 +50,7 @@ service_function(
     "reset_password",
     "of_hash text, new_secret text",
     returns="boolean",
-    body="""
+    body=f"""
         declare
           account uuid;
         begin
@@ -72,6 +72,7 @@ service_function(
           end if;
           update public.users u set email_verified_at = now()
            where u.id = account and u.email_verified_at is null;
+          {NO_NEW_SESSION}
           update public.sessions s set revoked_at = now()
            where s.user_id = account and s.revoked_at is null;
           delete from public.password_reset_tokens t

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.auth.functions import LIVE_SESSION, service_function
+from models.auth.functions import LIVE_SESSION, NO_NEW_SESSION, service_function
 
 _HELD = "of_jti uuid, of_hash text"
 """The session: the identifier in the refresh token, and the hash of that token."""
@@ -24,6 +24,9 @@ service_function(
           tenant uuid;
         begin
           perform public.require_hash(new_hash);
+          -- Before the session, as who revokes all sessions does.
+          perform from public.users u join public.sessions s on s.user_id = u.id
+            where s.jti = of_jti and s.refresh_hash = of_hash for key share of u;
           select s.* into old from public.sessions s
            where s.jti = of_jti and s.refresh_hash = of_hash for update;
           if old.replaced_by_jti is not null then
@@ -118,6 +121,7 @@ service_function(
           account constant uuid := public.session_holder(of_jti, of_hash);
           ended bigint;
         begin
+          {NO_NEW_SESSION}
           update public.sessions s set revoked_at = now()
            where s.user_id = account and (everywhere or s.jti = of_jti) and {LIVE_SESSION};
           get diagnostics ended = row_count;
@@ -155,6 +159,7 @@ service_function(
           end if;
           update public.auth_identities i set secret_hash = new_secret
            where i.user_id = account and i.provider = 'local';
+          {NO_NEW_SESSION}
           update public.sessions s set revoked_at = now()
            where s.user_id = account and s.jti <> of_jti and {LIVE_SESSION};
           delete from public.password_reset_tokens t

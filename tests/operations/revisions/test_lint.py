@@ -110,6 +110,16 @@ def test_what_locks_a_busy_table_is_named_with_its_line(project: Path) -> None:
     assert lint(project, accepted) == (0, ["1 revision checked: safe to deploy"])
 
 
+def test_a_view_that_is_made_again_is_not_lost(project: Path) -> None:
+    drop, other = 'op.execute("DROP VIEW s.v")', 'op.execute("DROP VIEW s.w")'
+    made = 'op.execute("CREATE VIEW s.v AS SELECT 1")'
+    assert lint(project, f"{drop}\n{made}") == (0, ["1 revision checked: safe to deploy"])
+    accepted = f"# accept ban-drop-view: made again\n{drop}\n{made}"
+    assert lint(project, accepted) == (0, ["1 revision checked: safe to deploy"])
+    code, [line] = lint(project, f"{drop}\n{other}\n{made}")
+    assert (code, line.partition(" Dropping")[0]) == (1, "0001_one.py:13: ban-drop-view:")
+
+
 def test_a_revision_that_fails_is_a_complaint(project: Path) -> None:
     code, lines = lint(project, f'{INDEX}\nop.add_colum("sites")')
     assert code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -185,28 +186,53 @@ _LOGINS = sa.text("""
 SELECT r.rolname AS name, o.rolname AS role, r.rolvaliduntil < now() AS expired,
        to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS until,
        coalesce((SELECT s.setconfig FROM pg_db_role_setting s
-                  WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings
+                  WHERE s.setrole = r.oid AND s.setdatabase = 0), '{}') AS settings,
+       coalesce((SELECT s.setconfig FROM pg_db_role_setting s JOIN pg_database d
+                        ON d.oid = s.setdatabase
+                  WHERE s.setrole = r.oid AND d.datname = current_database()), '{}')
+         AS settings_here, current_database() AS database
   FROM pg_roles r JOIN pg_auth_members m ON m.member = r.oid JOIN pg_roles o ON o.oid = m.roleid
  WHERE r.rolcanlogin AND NOT r.rolsuper AND o.rolname = ANY (CAST(:roles AS text[]))
    AND NOT m.admin_option AND NOT EXISTS (SELECT FROM pg_database WHERE datdba = r.oid)
    AND r.rolname <> current_user
  ORDER BY 1, 2
 """)
+_SHORTEST = datetime.timedelta(milliseconds=100)
+"""A login may set its own timeouts: with shorter ones nothing that it is for comes to its end."""
 
 
 def logins(connection: Connection) -> Iterator[Finding]:
-    """Logins that have expired, or lack the timeouts that `login create` gives."""
+    """Logins that have expired, or do not have such timeouts as `login create` gives."""
     for row in connection.execute(_LOGINS, {"roles": list(ROLE_NAMES)}):
+        name, here = ident(row.name), f" IN DATABASE {ident(row.database)}"
         held = dict(one.split("=", 1) for one in row.settings)
+        held_here = dict(one.split("=", 1) for one in row.settings_here)
         for what, time in timeouts(row.role).items():
-            if f"{what}_timeout" not in held:
-                text = f"expected a {what}_timeout such as {time}, found none"
-                fix = f"ALTER ROLE {ident(row.name)} SET {what}_timeout = {literal(time)}"
-                yield Finding("roles", f"login {row.name}", text, fix, OWNER)
+            setting = f"{what}_timeout"
+            for found, of, fix in (
+                (held.get(setting, "none"), "", f"SET {setting} = {literal(time)}"),
+                (held_here.get(setting, time), here, f"RESET {setting}"),
+            ):
+                if not _is_long(found):
+                    text = f"expected a {setting} such as {time}, found {found}"
+                    fix = f"ALTER ROLE {name}{of} {fix}"
+                    yield Finding("roles", f"login {row.name}", text, fix, OWNER)
         if row.expired:
             text = f"expected one that may log in, found that it expired at {row.until} UTC"
             fix = f"python -m operations login rotate {row.name} --valid-until …"
             yield Finding("roles", f"login {row.name}", text, fix)
+
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def _is_long(timeout: str) -> bool:
+    """Whether a timeout, as a setting has it, leaves time; 0 is somebody's choice of no end."""
+    found = re.fullmatch(r"([\d.]+) *([a-z]*)", timeout)
+    if found is None:
+        return False
+    seconds = float(found[1]) * _UNITS.get(found[2] or "ms", 0)
+    return seconds == 0 or seconds >= _SHORTEST.total_seconds()
 
 
 def reference_data(connection: Connection) -> Iterator[Finding]:

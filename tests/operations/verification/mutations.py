@@ -133,6 +133,9 @@ ROLES = {
     "ALTER DATABASE {database} SET search_path = elsewhere": "database {database}",
     "ALTER DATABASE {database} RESET timezone": "database {database}",
     f"ALTER ROLE {LOGIN} RESET statement_timeout": f"login {LOGIN}",
+    f"ALTER ROLE {LOGIN} SET statement_timeout = '1ms'": f"login {LOGIN}",
+    f"ALTER ROLE {LOGIN} SET lock_timeout = 20": f"login {LOGIN}",
+    f"ALTER ROLE {LOGIN} IN DATABASE {{database}} SET statement_timeout = 20": f"login {LOGIN}",
     "GRANT SET ON PARAMETER session_replication_role TO fleet_app":
         "parameter session_replication_role",
 }  # fmt: skip

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy import Engine
 
 from database.ingest import ingest
 from database.tenancy import tenant_transaction
 from models.device.state_size import MOST_METRICS, STATE_BYTES
+from tests.support.alembic_project import config_for
 from tests.support.telemetry import NOW, ONE, TWO, message, newest, rows
+from tests.support.time_series import execute
 
 SECOND = datetime.timedelta(seconds=1)
 MB = 1024 * 1024
@@ -141,3 +144,28 @@ def test_a_moment_that_is_none_is_refused(shared: Engine, table: str, odd: str) 
                 f" VALUES (%s, 'd2', %s{more[1]})",
                 (ONE, f'{{"t": {odd}}}'),
             )
+
+
+def test_the_upgrade_mends_what_is_there(engine: Engine) -> None:
+    """What would make each later batch raise, and take its time."""
+    config = config_for(engine)
+    command.downgrade(config, "0080")
+    execute(
+        engine,
+        "INSERT INTO device_state (tenant_id, device_id, state, state_times)"
+        f""" VALUES ('{ONE}', 'd1', '{{"a": 1}}', '{{"a": "soon"}}')""",
+        "INSERT INTO device_state (tenant_id, device_id, state)"
+        f" SELECT '{ONE}', 'd2', jsonb_object_agg(n, repeat('x', 3000))"
+        f" FROM generate_series(1, {MOST_METRICS + 1}) n",
+        "INSERT INTO device_state_backlog"
+        " (of_tenant, device_id, status, last_seen_at, state, state_times)"
+        f""" VALUES ('{ONE}', 'd3', 'online', now(), '{{"a": 1}}', '{{"a": [1]}}')""",
+    )
+    command.upgrade(config, "head")
+    found = rows(engine, "SELECT device_id, state, state_times FROM device_state ORDER BY 1")
+    assert found[0] == ("d1", {"a": 1}, {})
+    assert found[1][1].keys() < {str(n) for n in range(1, MOST_METRICS + 2)}
+    assert set(found[1][1].values()) == {None}
+    for table in ("device_state", "device_state_backlog"):
+        validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT ck_{table}_state_times_seconds"
+        execute(engine, validate)

@@ -50,6 +50,8 @@ _SHARE = f"""
 _NOTIFY = "SELECT public.notify_telemetry(%(tenants)s::text[]::uuid[])"
 _REJECTIONS = (errors.DataError, errors.CheckViolation, errors.StatementTooComplex)
 """Errors that one row can cause alone: they must not cost the rows beside it."""
+_KEPT = (errors.UniqueViolation, errors.LockNotAvailable, *_REJECTIONS)
+"""Errors after which the batch goes on, otherwise."""
 
 _HELD = "another transaction has written a row with its key, or with one nearby, and has not ended"
 _BRIEFLY = "SELECT set_config('lock_timeout', '100ms', true)"
@@ -86,8 +88,12 @@ Plan = Generator[Step, Any, Ingested]
 """A generator: receives the rows of a query, or how many rows a statement changed."""
 
 
-def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
-    """Store one batch, inside a transaction as fleet_ingest."""
+def plan(records: Sequence[Message | Record], now: datetime, *, last: bool = False) -> Plan:
+    """Store one batch, inside a transaction as fleet_ingest.
+
+    Args:
+        last: there is no other attempt, so that keys over which it would deadlock count as held.
+    """
     yield Step(_SETTINGS)
     batches = _batches(records, now)
     tenants = sorted(set[str]().union(*(b.tenants() for b in batches)))
@@ -98,7 +104,7 @@ def plan(records: Sequence[Message | Record], now: datetime) -> Plan:
     for batch in batches:
         for question in batch.questions():
             batch.answers((yield Step(*question)))
-        storing = _Storing(batch)
+        storing = _Storing(batch, last=last)
         yield from storing.all()
         stored += storing.stored
         corrected += storing.corrected
@@ -160,8 +166,9 @@ def _batches(records: Sequence[Message | Record], now: datetime) -> list[Batch |
 class _Storing:
     """Storing one batch, and what has become of it so far."""
 
-    def __init__(self, batch: Batch | RecordBatch) -> None:
+    def __init__(self, batch: Batch | RecordBatch, *, last: bool) -> None:
         self.batch = batch
+        self._kept = (*_KEPT, errors.DeadlockDetected) if last else _KEPT
         self.stored = 0
         self.corrected = 0
         self._waits: Counter[str | None] = Counter()
@@ -193,7 +200,7 @@ class _Storing:
                 return
             error = merged
         parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-        if isinstance(error, errors.LockNotAvailable):
+        if isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected):
             if not _waited_for_key(error):
                 raise error  # A new chunk, for example, which others have to wait for.
             # Only the tenant's own transactions hold its keys: nobody else's rows wait for them.
@@ -271,7 +278,7 @@ class _Storing:
         try:
             for step in steps:
                 answers.append((yield step))
-        except (errors.UniqueViolation, errors.LockNotAvailable, *_REJECTIONS) as error:
+        except self._kept as error:
             yield Step("ROLLBACK TO SAVEPOINT batch")
             yield Step("RELEASE SAVEPOINT batch")
             return error
@@ -279,7 +286,7 @@ class _Storing:
         return answers
 
 
-def _waited_for_key(error: errors.LockNotAvailable) -> bool:
+def _waited_for_key(error: errors.Error) -> bool:
     """Whether it was for a row with the same key: then the server says where its own one is."""
     return re.search(r"^[^\"]*\(\d+,\d+\)[^\"]*\"", error.diag.context or "") is not None
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine, NullPool
 
 from database.engine import make_engine
-from database.ingest import Ingested, IngestError, TagSample, ingest
+from database.ingest import Ingested, IngestError, TagSample, delivery, ingest
 from database.tenancy import tenant_transaction
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
@@ -58,14 +58,18 @@ def impatient(engine: Engine) -> Engine:
 def writing(engine: Engine, sent: Sequence[Any]) -> Iterator[sa.Connection]:
     """A transaction of the tenant that has written rows with the keys of messages."""
     with tenant_transaction(engine, ONE) as connection:
-        connection.execute(
-            sa.text(
-                "INSERT INTO telemetry_to_store (tenant_id, ts, device_id, seq)"
-                " VALUES (current_tenant(), :ts, :device, :seq)"
-            ),
-            [{"ts": one.ts, "device": one.device_id, "seq": one.seq} for one in sent],
-        )
+        insert(connection, sent)
         yield connection
+
+
+def insert(connection: sa.Connection, sent: Sequence[Any]) -> None:
+    connection.execute(
+        sa.text(
+            "INSERT INTO telemetry_to_store (tenant_id, ts, device_id, seq)"
+            " VALUES (current_tenant(), :ts, :device, :seq)"
+        ),
+        [{"ts": one.ts, "device": one.device_id, "seq": one.seq} for one in sent],
+    )
 
 
 def test_only_held_keys_are_left_to_quarantine(held: Engine) -> None:
@@ -82,6 +86,24 @@ def test_only_held_keys_are_left_to_quarantine(held: Engine) -> None:
     assert found == {("key_held", ONE, "d0"), ("key_held", ONE, "d4"), ("bad_metrics", TWO, "d1")}
     assert newest(held)["d4", "t"] == (4.5, sent[4].ts), "what was not stored says nothing"
     assert ingest(held, sent) == Ingested(2, 59, 1)
+
+
+def test_a_deadlock_that_a_tenant_makes_costs_its_own_records(
+    held: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last attempt: before that the batch begins again."""
+    monkeypatch.setattr(delivery, "ATTEMPTS", 1)
+    ingest(held, [message(0, device_id="d9")])
+    sent = [message(1), message(2), message(3, tenant_id=TWO)]
+    with writing(held, [sent[1]]) as connection, ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(ingest, held, sent)
+        while not rows(held, "SELECT FROM pg_locks WHERE NOT granted"):
+            time.sleep(0.01)
+        insert(connection, [sent[0]])  # which the batch has written, and waits for the other
+        assert batch.result() == Ingested(1, 0, 2)
+        connection.rollback()
+    assert {one.reason for one in quarantine(held)} == {"key_held"}
+    assert ingest(held, sent) == Ingested(2, 1, 0)
 
 
 def test_a_tenant_that_holds_many_keys_costs_a_bounded_time(held: Engine) -> None:

@@ -98,6 +98,7 @@ def test_a_deadlock_that_a_tenant_makes_costs_its_own_records(
     with writing(held, [sent[1]]) as connection, ThreadPoolExecutor(1) as pool:
         batch = pool.submit(ingest, held, sent)
         while not rows(held, "SELECT FROM pg_locks WHERE NOT granted"):
+            assert not batch.done(), "it should wait for the key"
             time.sleep(0.01)
         insert(connection, [sent[0]])  # which the batch has written, and waits for the other
         assert batch.result() == Ingested(1, 0, 2)

@@ -36,25 +36,29 @@ WITH relations AS (
       FROM pg_rewrite w JOIN relations r ON r.oid = w.ev_class AND r.kind <> 'table'
     UNION ALL
     {objects}
+), edges AS (
+    SELECT classid AS class, objid AS oid, refclassid AS of_class, refobjid AS of_oid,
+           refobjsubid AS number
+      FROM pg_depend WHERE deptype IN ('n', 'a')
+    UNION ALL
+    -- The constraint of the index that a foreign key refers to, else the index.
+    SELECT 'pg_constraint'::regclass, f.oid, coalesce(i.refclassid, 'pg_class'::regclass),
+           coalesce(i.refobjid, f.conindid), 0
+      FROM pg_constraint f
+      LEFT JOIN pg_depend i ON i.classid = 'pg_class'::regclass AND i.objid = f.conindid
+            AND i.refclassid = 'pg_constraint'::regclass AND i.deptype = 'i'
+     WHERE f.contype = 'f'
 ), found AS (
-    SELECT CASE WHEN a.attname IS NULL THEN r.kind ELSE 'column' END AS kind,
+    SELECT DISTINCT CASE WHEN a.attname IS NULL THEN r.kind ELSE 'column' END AS kind,
            CASE WHEN a.attname IS NULL THEN r.key ELSE r.key || a.attname::text END AS key,
            o.kind AS dependent_kind, o.key AS dependent_key
-      FROM pg_depend d
-      JOIN objects o ON o.class = d.classid AND o.oid = d.objid
-      JOIN objects r ON r.class = d.refclassid AND r.oid = d.refobjid
+      FROM edges d
+      JOIN objects o ON o.class = d.class AND o.oid = d.oid
+      JOIN objects r ON r.class = d.of_class AND r.oid = d.of_oid
       LEFT JOIN pg_attribute a ON r.kind = 'table' AND a.attrelid = r.oid
-            AND a.attnum = d.refobjsubid AND d.refobjsubid > 0
+            AND a.attnum = d.number AND d.number > 0
      -- The sequence of a serial column is a part of the column, on which its default depends.
-     WHERE d.deptype IN ('n', 'a') AND o.kind <> 'sequence'
-    UNION
-    SELECT coalesce(own.kind, 'index'), coalesce(own.key, x.key), o.kind, o.key
-      FROM pg_constraint f
-      JOIN objects o ON o.class = 'pg_constraint'::regclass AND o.oid = f.oid
-      JOIN objects x ON x.class = 'pg_class'::regclass AND x.oid = f.conindid
-      LEFT JOIN pg_constraint k ON k.conindid = f.conindid AND k.contype IN ('p', 'u')
-      LEFT JOIN objects own ON own.class = 'pg_constraint'::regclass AND own.oid = k.oid
-     WHERE f.contype = 'f'
+     WHERE o.kind <> 'sequence'
 )
 SELECT * FROM found
  WHERE (kind, key) <> (dependent_kind, dependent_key)

@@ -49,6 +49,14 @@ _FACTS = sa.text("""
 """)
 
 
+# The licence says that the library is loaded. Asked often: so only where there is the extension,
+# and without the files of those that could be created.
+_LICENSE_IN_FORCE = sa.text("""
+    select (select setting from pg_settings where name = 'timescaledb.license')
+      from pg_extension where extname = 'timescaledb'
+""")
+
+
 def suffices(edition: str, needed: str) -> bool:
     """True where ``edition`` can do what ``needed`` can."""
     return _RANK[Edition(edition)] >= _RANK[Edition(needed)]
@@ -56,10 +64,8 @@ def suffices(edition: str, needed: str) -> bool:
 
 def detect(connection: Connection) -> Edition:
     """The edition in force in the database of ``connection``."""
-    facts = connection.execute(_FACTS).one()
-    if not facts.created or facts.license is None:
-        return POSTGRESQL
-    return _licensed(facts.license)
+    license_name = connection.scalar(_LICENSE_IN_FORCE)
+    return POSTGRESQL if license_name is None else _licensed(license_name)
 
 
 def available(connection: Connection) -> Edition:

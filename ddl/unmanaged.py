@@ -156,6 +156,7 @@ SELECT '' AS schema, 'default privileges' AS type,
  GROUP BY d.defaclrole, n.nspname, k.noun, g.grantee
 """
 
+# The signature of a function costs the server more than the rest: so of ours alone.
 OWNERS = """
 SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'owner' AS detail,
        r.rolname AS expected, pg_get_userbyid(o.owner) AS found,
@@ -163,14 +164,15 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'owner' AS detail,
   FROM (SELECT 'pg_class'::regclass AS class, c.oid, c.relnamespace AS namespace,
                c.relowner AS owner, 'TABLE' AS noun,
                CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE '' END || c.relname AS of
-          FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          FROM pg_class c WHERE c.relnamespace IN (SELECT oid FROM ours)
+           AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
            -- The owner of a column's sequence is the table's.
            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.refobjsubid > 0
                               AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                               AND c.relkind = 'S')
         UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proowner, 'FUNCTION',
                'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
-          FROM pg_proc p WHERE p.prokind = 'f'
+          FROM pg_proc p WHERE p.pronamespace IN (SELECT oid FROM ours) AND p.prokind = 'f'
         UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspowner, 'SCHEMA', NULL
           FROM pg_namespace) o (class, oid, namespace, owner, noun, of)
   JOIN ours n ON n.oid = o.namespace CROSS JOIN runner r
@@ -203,7 +205,7 @@ SELECT n.nspname AS schema, i.type, i.identity AS name, o.of, 'rights of its own
         UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace, p.proowner, p.proacl, 'f',
                'FUNCTION',
                'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
-          FROM pg_proc p WHERE p.prokind = 'f'
+          FROM pg_proc p WHERE p.pronamespace IN (SELECT oid FROM ours) AND p.prokind = 'f'
         UNION ALL SELECT 'pg_namespace'::regclass, oid, oid, nspowner, nspacl, 'n', 'SCHEMA', NULL
           FROM pg_namespace) o
   JOIN ours n ON n.oid = o.namespace

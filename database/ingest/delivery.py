@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from database.errors import FleetSchemaError, is_forbidden, is_undefined, server_message
 from database.ingest.messages import Message
 from database.ingest.records import Record
-from database.ingest.steps import Ingested, Plan, Step, plan
+from database.ingest.step import Step
+from database.ingest.steps import Ingested, Plan, plan
 from database.tenancy import take_role
 
 INGEST = "fleet_ingest"

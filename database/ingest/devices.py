@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from database.ingest.states import Said
 from database.ingest.values import array_text, in_utc, json_text, uuid_text
 from models.device.state import ONLINE_FOR
 from models.device.state_size import MOST_METRICS, SMALL_BYTES, STATE_BYTES
@@ -19,23 +20,9 @@ LONGEST_METRIC = 255
 LARGE = STATE_BYTES
 """Characters of what a batch says of a device, beyond which large values of it are left out."""
 
-_ARRAYS = {
-    "tenants": "uuid",
-    "devices": "text",
-    "statuses": "text",
-    "seen": "timestamptz",
-    "sent": "timestamptz",
-    "newest": "timestamptz",
-    "oldest": "timestamptz",
-    "states": "jsonb",
-    "times": "jsonb",
-}
-_STATEMENT = "SELECT public.record_devices({})".format(
-    ", ".join(f"%({name})s::text::{kind}[]" for name, kind in _ARRAYS.items())
-)
-_ASKED = ("tenants", "devices", "states", "times")
+_ASKED = {"tenants": "uuid", "devices": "text", "states": "jsonb", "times": "jsonb"}
 _QUESTION = "SELECT number, metrics FROM public.metrics_stored_otherwise({})".format(
-    ", ".join(f"%({name})s::text::{_ARRAYS[name]}[]" for name in _ASKED)
+    ", ".join(f"%({name})s::text::{kind}[]" for name, kind in _ASKED.items())
 )
 
 _Claims = dict[str, tuple[Any, Any]]
@@ -52,7 +39,7 @@ class Devices:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._messages: dict[tuple[str, str], list[Message]] = {}
-        self._rows: dict[tuple[str, str], tuple[str | None, ...]] = {}
+        self._rows: dict[tuple[str, str], Said] = {}
         self._doubtful: set[tuple[str, str]] = set()
         self._untrue: dict[int, set[str]] = {}
         """Of messages, by id, the metrics that are not stored as they were sent."""
@@ -104,20 +91,20 @@ class Devices:
             for number, metrics in (yield _question(every)):
                 self._untrue[id(claimants[number - 1])] = set(metrics)
 
-    def statement(self, rejected: set[int]) -> tuple[str, dict[str, str]]:
-        """The call and its arrays, an element a device.
+    def said(self, rejected: set[int]) -> list[Said]:
+        """What is said of each device.
 
         Args:
             rejected: ids of messages that were taken in, but refused by the database.
         """
         changed = rejected | self._untrue.keys()
-        rows = []
+        rows: list[Said] = []
         for key, messages in self._messages.items():
             if not changed or changed.isdisjoint(map(id, messages)):
                 rows.append(self._rows[key])
             elif kept := self._kept(messages, rejected):
                 rows.append(self._row(*key, kept, _times(kept)))
-        return _STATEMENT, dict(zip(_ARRAYS, map(array_text, zip(*rows, strict=True)), strict=True))
+        return rows
 
     def _kept(self, messages: list[Message], rejected: set[int]) -> list[Message]:
         """What of messages is stored, as far as is known."""
@@ -133,7 +120,7 @@ class Devices:
 
     def _row(
         self, tenant: str, device: str, messages: list[Message], times: list[datetime]
-    ) -> tuple[str | None, ...]:
+    ) -> Said:
         newest = max(times)
         values, found = _newest(messages, times, newest)
         if len(max(values, key=len, default="")) > LONGEST_METRIC // 4:

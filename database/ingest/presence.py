@@ -7,36 +7,29 @@ from datetime import datetime
 from typing import Any
 
 from database.ingest.batch import RecordBatch
+from database.ingest.states import Said
 from database.ingest.values import moment, uuid_text
 from models.device.state import ONLINE_FOR
 
-STATEMENT = """
-    SELECT public.record_devices(
-             array_agg(n.tenant_id), array_agg(n.device_id), array_agg(n.status),
-             array_agg(n.seen), array_agg(n.sent), array_agg(NULL::timestamptz),
-             array_agg(NULL::timestamptz), array_agg('{}'::jsonb), array_agg('{}'::jsonb))
-      FROM unnest(%(tenants)s::text[]::uuid[], %(devices)s::text[], %(statuses)s::text[],
-                  %(seen)s::text[]::timestamptz[], %(sent)s::text[]::timestamptz[])
-             AS n (tenant_id, device_id, status, seen, sent)
-"""
-"""The call of the function that takes in what messages say, without values of metrics."""
+_NO_VALUES = (None, None, "{}", "{}")
 
 
-def parameters(batches: Iterable[object], now: datetime) -> dict[str, list[str | None]] | None:
-    """The arrays of the statement, an element a device; None: nothing is said of any device."""
+def said(batches: Iterable[object], now: datetime) -> list[Said]:
+    """What is said of each device of which anything is said: no values of metrics."""
     newest: dict[tuple[str, str], tuple[datetime, int, int, str]] = {}
-    for key, said in _all(batches, now):
-        if key not in newest or newest[key] < said:
-            newest[key] = said
-    if not newest:
-        return None
-    return {
-        "tenants": [tenant for tenant, _ in newest],
-        "devices": [device for _, device in newest],
-        "statuses": [status for *_, status in newest.values()],
-        "seen": [min(ts, now).isoformat() for ts, *_ in newest.values()],
-        "sent": [ts.isoformat() if ts > now else None for ts, *_ in newest.values()],
-    }
+    for key, of_it in _all(batches, now):
+        if key not in newest or newest[key] < of_it:
+            newest[key] = of_it
+    return [
+        (
+            *key,
+            status,
+            min(ts, now).isoformat(),
+            ts.isoformat() if ts > now else None,
+            *_NO_VALUES,
+        )
+        for key, (ts, _, _, status) in newest.items()
+    ]
 
 
 def _all(

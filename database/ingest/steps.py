@@ -16,17 +16,19 @@ from typing import Any
 
 from psycopg import errors
 
-from database.ingest import binary, presence, quarantine, rates
+from database.ingest import binary, presence, quarantine, rates, states
 from database.ingest.batch import RecordBatch
 from database.ingest.devices import Question
 from database.ingest.messages import Batch, Message, Rejected
 from database.ingest.records import Record
 from database.ingest.series import SERIES
+from database.ingest.step import Step
 from models.shared.ingest_views import JUDGED
 from models.shared.judgement import KEY_HELD, REFUSED
 
 _SETTINGS = f"""
-    SELECT set_config('client_encoding', 'UTF8', true),
+    SELECT current_setting('statement_timeout'),
+           set_config('client_encoding', 'UTF8', true),
            -- Late rows make the server look into every batch of rows of their device in a
            -- compressed chunk; the usual limit would reject such a batch for ever.
            set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true),
@@ -75,15 +77,6 @@ class Ingested:
     """Seconds until the first of their tenants may store any again."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One statement; with ``rows`` it is a COPY of them."""
-
-    statement: str
-    parameters: dict[str, Any] | None = None
-    rows: Iterable[bytes] | None = None
-
-
 Plan = Generator[Step, Any, Ingested]
 """A generator: receives the rows of a query, or how many rows a statement changed."""
 
@@ -94,7 +87,7 @@ def plan(records: Sequence[Message | Record], now: datetime, *, last: bool = Fal
     Args:
         last: there is no other attempt, so that keys over which it would deadlock count as held.
     """
-    yield Step(_SETTINGS)
+    ((time_limit, *_),) = yield Step(_SETTINGS)
     batches = _batches(records, now)
     tenants = sorted(set[str]().union(*(b.tenants() for b in batches)))
     kept = rates.within(records, (yield Step(_SHARE, {"tenants": tenants})))
@@ -114,9 +107,9 @@ def plan(records: Sequence[Message | Record], now: datetime, *, last: bool = Fal
             yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
             rejected = {id(one.message) for one in batch.rejected}
             yield from _asking(batch.devices.questions(rejected))
-            yield Step(*batch.devices.statement(rejected))
-    if stored and (seen := presence.parameters(batches, now)):
-        yield Step(presence.STATEMENT, seen)
+            yield from states.recorded(batch.devices.said(rejected), time_limit)
+    if stored and (seen := presence.said(batches, now)):
+        yield from states.recorded(seen, time_limit)
     quarantined = sum(len(batch.rejected) for batch in batches)
     if quarantined:
         yield Step(quarantine.statement(), quarantine.parameters(batches))

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
-from database.ingest import ConnectionEvent, devices, ingest
+from database.ingest import ConnectionEvent, ingest
+from database.ingest.states import ARRAYS
 from database.tenancy import tenant_transaction
 from tests.support.telemetry import HOUR, NOW, ONE, TWO, message, newest, refusing, rows
 
@@ -162,7 +163,7 @@ def test_the_parameters_are_those_of_the_function(shared: Engine) -> None:
     )[0]
     named = {"timestamptz": "timestamp with time zone"}
     assert declared == ", ".join(
-        f"{name} {named.get(kind, kind)}[]" for name, kind in devices._ARRAYS.items()
+        f"{name} {named.get(kind, kind)}[]" for name, kind in ARRAYS.items()
     )
 
 

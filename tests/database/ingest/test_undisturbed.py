@@ -1,0 +1,184 @@
+"""What a tenant does with its devices meanwhile keeps no batch from being stored."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from database.engine import make_engine
+from database.ingest import IngestError, ingest, states
+from database.tenancy import tenant_transaction
+from operations.maintenance.device_states import take_in_backlog
+from tests.support.databases import MakeDatabase
+from tests.support.engines import engine_of
+from tests.support.servers import DatabaseServer
+from tests.support.telemetry import NOW, ONE, TWO, message, newest, rows
+
+SECOND = datetime.timedelta(seconds=1)
+LEFT = "SELECT device_id FROM device_state_backlog ORDER BY 1, id"
+NOTE = """
+    SELECT note_device_states(
+             ARRAY[CAST(:tenant AS uuid)], ARRAY[CAST(:device AS text)], ARRAY['online'],
+             ARRAY[CAST(:ts AS timestamptz)], CAST(ARRAY[NULL] AS timestamptz[]),
+             ARRAY[CAST(:ts AS timestamptz)], CAST(ARRAY[NULL] AS timestamptz[]),
+             ARRAY[CAST(:state AS jsonb)], CAST(ARRAY[NULL] AS jsonb[]))
+"""
+
+
+@pytest.fixture(params=["postgresql", "timescaledb"])
+def either(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[Engine]:
+    """On both servers, since one has other locks."""
+    from tests.database.ingest.conftest import with_devices
+
+    server: DatabaseServer | None = None
+    if request.param == "timescaledb":
+        server = request.getfixturevalue("timescaledb_server")
+    with engine_of(make_database(server, like=with_devices)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def before_states(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Have something done when the rows of a batch are stored, and the states of devices not."""
+
+    def arrange(do: Callable[[], None]) -> None:
+        recorded = states.recorded
+
+        def disturbed(
+            said: Sequence[states.Said], time_limit: str
+        ) -> Generator[states.Step, Any, None]:
+            do()
+            yield from recorded(said, time_limit)
+
+        monkeypatch.setattr(states, "recorded", disturbed)
+
+    return arrange
+
+
+@contextmanager
+def holding_devices_of(engine: Engine, tenant: object) -> Iterator[None]:
+    """As long as another batch that takes its time."""
+    with engine.connect() as connection, connection.begin():
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended('devices of ' || :tenant, 0))"
+        connection.execute(sa.text(lock), {"tenant": str(tenant)})
+        yield
+
+
+def left(engine: Engine) -> list[str]:
+    return [device for (device,) in rows(engine, LEFT)]
+
+
+def test_a_device_that_is_deleted_meanwhile(
+    either: Engine, before_states: Callable[[Callable[[], None]], None]
+) -> None:
+    def delete() -> None:
+        with tenant_transaction(either, ONE) as connection:
+            connection.exec_driver_sql("DELETE FROM device_registry WHERE device_id = 'd1'")
+
+    before_states(delete)
+    ts = NOW + SECOND
+    sent = [
+        message(1, ts=ts),
+        message(2, ts=ts),
+        message(1, tenant_id=TWO, ts=ts, metrics={"new": 1}),
+    ]
+    assert ingest(either, sent).stored == 3
+    assert newest(either, TWO) == {("d1", "new"): (1, ts)}
+    assert set(left(either)) == {"d1", "d2"}
+    # The next batch of the tenant takes it in, but for the device that is gone.
+    assert ingest(either, [message(3, ts=ts)]).stored == 1
+    assert newest(either) == {("d2", "t"): (2.5, ts), ("d3", "t"): (3.5, ts)}
+    assert left(either) == []
+
+
+def test_devices_whose_lock_another_batch_holds(either: Engine) -> None:
+    engine = make_engine(either.url, connect_args={"options": "-c lock_timeout=300ms"})
+    with holding_devices_of(either, ONE):
+        sent = [message(1, ts=NOW), message(1, tenant_id=TWO, ts=NOW)]
+        assert ingest(engine, sent).stored == 2
+        assert newest(either, TWO) == {("d1", "t"): (1.5, NOW)}
+        # Also what two batches leave of one device, the later one first.
+        later = message(1, ts=NOW + SECOND, metrics={"t": 2, "new": 3})
+        earlier = message(1, ts=NOW - SECOND, metrics={"t": 0, "old": 4})
+        assert ingest(engine, [later]).stored == ingest(engine, [earlier]).stored == 1
+    engine.dispose()
+    assert left(either) == ["d1"]
+    assert take_in_backlog(either) == 0
+    assert newest(either) == {
+        ("d1", "t"): (2, NOW + SECOND),
+        ("d1", "new"): (3, NOW + SECOND),
+        ("d1", "old"): (4, NOW - SECOND),
+    }
+
+
+def test_very_many_new_metrics(shared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("TOGETHER", 0.2), ("BY_TENANT", 0.4), ("OF_ONE", 0.2)):
+        monkeypatch.setattr(states, name, seconds)
+    metrics = dict.fromkeys((f"metric {number}" for number in range(1500)), 1)
+    sent = [message(number, ts=NOW, metrics=metrics) for number in range(10)]
+    sent.append(message(1, tenant_id=TWO, ts=NOW))
+    assert ingest(shared, sent).stored == 11
+    assert newest(shared, TWO) == {("d1", "t"): (1.5, NOW)}
+    assert len(left(shared)) == 10
+    assert newest(shared) == {}
+    # A batch does not wait until all of it is taken in.
+    ingest(shared, [message(1, tenant_id=TWO, ts=NOW + SECOND)])
+    assert len(left(shared)) == 10
+    assert take_in_backlog(shared) == 0
+    expected = {(f"d{device}", name): (1, NOW) for device in range(10) for name in metrics}
+    assert newest(shared) == expected
+    with tenant_transaction(shared, ONE) as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM device_sensors")) == 15_000
+        connection.exec_driver_sql("DELETE FROM device_sensors")
+
+
+def test_nobody_waits_for_what_others_note(shared: Engine) -> None:
+    def note(connection: sa.Connection, ts: datetime.datetime, state: str) -> None:
+        values = {"tenant": ONE, "device": "d1", "ts": ts, "state": state}
+        connection.execute(sa.text(NOTE), values)
+
+    with shared.connect() as one, shared.connect() as other, other.begin(), one.begin():
+        one.exec_driver_sql("SET LOCAL ROLE fleet_ingest")
+        note(one, NOW + SECOND, '{"t": 2}')
+        other.exec_driver_sql("SET LOCAL ROLE fleet_ingest; SET LOCAL lock_timeout = '1ms'")
+        note(other, NOW, '{"t": 1, "u": 1}')
+        # Into the row that it holds.
+        note(one, NOW + 2 * SECOND, '{"t": 3}')
+    assert left(shared) == ["d1", "d1"]
+    with shared.begin() as third:
+        third.exec_driver_sql("SELECT FROM device_state_backlog ORDER BY id LIMIT 1 FOR UPDATE")
+        # What is held by one that notes is for the next time.
+        assert take_in_backlog(shared) == 1
+        assert len(left(shared)) == 2
+    assert take_in_backlog(shared) == 0
+    assert newest(shared) == {("d1", "t"): (3, NOW + 2 * SECOND), ("d1", "u"): (1, NOW)}
+
+
+def test_a_batch_has_its_own_time_limit_again(shared: Engine) -> None:
+    asked: list[str] = []
+    engine = make_engine(shared.url, connect_args={"options": "-c statement_timeout=1234ms"})
+
+    @sa.event.listens_for(engine, "commit")
+    def ask(connection: sa.Connection) -> None:
+        asked.append(connection.exec_driver_sql("SHOW statement_timeout").scalar_one())
+
+    ingest(engine, [message(1)])
+    with holding_devices_of(shared, ONE):
+        ingest(engine, [message(2)])
+    engine.dispose()
+    assert asked == ["1234ms", "1234ms"]
+
+
+def test_what_no_tenant_brings_about_is_an_error(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("REVOKE UPDATE ON device_state FROM fleet_ingest")
+        connection.exec_driver_sql("REVOKE UPDATE (status) ON device_state FROM fleet_ingest")
+    with pytest.raises(IngestError, match="permission denied"):
+        ingest(engine, [message(1)])
+    assert rows(engine, LEFT) == []

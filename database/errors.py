@@ -101,9 +101,11 @@ def is_forbidden(error: BaseException) -> bool:
 def server_message(error: BaseException, *, brief: bool = False) -> str:
     """The server's own words in one line: what, which rows, and its hint; if ``brief``, what.
 
-    They never repeat the statement or its parameters, as the text of SQLAlchemy's error does.
+    They never repeat the statement or its parameters, as the text of SQLAlchemy's error does. Notes
+    of the driver's error follow: of a wait for a lock, who holds it.
     """
-    return said(cause(error), brief=brief)
+    behind = cause(error)
+    return "; ".join([said(behind, brief=brief), *getattr(behind, "__notes__", [])])
 
 
 # --- errors of connections ---

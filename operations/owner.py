@@ -14,14 +14,17 @@ from database.readiness import wait_until_ready
 from database.settings import Settings, migration_url
 from database.tenancy import ANY_LOGIN
 from database.urls import describe
-from ddl.sql import ident
 from models.shared.base import TIMESERIES
 from operations.access.context import OwnersKey
+from operations.lock_waits import LOCK_TIMEOUT, limit_waits
 
 
 @contextmanager
 def owner_engine() -> Iterator[Engine]:
-    """An engine without a pool on the migration URL, as soon as the server answers."""
+    """An engine without a pool on the migration URL, as soon as the server answers.
+
+    None of its statements waits for a lock without end: see `operations.lock_waits`.
+    """
     settings = Settings()
     url = migration_url(settings)
     wait_until_ready(url, settings.database_wait_timeout)
@@ -35,6 +38,7 @@ def owner_engine() -> Iterator[Engine]:
     )
     # Of the database itself: the owner's tokens are good in every one, and need no file.
     engine.update_execution_options(context_key=OwnersKey(engine))
+    limit_waits(engine)
     try:
         yield engine
     finally:
@@ -82,12 +86,19 @@ def acting_as(engine: Engine, role: str) -> Iterator[Connection]:
     """A transaction in which the owner acts as ``role``.
 
     Forced row-level security hides the rows of every tenant from the owner, so they are read and
-    changed as one of the roles that a policy names.
+    changed as one of the roles that a policy names. Tenants can lock these rows, so no statement
+    waits for them without end.
     """
     with engine.begin() as connection:
-        connection.execute(sa.text("SET LOCAL search_path = public"))
-        connection.execute(sa.text(f"SET LOCAL ROLE {ident(role)}"))
+        connection.execute(_ACT, {"role": role, "wait": LOCK_TIMEOUT})
         yield connection
+
+
+_ACT = sa.text("""
+    SELECT set_config('search_path', 'public', true), set_config('role', :role, true),
+           set_config('lock_timeout', CASE current_setting('lock_timeout')
+                        WHEN '0' THEN :wait ELSE current_setting('lock_timeout') END, true)
+""")
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
+from database.errors import is_busy, server_message
 from database.ingest.delivery import INGEST
 from database.tenancy import OPERATOR
 from models.shared.metrics import merged
@@ -142,24 +144,31 @@ def read_anew(
         connection.execute(_over_messages(_READ_ANEW), values | known)
 
 
-def take_in_backlog(engine: Engine) -> int:
+def take_in_backlog(engine: Engine) -> tuple[int, list[str]]:
     """Take in what batches could not write into states, since a transaction held them.
 
     As fleet_ingest, in transactions of one tenant each, as short as those of batches.
 
     Returns:
-        How many devices are held still, so that theirs stays in ``device_state_backlog``.
+        How many devices are held still, so that theirs stays in ``device_state_backlog``; and for
+        each tenant whose lock another session held, who it is and what the server said.
     """
+    refused = []
     with acting_as(engine, INGEST) as connection:
         tenants = list(connection.scalars(_LEFT_OF))
     for tenant_id in tenants:
         before = sys.maxsize
-        # What is still held is noted anew, and then there is not less.
-        while 0 < (left := _take_in(engine, tenant_id)) < before:
-            before = left
+        try:
+            # What is still held is noted anew, and then there is not less.
+            while 0 < (left := _take_in(engine, tenant_id)) < before:
+                before = left
+        except DBAPIError as error:
+            if not is_busy(error):
+                raise
+            refused.append(f"tenant {tenant_id}: {server_message(error)}")
     with acting_as(engine, INGEST) as connection:
         devices: int = connection.execute(_LEFT).scalar_one()
-    return devices
+    return devices, refused
 
 
 def _take_in(engine: Engine, tenant_id: str) -> int:

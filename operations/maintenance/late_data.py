@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from database.errors import FleetSchemaError, server_message
 from ddl.edition import COMMUNITY, detect
 from ddl.kinds import kept_history
 from ddl.sql import escaped, ident, literal, qualified
 from models.shared.base import TIMESERIES
+from operations.lock_waits import watched
 from operations.maintenance.paused_jobs import paused
 
 LOCK_TIMEOUT = "1min"
@@ -215,7 +217,7 @@ def refresh(connection: Connection, step: Step, *, every: bool = False) -> None:
     assert driver is not None
     driver.autocommit = True
     try:
-        with driver.cursor() as cursor:
+        with watched(connection), driver.cursor() as cursor:
             # Of the buckets in the columnstore all may have to be rewritten.
             for name, value in (
                 ("lock_timeout", LOCK_TIMEOUT),
@@ -273,10 +275,17 @@ def take_in(
     Raises:
         RefreshError: the server rejected a refresh; what remains is noted for the next run.
     """
-    with connection.begin():
-        found = steps(connection, rollup, after, before)
-        if not dry_run:
-            note_dropped(connection, rollup)
+    try:
+        with connection.begin():
+            found = steps(connection, rollup, after, before)
+            if not dry_run:
+                note_dropped(connection, rollup)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        raise RefreshError(
+            f"{rollup.name} could not be refreshed: {server_message(error)}"
+        ) from error
     if not found:
         return None
     if not dry_run:

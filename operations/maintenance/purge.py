@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
+import models
+from database.errors import is_busy
 from database.tenancy import OPERATOR
 from operations.owner import acting_as
 
@@ -49,15 +53,53 @@ def count(engine: Engine, relation: str) -> int:
 
 
 def delete(engine: Engine, relation: str) -> Iterator[int]:
-    """Delete the rows as fleet_operator; yields how many after each commit."""
+    """Delete the rows as fleet_operator; yields how many after each commit.
+
+    Rows that a transaction holds are left for the next run. A row may also be held through one that
+    refers to it: then each tenant's are deleted apart, so that only that tenant's are left.
+
+    Raises:
+        DBAPIError: the last timeout, after the rows of all other tenants are deleted.
+    """
+    try:
+        yield from _delete(engine, relation)
+    except DBAPIError as error:
+        if not is_busy(error) or "tenant_id" not in models.metadata.tables[relation].columns:
+            raise
+    else:
+        return
+    held = None
+    for tenant_id in _tenants(engine, relation):
+        try:
+            yield from _delete(engine, relation, tenant_id)
+        except DBAPIError as error:
+            if not is_busy(error):
+                raise
+            held = error
+    if held is not None:
+        raise held
+
+
+def _delete(engine: Engine, relation: str, tenant_id: uuid.UUID | None = None) -> Iterator[int]:
     condition, _ = PURGED[relation]
-    old = f"SELECT ctid FROM public.{relation} WHERE {condition} LIMIT {BATCH}"
+    only = "" if tenant_id is None else "tenant_id = :tenant AND "
+    old = (
+        f"SELECT ctid FROM public.{relation} WHERE {only}{condition}"
+        f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+    )
     statement = sa.text(f"DELETE FROM public.{relation} WHERE ctid = ANY (ARRAY({old}))")
     rows = BATCH
     while rows == BATCH:
         with acting_as(engine, OPERATOR) as connection:
-            rows = connection.execute(statement).rowcount
+            rows = connection.execute(statement, {"tenant": tenant_id} if only else {}).rowcount
         yield rows
+
+
+def _tenants(engine: Engine, relation: str) -> list[uuid.UUID]:
+    condition, _ = PURGED[relation]
+    query = f"SELECT DISTINCT tenant_id FROM public.{relation} WHERE {condition}"
+    with acting_as(engine, OPERATOR) as connection:
+        return list(connection.scalars(sa.text(query)))
 
 
 def log(connection: Connection, rows: int, problems: list[str]) -> None:

@@ -197,8 +197,12 @@ class _Run:
 
     def take_in_states(self) -> None:
         """Write what batches left, since transactions held the rows of devices."""
+        if self.report.dry_run:
+            return
         with self._kept_on_error("device_state"):
-            if not self.report.dry_run and (left := device_states.take_in_backlog(self.engine)):
+            left, refused = device_states.take_in_backlog(self.engine)
+            self.report.problems += [f"device_state: {text}" for text in refused]
+            if left:
                 self.report.problems.append(
                     f"device_state: transactions hold the rows of {left:,} devices, whose newest "
                     "values stay in device_state_backlog: end those transactions "
@@ -220,7 +224,8 @@ class _Run:
                     with self.connection.begin():
                         tenants = time_series.tenants_in(self.connection, one)
                     for tenant_id in tenants:
-                        self._empty(one, tenant_id, before, why)
+                        with self._kept_on_error(f"{one.name} of tenant {tenant_id}"):
+                            self._empty(one, tenant_id, before, why)
                 else:
                     self._delete_older(one, before, why)
 
@@ -300,12 +305,14 @@ class _Run:
         for relation, (_, why) in purge.PURGED.items():
             with self._kept_on_error(relation):
                 rows, transactions = 0, 0
-                if self.report.dry_run:
-                    rows = purge.count(self.engine, relation)
-                else:
-                    for number in purge.delete(self.engine, relation):
-                        rows, transactions = rows + number, transactions + 1
-                self._removed(Removal(relation, None, rows, transactions, why))
+                try:
+                    if self.report.dry_run:
+                        rows = purge.count(self.engine, relation)
+                    else:
+                        for number in purge.delete(self.engine, relation):
+                            rows, transactions = rows + number, transactions + 1
+                finally:
+                    self._removed(Removal(relation, None, rows, transactions, why))
 
     def log(self) -> None:
         """Record the run in maintenance_log, unless it was a dry run."""
@@ -343,6 +350,7 @@ class _Run:
                     lock_timeout=LOCK_TIMEOUT,
                     before=before,
                     before_each=note,
+                    skip_locked=True,
                 ):
                     rows, transactions = rows + number, transactions + 1
         finally:

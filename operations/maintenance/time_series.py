@@ -170,6 +170,7 @@ def empty(
     lock_timeout: str,
     before: datetime.datetime | None = None,
     before_each: Callable[[str], None] = silent,
+    skip_locked: bool = False,
 ) -> Iterator[int]:
     """Delete what :func:`parts` lists; yields the number of rows after each commit.
 
@@ -178,6 +179,7 @@ def empty(
 
     Args:
         before_each: called within each transaction with the moment before which rows go.
+        skip_locked: leave rows of a table without chunks that another session holds.
     """
     with connection.begin():
         found = parts(connection, series, tenant_id, before)
@@ -193,7 +195,7 @@ def empty(
             with connection.begin():
                 _set_limits(connection, lock_timeout)
                 before_each("infinity" if before is None else str(before))
-                rows = _delete_batch(connection, series, tenant_id, before)
+                rows = _delete_batch(connection, series, tenant_id, before, skip_locked)
             yield rows
             if rows < BATCH:
                 break
@@ -202,9 +204,15 @@ def empty(
 def delete_older(
     connection: Connection, series: TimeSeries, before: datetime.datetime, lock_timeout: str
 ) -> Iterator[int]:
-    """Delete rows of a plain table without tenants; yields the number after each commit."""
-    old = f"SELECT ctid FROM {series.sql} WHERE {series.time} < :before"
-    statement = f"DELETE FROM {series.sql} WHERE ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
+    """Delete rows of a plain table without tenants; yields the number after each commit.
+
+    Those that another session holds are left for the next run.
+    """
+    old = (
+        f"SELECT ctid FROM {series.sql} WHERE {series.time} < :before LIMIT {BATCH}"
+        " FOR UPDATE SKIP LOCKED"
+    )
+    statement = f"DELETE FROM {series.sql} WHERE ctid = ANY (ARRAY({old}))"
     rows = BATCH
     while rows == BATCH:
         with connection.begin():
@@ -308,12 +316,14 @@ def _delete_batch(
     series: TimeSeries,
     tenant_id: uuid.UUID,
     before: datetime.datetime | None,
+    skip_locked: bool,
 ) -> int:
     old = f"SELECT ctid FROM {series.sql} WHERE tenant_id = :tenant"
     if before is not None:
         old += f" AND {series.time} < :before"
+    lock = " FOR UPDATE SKIP LOCKED" if skip_locked else ""
     statement = sa.text(
         f"DELETE FROM {series.sql} WHERE tenant_id = :tenant"
-        f" AND ctid = ANY (ARRAY({old} LIMIT {BATCH}))"
+        f" AND ctid = ANY (ARRAY({old} LIMIT {BATCH}{lock}))"
     )
     return connection.execute(statement, {"tenant": tenant_id, "before": before}).rowcount

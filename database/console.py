@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from unicodedata import category
 
 WAITING_AFTER = 1.0
 """Seconds after which a wait is worth a line."""
+
+_SEPARATORS_AND_CONTROLS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of Unicode: control characters, formats (as those that turn the direction of text),
+surrogates, ends of lines and paragraphs."""
+
+
+def visible(text: str) -> str:
+    """The text with every character that a terminal obeys or does not show as its escape.
+
+    What tenants and logins choose (names, addresses, settings) ends up on an operator's terminal:
+    as it is it could overwrite lines and forge others. Ends of lines are such characters, too.
+    """
+    return "".join(
+        one.encode("unicode_escape").decode() if category(one) in _SEPARATORS_AND_CONTROLS else one
+        for one in text
+    )
+
+
+def visible_lines(text: str, indent: str = "") -> str:
+    """The same of text of several lines, of which all but the first begin with ``indent``."""
+    return f"\n{indent}".join(map(visible, text.split("\n")))
+
+
+def json_text(document: Any) -> str:
+    """JSON whose strings have their controls as escapes of JSON: any parser reads the same."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return "\n".join(_JSON.sub(_escaped, line) for line in text.split("\n"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    one = found[0]
+    return json.dumps(one)[1:-1] if category(one) in _SEPARATORS_AND_CONTROLS else one
+
+
+_JSON = re.compile(r"[^ -~]")
 
 _STEPS = {"upgrade": "+", "downgrade": "-", "stamp": "="}
 
@@ -17,7 +56,11 @@ class Progress:
     """Lines of a command that takes its time, through ``write``, which adds the end of line."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        self.write = write
+        self._write = write
+
+    def write(self, text: str) -> None:
+        """Any text, as `visible_lines` has it."""
+        self._write(visible_lines(text))
 
     def line(self, text: str) -> None:
         """A line of its own."""
@@ -60,7 +103,7 @@ def waiting(what: str, at_most: float) -> Iterator[Wait]:
 
     def say() -> None:
         reason = f": {wait.reason}" if wait.reason else ""
-        sys.stderr.write(f"Waiting for {what}, at most {at_most:g} s{reason}\n")
+        sys.stderr.write(f"Waiting for {what}, at most {at_most:g} s{visible(reason)}\n")
         sys.stderr.flush()
 
     # A thread: a connection attempt, or a program, blocks this one.

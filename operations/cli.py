@@ -9,6 +9,7 @@ import typer
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
+from database.console import visible_lines
 from database.errors import FleetSchemaError, server_message
 from operations.commands import (
     admin,
@@ -63,10 +64,12 @@ def main() -> None:
     try:
         app()
     except (FleetSchemaError, CommandError) as error:
-        sys.exit(f"error: {error}")
+        said = visible_lines(str(error), indent="  ")
+        sys.exit(f"error: {said}")
     except DBAPIError as error:
         # The server went away, or a privilege is missing.
-        sys.exit(f"error: the server rejected a statement: {server_message(error)}")
+        said = visible_lines(server_message(error), indent="  ")
+        sys.exit(f"error: the server rejected a statement: {said}")
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer makes an exit code of its own of Ctrl-C, without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:

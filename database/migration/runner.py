@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, MetaData
 
 import ddl
 from database import hardening, privileges, roles, security, signing
-from database.console import Progress
+from database.console import Progress, visible_lines
 from database.engine import make_engine
 from database.errors import FleetSchemaError, cause, is_busy, is_of_rows, server_message
 from database.migration import arguments, checks, held_jobs, history, preparation, script
@@ -62,7 +62,7 @@ def run(context: Any, metadata: MetaData) -> None:
         else:
             runner.online()
     except FleetSchemaError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(visible_lines(str(error))) from error
 
 
 class Runner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from database.console import Progress
-from operations.console import write
+from operations.console import write, write_lines
 from operations.maintenance.conversion import convert as convert_database
 from operations.owner import maintained_database
 
@@ -20,7 +20,7 @@ def convert() -> None:
     to run.
     """
     with maintained_database() as engine:
-        conversion = convert_database(engine, progress=Progress(write))
+        conversion = convert_database(engine, progress=Progress(write_lines))
     if conversion is None:
         write("Nothing to convert: no operation is pending")
         return

@@ -66,8 +66,9 @@ def _stream(engine: Engine, tenants: Sequence[Tenant], count: int, window: Windo
         progress.update(task, completed=total)
     took = time.monotonic() - began
     sent = result.stored + result.duplicates + result.quarantined
+    write()
     write(
-        f"\nTelemetry of {window.start:%Y-%m-%d} to {window.end:%Y-%m-%d} through fleet_ingest: "
+        f"Telemetry of {window.start:%Y-%m-%d} to {window.end:%Y-%m-%d} through fleet_ingest: "
         f"{sent:,} messages of {len(fleet):,} devices in {took:.1f} s; {result.stored:,} stored, "
         f"{result.duplicates:,} skipped as duplicates, {result.quarantined:,} quarantined"
         + ("; nothing new: all of it is there already" if sent and not result.stored else ""),
@@ -108,7 +109,8 @@ def _show_sights(sights: dict[str, Sight], storage: Storage) -> None:
     console.print(table)
     write(f"* by share of points, since chunks hold all tenants: {_total(storage)}")
     for slug, sight in sights.items():
-        write(f"\nLatest messages of {slug}:")
+        write()
+        write(f"Latest messages of {slug}:")
         for row in sight.latest:
             write(f"  {row.ts:%Y-%m-%d %H:%M} {row.device_id} {json.dumps(row.metrics)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from database import hardening as functions
-from operations.console import write
+from operations.console import write, write_lines
 from operations.owner import owner_engine
 
 app = typer.Typer()
@@ -22,13 +22,12 @@ def hardening(check: bool = _CHECK) -> None:
     an update of an extension, say: operations hardening | psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL
     """
     if not check:
-        # Not through the console, which breaks lines.
-        typer.echo(f"-- Run as a superuser, in the database itself.\n{functions.script()};")
+        write_lines(f"-- Run as a superuser, in the database itself.\n{functions.script()};")
         return
     with owner_engine() as engine, engine.connect() as connection:
         found = functions.gaps(connection)
     for gap in found:
-        typer.echo(str(gap))
+        write_lines(str(gap))
     if found:
         write(functions.asked_for(found))
         raise typer.Exit(1)

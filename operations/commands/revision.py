@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from database.settings import PROJECT_ROOT
-from operations.console import write
+from operations.console import write, write_lines
 from operations.revisions import lint as linting
 from operations.revisions.project import project_revisions
 from operations.revisions.rebase import rebase as rebase_revisions
@@ -53,7 +53,7 @@ def rebase(
         write(f"{one.before.name} is now {one.after.name}")
     first, last = renumbered[0], renumbered[-1]
     before = int(first.numbers[0]) - 1
-    write(
+    write_lines(
         "Read them again: they now follow changes that they did not know.\n"
         "A database that has them by their old numbers goes back behind them (rows of your new "
         "tables are lost), and up in the order in which all others will:\n"

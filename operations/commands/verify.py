@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from database.errors import FleetSchemaError
 from database.migration import preparation
 from database.settings import Settings
 from operations.access import context
-from operations.console import write
+from operations.console import write, write_json, write_lines
 from operations.owner import maintained_database
 from operations.text import count
 from operations.verification import PARTS, Report, prepared, schema
@@ -31,7 +29,7 @@ def verify(
     with maintained_database() as engine:
         report = run_verification(engine)
     if as_json:
-        write(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        write_json(report.as_dict())
     else:
         _write(report)
     if report.findings:
@@ -62,7 +60,7 @@ def mend(
         lost = schema.losses(connection, script)
         sql = schema.statements(script, edition_of(connection)).strip()
         if dry_run or not sql:
-            write(sql or "nothing to mend: the schema is as the models say")
+            write_lines(sql or "nothing to mend: the schema is as the models say")
             return
         for loss in lost:
             write(f"lost: {loss}")
@@ -73,7 +71,7 @@ def mend(
             )
         # Nobody waits for locks of a transaction while a person reads.
         connection.rollback()
-        write(sql)
+        write_lines(sql)
         if not yes:
             typer.confirm("Run this?", abort=True)
         schema.mend(connection, script)
@@ -89,7 +87,7 @@ def _write(report: Report) -> None:
     for one in report.findings:
         write(f"{one.part}: {one.object}: {one.text}")
         by = f" (as {one.by})" if one.by else ""
-        write(f"  fix{by}: " + one.fix.replace("\n", "\n    "))
+        write_lines(f"  fix{by}: " + one.fix.replace("\n", "\n    "))
     where = f"database {report.database}, edition {report.edition}"
     if report.skipped:
         write(f"not looked at, since the revision is another: {', '.join(report.skipped)}")

@@ -20,6 +20,7 @@ from database.errors import FleetSchemaError
 from database.migration.acceptance import Acceptance, acceptances, refusal
 from database.migration.rehearsal import Rehearsal, rehearse
 from database.migration.revisions import Revisions
+from operations.console import write
 
 # Why each rule is off:
 _EXCLUDED = {
@@ -73,7 +74,7 @@ def _written(filename: str, _options: dict[str, Any]) -> None:
     except FleetSchemaError as error:
         complaints = [str(error)]
     for line in complaints:
-        print(f"  ! {line}")
+        write(f"  ! {line}")
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,10 @@ SELECT DISTINCT u.rolname AS name, g.rolname AS "group", p.rolname AS grantor,
 """
 
 # Settings that choose a tenant, a role, or what a name means, before any program does. A login can
-# change its own for all of its later sessions, so there everything counts but time and speed.
+# change its own for all of its later sessions, so there everything counts but time and speed, and
+# what the server's log says: not the parameters, which are values of tenants.
 _TUNING = (
-    r"\w+_timeout|synchronous_commit|client_connection_check_interval|application_name|log_\w+"
+    r"\w+_timeout|synchronous_commit|client_connection_check_interval|application_name|log_(?!parameter)\w+"
     r"|(maintenance_)?work_mem|temp_(buffers|file_limit)|hash_mem_multiplier|plan_cache_mode"
     r"|enable_\w+|jit\w*|geqo\w*|\w+_cost|\w+_collapse_limit|max_parallel_\w+|effective_\w+"
 )

@@ -217,12 +217,21 @@ def logins(connection: Connection) -> Iterator[Finding]:
                     text = f"expected a {setting} such as {time}, found {found}"
                     fix = f"ALTER ROLE {name}{of} {fix}"
                     yield Finding("roles", f"login {row.name}", text, fix, OWNER)
+        given = {f"{what}_timeout" for what in timeouts(row.role)}
+        for settings, of in ((held, ""), (held_here, here)):
+            for setting, found in sorted(settings.items()):
+                if _OF_TIME.fullmatch(setting) and setting not in given and not _is_long(found):
+                    text = f"expected no {setting}, or a longer one, found {found}"
+                    fix = f"ALTER ROLE {name}{of} RESET {setting}"
+                    yield Finding("roles", f"login {row.name}", text, fix, OWNER)
         if row.expired:
             text = f"expected one that may log in, found that it expired at {row.until} UTC"
             fix = f"python -m operations login rotate {row.name} --valid-until …"
             yield Finding("roles", f"login {row.name}", text, fix)
 
 
+_OF_TIME = re.compile(r"\w+_timeout|client_connection_check_interval")
+"""Settings after whose time the server ends something, or looks whether it should."""
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 

@@ -136,6 +136,7 @@ ROLES = {
     f"ALTER ROLE {LOGIN} SET statement_timeout = '1ms'": f"login {LOGIN}",
     f"ALTER ROLE {LOGIN} SET lock_timeout = 20": f"login {LOGIN}",
     f"ALTER ROLE {LOGIN} IN DATABASE {{database}} SET statement_timeout = 20": f"login {LOGIN}",
+    f"ALTER ROLE {LOGIN} SET log_parameter_max_length_on_error = -1": f"role {LOGIN}",
     "GRANT SET ON PARAMETER session_replication_role TO fleet_app":
         "parameter session_replication_role",
 }  # fmt: skip

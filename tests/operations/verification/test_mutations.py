@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -117,6 +118,23 @@ CREATE FUNCTION public.watching() RETURNS event_trigger LANGUAGE plpgsql AS 'beg
 @pytest.mark.parametrize("group", GROUPS)
 def test_changes_are_named_and_mended(group: str, correct: Engine) -> None:
     walk(correct, GROUPS[group])
+
+
+@pytest.mark.slow
+def test_each_short_time_of_a_login_is_named_and_mended(correct: Engine) -> None:
+    settings = ["idle_session_timeout", "transaction_timeout", "tcp_user_timeout"]
+    settings += ["idle_in_transaction_session_timeout", "client_connection_check_interval"]
+    for setting, where in itertools.product(settings, ("", " IN DATABASE {database}")):
+        with correct.begin() as connection:
+            change = f"ALTER ROLE {mutations.LOGIN}{where} SET {setting} = '1ms'"
+            send(connection, told(correct, change))
+        with correct.connect() as connection:
+            (found,) = parts.logins(connection)
+        assert f" {setting}" in found.text
+        assert "found 1" in found.text
+        mend(correct, [found])
+        with correct.connect() as connection:
+            assert list(parts.logins(connection)) == []
 
 
 @pytest.mark.slow

@@ -24,6 +24,11 @@ NO_NEW_SESSION = "perform from public.users u where u.id = account for update;"
 """Before all sessions of an account are revoked: waits for those that are being made, and keeps new
 ones waiting, by the lock that their foreign key takes."""
 
+# A link that is void stays for as long as it counts: who could have it deleted could have another
+# mailed. It does not count once it was used, since then the mailbox is that of who asked.
+VOID_LINK = "set expires_at = t.created_at + interval '1 microsecond'"
+"""Of a link ``t``: it expires at once."""
+
 LIVE_SESSION = "s.revoked_at is null and s.expires_at > now()"
 """Of a session ``s``: not revoked, not replaced, not expired."""
 

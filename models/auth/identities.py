@@ -111,6 +111,10 @@ class LoginSession(Private, Identified, Timestamped, Base):
     )
 
 
+SAME_MAILBOX = r"regexp_replace(lower(email), '\s', '', 'g')"
+"""Equal for spellings of one address; accounts are unique by its first half."""
+
+
 class PasswordResetToken(Private, Identified, Timestamped, Base):
     """A link sent by e-mail to set a password or verify an address."""
 
@@ -135,6 +139,11 @@ class PasswordResetToken(Private, Identified, Timestamped, Base):
         UniqueConstraint("token_hash"),
         Index(None, "user_id"),
         Index(None, "created_at", postgresql_where=text("token_hash IS NULL")),
+        Index(
+            "ix_password_reset_tokens_mailbox",
+            text(SAME_MAILBOX),
+            postgresql_where=text("email IS NOT NULL"),
+        ),
         one_of("purpose", ("reset", "verify")),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("position('@' in email) > 1", name="email"),

@@ -7,29 +7,61 @@ learn the token: with it, it could take any account.
 from __future__ import annotations
 
 from ddl import Function
-from models.auth.functions import NO_NEW_SESSION, inner_function, service_function
+from models.auth.functions import NO_NEW_SESSION, VOID_LINK, inner_function, service_function
+from models.auth.identities import SAME_MAILBOX
 from models.shared.base import Base
 from models.shared.plpgsql import PLPGSQL_SETTINGS
 
+MOST_ADDRESSES = 5
+"""Links to new addresses, by one account in an hour, that nobody followed."""
+
+
+def _address(email: str) -> str:
+    """What is one mailbox, by case and spaces."""
+    return SAME_MAILBOX.replace("email", email)
+
+
+# By the purpose: else mails to a new address would keep its owner from setting a password. By the
+# locks requests of one moment see each other; locks of rows would deadlock with reset_password.
 inner_function(
     "make_link",
     "of_user uuid, for_purpose text, to_email text DEFAULT NULL",
     returns="void",
-    body="""
+    body=f"""
+        declare
+          own text;
+          address text;
         begin
+          select {_address("u.email")} into own
+            from public.users u where u.id = of_user;
+          address := coalesce({_address("to_email")}, own);
+          perform pg_advisory_xact_lock(hashtextextended('mail to ' || address, 0));
+          perform pg_advisory_xact_lock(hashtextextended('mail of ' || of_user, 0));
           if exists (select from public.password_reset_tokens t
-                      where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null
-                        and t.email is not distinct from to_email
-                        and t.created_at > now() - interval '1 minute') then
+                      where {_address("t.email")} = address and t.purpose = for_purpose
+                        and t.used_at is null and t.created_at > now() - interval '1 minute')
+             or own = address and exists (
+                  select from public.password_reset_tokens t
+                   where t.user_id = of_user and t.email is null and t.purpose = for_purpose
+                     and t.used_at is null and t.created_at > now() - interval '1 minute')
+             or for_purpose = 'verify' and {MOST_ADDRESSES} <= (
+                  select count(*) from public.password_reset_tokens t
+                   where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null
+                     and t.created_at > now() - interval '1 hour') then
             return;  -- one a minute fills no mailbox
           end if;
           delete from public.password_reset_tokens t
+           where t.user_id = of_user and t.used_at is null
+             and t.created_at <= now() - interval '1 hour';
+          update public.password_reset_tokens t {VOID_LINK}
            where t.user_id = of_user and t.purpose = for_purpose and t.used_at is null;
           insert into public.password_reset_tokens (user_id, purpose, email)
           values (of_user, for_purpose, to_email);
         end
     """,
-    comment="Part of functions of fleet_auth: asks for a one-time link in place of an unused one.",
+    comment="Part of functions of fleet_auth: asks for a one-time link in place of an unused one; "
+    "of one purpose not twice a minute to an address, nor from one account to more than "
+    f"{MOST_ADDRESSES} new addresses in an hour.",
 )
 
 service_function(
@@ -75,7 +107,7 @@ service_function(
           {NO_NEW_SESSION}
           update public.sessions s set revoked_at = now()
            where s.user_id = account and s.revoked_at is null;
-          delete from public.password_reset_tokens t
+          update public.password_reset_tokens t {VOID_LINK}
            where t.user_id = account and t.used_at is null;
           return true;
         end
@@ -108,7 +140,7 @@ service_function(
     "confirm_email",
     "of_jti uuid, of_hash text, of_token text",
     returns="boolean",
-    body="""
+    body=f"""
         declare
           account constant uuid := public.session_holder(of_jti, of_hash);
           link record;
@@ -127,7 +159,7 @@ service_function(
           exception when unique_violation then
             return false;  -- by now another account has this address
           end;
-          delete from public.password_reset_tokens t
+          update public.password_reset_tokens t {VOID_LINK}
            where t.user_id = link.user_id and t.used_at is null;
           return true;
         end

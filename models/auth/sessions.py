@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.auth.functions import LIVE_SESSION, NO_NEW_SESSION, service_function
+from models.auth.functions import LIVE_SESSION, NO_NEW_SESSION, VOID_LINK, service_function
 
 _HELD = "of_jti uuid, of_hash text"
 """The session: the identifier in the refresh token, and the hash of that token."""
@@ -162,7 +162,7 @@ service_function(
           {NO_NEW_SESSION}
           update public.sessions s set revoked_at = now()
            where s.user_id = account and s.jti <> of_jti and {LIVE_SESSION};
-          delete from public.password_reset_tokens t
+          update public.password_reset_tokens t {VOID_LINK}
            where t.user_id = account and t.used_at is null;
           return true;
         end

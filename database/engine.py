@@ -17,10 +17,12 @@ APPLICATION_NAME = "fleetschema"
 
 FORGET = (
     "BEGIN; RESET ALL; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; DEALLOCATE ALL; UNLISTEN *;"
-    " SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; COMMIT"
+    " SELECT pg_advisory_unlock_all(), setseed(uuid_hash(gen_random_uuid()) / float8 '2147483648');"
+    " DISCARD TEMP; DISCARD SEQUENCES; COMMIT"
 )
 """What leaves nothing of one session to the next: all of DISCARD ALL but its DISCARD PLANS. Plans
-tell nothing, and the functions and foreign keys of the next transaction need them.
+tell nothing, and the functions and foreign keys of the next transaction need them. It also seeds
+random() anew, which DISCARD ALL does not: who called setseed() would know the next numbers.
 
 The settings come first, so that a statement_timeout that somebody left does not stop the rest. If
 something fails nevertheless, the session stays in a failed transaction: PgBouncer, which does not

@@ -210,3 +210,30 @@ def test_what_still_waits_is_told(engine: Engine, logins: dict[str, Engine]) -> 
             expected = STILL_WAITING
     with read_for_long(engine), impatient(logins["fleet_app"]) as login:
         assert said(login, STILL_WAITING) == expected
+
+
+_LOCKABLE = sa.text("""
+SELECT c.oid::regclass::text AS name, has_table_privilege(:role, c.oid, 'UPDATE, DELETE') AS held,
+       EXISTS (SELECT FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attname IN ('tenant_id', 'of_tenant')) AS of_tenants
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname IN ('public', 'timeseries', 'signing') AND c.relkind IN ('r', 'p', 'v')
+""")
+
+
+@pytest.mark.parametrize("role", ["fleet_app", "fleet_ingest", "fleet_auth"])
+def test_whoever_may_update_or_delete_may_lock_a_table(engine: Engine, role: str) -> None:
+    """And nobody else, and only tables of tenants."""
+    with engine.begin() as connection:
+        found = connection.execute(_LOCKABLE, {"role": role}).all()
+        connection.exec_driver_sql(f"SET LOCAL ROLE {role}")
+        for name, held, of_tenants in found:
+            try:
+                with connection.begin_nested() as savepoint:
+                    connection.exec_driver_sql(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT")
+                    savepoint.rollback()
+            except sa.exc.ProgrammingError:
+                assert not held, name
+            else:
+                assert held, name
+                assert of_tenants, name

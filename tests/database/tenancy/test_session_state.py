@@ -188,6 +188,18 @@ def test_no_setting_stops_the_pooler_from_resetting(pooled: str) -> None:
     second.dispose()
 
 
+def test_nobody_knows_the_next_random_numbers(server: TemporaryServer) -> None:
+    engine = make_engine(url(server), **SINGLE)
+    seed, number = sa.text("SELECT setseed(0.5)"), sa.text("SELECT random()")
+    with engine.begin() as connection:
+        connection.execute(seed)
+        known = connection.scalar(number)
+        connection.execute(seed)
+    with engine.begin() as connection:
+        assert connection.scalar(number) != known
+    engine.dispose()
+
+
 def test_a_connection_that_was_not_reset_is_given_to_nobody(server: TemporaryServer) -> None:
     changes = {
         "server_reset_query": FORGET.replace("; COMMIT", "; SELECT 1 / 0; COMMIT"),

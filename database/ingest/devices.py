@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from database.ingest.states import Said
-from database.ingest.values import array_text, in_utc, json_text, uuid_text
+from database.ingest.states import Asked, Said
+from database.ingest.values import in_utc, json_text, uuid_text
 from models.device.state import ONLINE_FOR
 from models.device.state_size import MOST_METRICS, SMALL_BYTES, STATE_BYTES
 
@@ -20,17 +20,8 @@ LONGEST_METRIC = 255
 LARGE = STATE_BYTES
 """Characters of what a batch says of a device, beyond which large values of it are left out."""
 
-_ASKED = {"tenants": "uuid", "devices": "text", "states": "jsonb", "times": "jsonb"}
-_QUESTION = "SELECT number, metrics FROM public.metrics_stored_otherwise({})".format(
-    ", ".join(f"%({name})s::text::{kind}[]" for name, kind in _ASKED.items())
-)
-
-_Claims = dict[str, tuple[Any, Any]]
-"""Metric to value and time."""
-
-
-Question = Generator[tuple[str, dict[str, str]], Sequence[tuple[int, list[str]]], None]
-"""Yields a query and its parameters, and receives the answer."""
+Question = Generator[list[Asked], list[tuple[Asked, list[str]]], None]
+"""Yields what to ask, and receives which metrics of which elements are stored otherwise."""
 
 
 class Devices:
@@ -64,7 +55,7 @@ class Devices:
         First of the newest ones, and where one of them is not, of all that are in its place.
         """
         kept = {key: self._kept(self._messages[key], rejected) for key in self._doubtful}
-        asked: list[tuple[str, str, _Claims]] = []
+        asked: list[Asked] = []
         for (tenant, device), messages in kept.items():
             if messages:
                 times = _times(messages)
@@ -76,20 +67,19 @@ class Devices:
                 asked.append((tenant, device, claims))
         if not asked:
             return
-        rows = yield _question(asked)
-        every: list[tuple[str, str, _Claims]] = []
-        claimants = []
-        for number, metrics in rows:
-            tenant, device, _ = asked[number - 1]
+        every: list[Asked] = []
+        claimants: dict[int, Message] = {}
+        for (tenant, device, _), metrics in (yield asked):
             for message in kept[tenant, device]:
                 sent: Any = message.metrics
                 ts = in_utc(message.ts)
+                assert ts is not None
                 if claims := {name: (sent[name], ts) for name in metrics if name in sent}:
                     every.append((tenant, device, claims))
-                    claimants.append(message)
+                    claimants[id(claims)] = message
         if every:
-            for number, metrics in (yield _question(every)):
-                self._untrue[id(claimants[number - 1])] = set(metrics)
+            for (*_, claims), metrics in (yield every):
+                self._untrue[id(claimants[id(claims)])] = set(metrics)
 
     def said(self, rejected: set[int]) -> list[Said]:
         """What is said of each device.
@@ -156,20 +146,6 @@ def _bounded(values: dict[str, Any], found: dict[str, datetime]) -> dict[str, An
         name: None if len(json_text(values[name])) > SMALL_BYTES else values[name]
         for name in newest[-MOST_METRICS:]
     }
-
-
-def _question(asked: Sequence[tuple[str, str, _Claims]]) -> tuple[str, dict[str, str]]:
-    """Which of the values, given with their times, are stored otherwise: an element a device."""
-    columns = (
-        [tenant for tenant, _, _ in asked],
-        [device for _, device, _ in asked],
-        [json_text({name: value for name, (value, _) in claims.items()}) for _, _, claims in asked],
-        [
-            json_text({name: ts.timestamp() for name, (_, ts) in claims.items()})
-            for _, _, claims in asked
-        ],
-    )
-    return _QUESTION, dict(zip(_ASKED, map(array_text, columns), strict=True))
 
 
 def _key(message: Message) -> tuple[str, str]:

@@ -106,7 +106,7 @@ def plan(records: Sequence[Message | Record], now: datetime, *, last: bool = Fal
             # tenant all of whose rows were duplicates is named, too.
             yield Step(_NOTIFY, {"tenants": batch.tenants_accepted()})
             rejected = {id(one.message) for one in batch.rejected}
-            yield from _asking(batch.devices.questions(rejected))
+            yield from _asking(batch.devices.questions(rejected), time_limit)
             yield from states.recorded(batch.devices.said(rejected), time_limit)
     if stored and (seen := presence.said(batches, now)):
         yield from states.recorded(seen, time_limit)
@@ -118,12 +118,12 @@ def plan(records: Sequence[Message | Record], now: datetime, *, last: bool = Fal
     return Ingested(stored, duplicates, quarantined, corrected, throttled, kept.retry_after)
 
 
-def _asking(questions: Question) -> Generator[Step, Any, None]:
-    question = next(questions, None)
-    while question is not None:
-        answer = yield Step(*question)
+def _asking(questions: Question, time_limit: str) -> Generator[Step, Any, None]:
+    asked = next(questions, None)
+    while asked is not None:
+        answer = yield from states.untrue(asked, time_limit)
         try:
-            question = questions.send(answer)
+            asked = questions.send(answer)
         except StopIteration:
             return
 

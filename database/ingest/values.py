@@ -28,6 +28,10 @@ def _plain(value: object) -> Any:
     raise TypeError(f"JSON has no {type(value).__qualname__}")
 
 
+MOST_NESTED = 254
+"""Levels of a document, as many as the fast encoder takes: what is written in one place has to be
+written in another, where the interpreter is some calls deeper."""
+
 _documented = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
 ).encode
@@ -94,11 +98,22 @@ def expected(what: str, found: object) -> str:
 def _checked(value: object) -> str:
     """The JSON as the standard library writes it, integers of any size, or why there is none."""
     text = _documented(value)
+    if text.count("[") + text.count("{") > MOST_NESTED and _nested(value) > MOST_NESTED:
+        raise ValueError(f"there are at most {MOST_NESTED} levels")
     if "\\u0000" in text and _NUL.search(text):
         raise ValueError("jsonb has no NUL character")
     if not text.isascii():
         text.encode()
     return text
+
+
+def _nested(value: object) -> int:
+    """How many levels of lists and objects there are."""
+    level, inner = 0, [value]
+    while inner := [one for one in inner if isinstance(one, dict | list | tuple)]:
+        level += 1
+        inner = [item for one in inner for item in (one.values() if isinstance(one, dict) else one)]
+    return level
 
 
 def _fast() -> Callable[[object], bytes]:

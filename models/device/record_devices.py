@@ -72,41 +72,48 @@ Function(
             perform set_config('lock_timeout', patience, true);
             return;
           end if;
+          -- Rows first, and locks: what is known is read, and changed, as of after that.
+          insert into public.device_state (tenant_id, device_id, status)
+          select n.tenant_id, n.device_id, n.status
+            from {GIVEN}
+           where n.number <> all (coalesce(taken, '{{}}'))
+             and not exists (select from public.device_state s
+                              where s.tenant_id = n.tenant_id and s.device_id = n.device_id)
+           order by 1, 2
+          on conflict do nothing;
+          perform from public.device_state s
+             join {GIVEN}
+                  using (tenant_id, device_id)
+            where n.number <> all (coalesce(taken, '{{}}'))
+            order by s.tenant_id, s.device_id
+              for no key update of s;
           with n as materialized (
             select null::uuid as id, n.tenant_id, n.device_id, n.status, n.seen, n.sent, n.newest,
-                   n.state, {NEW_TIMES} as times, s.state as known, {KNOWN_TIMES} as known_times
+                   n.state, {NEW_TIMES} as times, s.state || '{{}}' as known,
+                   {KNOWN_TIMES} as known_times
               from {GIVEN}
-              left join public.device_state s using (tenant_id, device_id)
+              join public.device_state s using (tenant_id, device_id)
              where n.number <> all (coalesce(taken, '{{}}'))
-          ), {FRESH}
-          ), sensors as (
+          ), {FRESH}, sensors as (
             insert into public.device_sensors
                    (tenant_id, device_id, metric_key, display_name, source)
             select n.tenant_id, n.device_id, m.metric, m.metric, 'unmodeled'
               from fresh n, lateral jsonb_object_keys(n.state) as m (metric)
-             where not coalesce(n.known ? m.metric, false)
+             where not n.known ? m.metric
                and pg_column_size(n.known_times) < {MOST_BYTES}
              order by 1, 2, 3
             on conflict do nothing
-          ), known as (
-            update public.device_state s
-               set {_SEEN},
-                   last_telemetry_at = greatest(s.last_telemetry_at, n.newest),
-                   state = s.state || n.state, state_times = n.known_times || n.times
-              from fresh n
-             where s.tenant_id = n.tenant_id and s.device_id = n.device_id
-               and n.known is not null
-               and ({_LATER}
-                    or {SEEN} > coalesce(s.last_seen_at, '-infinity')
-                    or n.newest > coalesce(s.last_telemetry_at, '-infinity')
-                    or n.times <> '{{}}'))
-          insert into public.device_state
-                 (tenant_id, device_id, status, last_seen_at, last_seen_as_sent,
-                  last_telemetry_at, state, state_times)
-          select n.tenant_id, n.device_id, n.status, {SEEN}, n.sent, n.newest, n.state, n.times
-            from fresh n where n.known is null
-           order by 1, 2
-          on conflict do nothing;
+          )
+          update public.device_state s
+             set {_SEEN},
+                 last_telemetry_at = greatest(s.last_telemetry_at, n.newest),
+                 state = s.state || n.state, state_times = n.known_times || n.times
+            from fresh n
+           where s.tenant_id = n.tenant_id and s.device_id = n.device_id
+             and ({_LATER}
+                  or {SEEN} > coalesce(s.last_seen_at, '-infinity')
+                  or n.newest > coalesce(s.last_telemetry_at, '-infinity')
+                  or n.times <> '{{}}');
           perform set_config('lock_timeout', patience, true);
         exception when lock_not_available then
           select array_agg(n.number) into free
@@ -150,22 +157,24 @@ Function(
 Function(
     "record_devices",
     ARGUMENTS,
-    returns="void",
+    returns="uuid[]",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
     body=f"""
+        declare
+          behind uuid[];
         begin
           perform pg_advisory_xact_lock(hashtextextended('devices of ' || t.id, 0))
              from (select distinct n.id from unnest(tenants) as n (id) order by 1) as t;
-          if exists (select from public.device_state_backlog b
-                      where b.of_tenant = any (tenants)) then
-            perform public.take_in_device_states(tenants);
-          end if;
+          select array_agg(t.id) into behind
+            from (select distinct n.id from unnest(tenants) as n (id)) as t
+           where exists (select from public.device_state_backlog b where b.of_tenant = t.id);
           perform public.merge_device_states({ARRAYS});
+          return behind;
         end
     """,
     grants={"fleet_ingest": "execute"},
-    comment="Takes in what a batch says of its devices, as merge_device_states(), after what "
-    "earlier ones left in device_state_backlog.",
+    comment="Takes in what a batch says of its devices, as merge_device_states(); returns the "
+    "tenants of which earlier ones have left something in device_state_backlog.",
     metadata=Base.metadata,
 )

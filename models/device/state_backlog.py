@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ddl import Function, RowLevelSecurity
 from models.device.state import STATUSES
 from models.device.state_size import bounded_state
-from models.device.state_sql import ARGUMENTS, FRESH, GIVEN, NEW_TIMES, SAID, SEEN, seen_of
+from models.device.state_sql import ARGUMENTS, GIVEN, NEW_TIMES, SAID, SEEN, TOLD, seen_of
 from models.shared.base import (
     EMPTY_OBJECT,
     Base,
@@ -71,7 +71,8 @@ class DeviceStateBacklog(Private, Identified, Timestamped, Base):
 
 
 # Another batch may be noting, or taking in, the same device: then what this one says goes into a
-# row of its own, so that nobody waits here.
+# row of its own, so that nobody waits here. So does a value that differs from a noted one of the
+# same moment: to look up which counts may take long, and this has to be quick.
 Function(
     "note_device_states",
     ARGUMENTS,
@@ -85,22 +86,21 @@ Function(
                    n.state, {NEW_TIMES} as times, b.state as known, b.state_times as known_times
               from {GIVEN}
               left join lateral (
-                   select o.id, o.state, coalesce(o.state_times, '{{}}') as state_times
+                   select o.id, o.state || '{{}}' as state, o.state_times || '{{}}' as state_times
                      from public.device_state_backlog o
                     where o.of_tenant = n.tenant_id and o.device_id = n.device_id
                     order by o.id limit 1 for update skip locked) as b on true
-          ), {FRESH}
-          ), known as (
+          ), {TOLD}, known as (
             update public.device_state_backlog b
                set {seen_of("b")},
                    last_telemetry_at = greatest(b.last_telemetry_at, n.newest),
                    state = b.state || n.state, state_times = n.known_times || n.times
-              from fresh n where b.id = n.id)
+              from told n where b.id = n.id and n.asked is null)
           insert into public.device_state_backlog
                  (of_tenant, device_id, status, last_seen_at, last_seen_as_sent,
                   last_telemetry_at, state, state_times)
           select n.tenant_id, n.device_id, n.status, {SEEN}, n.sent, n.newest, n.state, n.times
-            from fresh n where n.id is null;
+            from told n where n.id is null or n.asked is not null;
         end
     """,
     grants={"fleet_ingest": "execute"},
@@ -113,7 +113,8 @@ MOST_BYTES_AT_ONCE = 65536
 """Devices that are taken in together, and bytes of their values: new metrics take 70 µs each, and
 the state of a device with thousands of them 25 ms (measured)."""
 FOR = "500 ms"
-"""How long a batch takes in what is left of its tenants; the next one goes on."""
+"""How long a batch takes in what is left of its tenants, or half of what its statements may take;
+the next one goes on."""
 
 # A device that has no row yet is tried, too; who holds the new one is not seen before.
 Function(
@@ -124,31 +125,42 @@ Function(
     settings=PLPGSQL_SETTINGS,
     body=f"""
         declare
-          ends constant timestamptz := clock_timestamp() + interval '{FOR}';
+          ends constant timestamptz := clock_timestamp() + least(interval '{FOR}', nullif(
+            current_setting('statement_timeout')::interval, interval '0') / 2);
           tenant uuid;
           device text;
           listed uuid[];
           kept record;
+          again boolean;
           number bigint := 0;
         begin
           perform pg_advisory_xact_lock(hashtextextended('devices of ' || t.id, 0))
              from (select distinct n.id from unnest(tenants) as n (id) order by 1) as t;
           for tenant in select distinct n.id from unnest(tenants) as n (id) order by 1 loop
             device := '';
+            again := false;
             while clock_timestamp() < ends loop
-              -- The first row of each of the next devices; the others are for the next time.
+              -- The first row of each of the next devices; others of theirs come when all have been
+              -- gone through. What is noted anew, since it is held, is for the next time.
               with upcoming as materialized (
-                select distinct on (b.device_id)
-                       b.id, b.device_id, pg_column_size(b.state || '{{}}') as bytes
+                select distinct on (b.device_id) b.id, b.device_id
                   from public.device_state_backlog b
-                 where b.of_tenant = tenant and b.device_id > device
+                 where b.of_tenant = tenant and b.device_id > device and b.created_at < now()
                  order by b.device_id, b.id limit {MOST_AT_ONCE}
+              ), sized as (
+                select u.id, u.device_id, sum(pg_column_size(b.state || '{{}}'))
+                         over (order by u.device_id rows unbounded preceding exclude current row)
+                         as before
+                  from upcoming u join public.device_state_backlog b using (id)
               )
-              select array_agg(n.id), max(n.device_id) into listed, device
-                from (select n.*, sum(n.bytes) over (order by n.device_id) - n.bytes as before
-                        from upcoming n) as n
-               where n.before < {MOST_BYTES_AT_ONCE};
-              exit when listed is null;
+              select array_agg(s.id), max(s.device_id) into listed, device
+                from sized s where coalesce(s.before, 0) < {MOST_BYTES_AT_ONCE};
+              if listed is null then
+                exit when not again;
+                again := false;
+                device := '';
+                continue;
+              end if;
               with free as materialized (
                 select s.device_id
                   from public.device_state s
@@ -187,6 +199,7 @@ Function(
                         where r.tenant_id = t.of_tenant and r.device_id = t.device_id)) as r
                              (registered);
               number := number + kept.number;
+              again := again or kept.number > 0;
               if kept.devices is not null then
                 perform public.merge_device_states(kept.of_tenants, kept.devices, kept.statuses,
                                                    kept.seen, kept.sent, kept.newest, kept.oldest,

@@ -9,8 +9,9 @@ from sqlalchemy import TIMESTAMP, MetaData, String, Table
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
-from ddl import Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
+from ddl import Declared, Function, Grant, HiddenFrom, Policy, RowLevelSecurity, Trigger, View, sql
 from ddl.kinds.policy import OWNER
+from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.column_statistics import unknown_to_the_planner
 from models.shared.constraints import happened, not_ahead, short
 from models.shared.ingest_views import defaults, ingest_access, is_clock
@@ -124,7 +125,7 @@ def hypertable_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaI
             )
         )
     if appended:
-        items.append(_view_to_store(table, columns, privileges))
+        items.append(_view_to_store(table, cls.__time_column__, columns, privileges))
         if not cls.__metrics__:
             items.append(_append(table, guarded))
     return [
@@ -202,15 +203,23 @@ def _ingest_access(cls: type[TenantTimeSeries], table: Table) -> list[SchemaItem
     )
 
 
-def _view_to_store(table: Table, columns: Sequence[str], privileges: str) -> View:
+def _view_to_store(table: Table, time_column: str, columns: Sequence[str], privileges: str) -> View:
     """The view through which rows reach the hypertable: PostgreSQL itself inserts, at full speed.
 
-    It can read one relation only, so nothing but a barrier puts its condition first.
+    It can read one relation only, so nothing but a barrier puts its condition first. What retention
+    would delete is refused, too: each such day would make a chunk, which every tenant's questions
+    have to look at.
     """
+    kept = Declared.on(table.metadata).of(RetentionPolicyState).get((TIMESERIES, table.name))
+    not_expired = ""
+    if kept is not None:
+        # Its days have 24 hours, whatever the time zone of the session.
+        age = f"make_interval(secs => extract(epoch FROM interval {sql.literal(kept.drop_after)}))"
+        not_expired = f"{sql.ident(time_column)} >= now() - {age}\n   AND "
     return View(
         to_store(table.name),
         f"SELECT {', '.join(map(sql.ident, columns))}\n"
-        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n WHERE {OF_TENANT}",
+        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n WHERE {not_expired}{OF_TENANT}",
         security_invoker=False,
         reason="Tenants have no grant on hypertables; the check option refuses rows of others.",
         security_barrier=True,

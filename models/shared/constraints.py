@@ -92,7 +92,7 @@ def not_ahead(column: str) -> CheckConstraint:
 
     A clock further ahead is wrong, and each such day would cost a chunk of its own. What passes
     once passes for ever, so a dump can be restored; that is why there is no such CHECK of rows
-    older than the retention. Rows from before the CHECK stay.
+    older than the retention, which tenant views refuse. Rows from before the CHECK stay.
     """
     return CheckConstraint(
         f"{sql.ident(column)} <= now() + interval '1 day'",

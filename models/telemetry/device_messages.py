@@ -152,36 +152,40 @@ Function(
     returns="TABLE(number bigint, tenant_id uuid, device_id text, metrics text[])",
     language="plpgsql",
     volatility="stable",
-    settings=PLPGSQL_SETTINGS,
-    # OFFSET: an index look-up for each moment instead of a scan of the table.
+    settings={**PLPGSQL_SETTINGS, "enable_nestloop": "off"},
+    # OFFSET: an index look-up for each moment instead of a scan of the table. Nested loops would go
+    # through all moments for each metric, and look-ups are made by them in any case.
     body=f"""
         #variable_conflict use_column
         begin
           return query
             with given as materialized (
-              select n.number, n.tenant_id, n.device_id, g.key as metric,
-                     n.state -> g.key as value, to_timestamp(g.value::double precision) as ts
+              select n.number, n.tenant_id, n.device_id, n.state, m.ts, m.metrics
                 from unnest(tenants, devices, states, times) with ordinality
                        as n (tenant_id, device_id, state, times, number),
-                     lateral jsonb_each_text(n.times) as g
-            ), stored as (
-              select distinct on (n.tenant_id, n.device_id, n.ts, m.key)
-                     n.tenant_id, n.device_id, n.ts, m.key as metric, m.value
+                     lateral (
+                       select to_timestamp(g.value::double precision) as ts,
+                              array_agg(g.key) as metrics
+                         from jsonb_each_text(n.times) as g group by 1) as m
+            ), stored as materialized (
+              select n.tenant_id, n.device_id, n.ts, s.metrics
                 from (select distinct g.tenant_id, g.device_id, g.ts from given g) as n,
                      lateral (
-                       select {merged(METRICS, "t.")} as metrics, t.seq, t.msg_type
-                         from timeseries.telemetry t
-                        where t.tenant_id = n.tenant_id and t.device_id = n.device_id
-                          and t.ts = n.ts
-                       offset 0) as t,
-                     lateral jsonb_each(t.metrics) as m
-               order by n.tenant_id, n.device_id, n.ts, m.key,
-                        t.seq desc, t.msg_type collate "C" desc
+                       select jsonb_object_agg(m.key, m.value
+                                order by t.seq, t.msg_type collate "C") as metrics
+                         from (
+                           select {merged(METRICS, "t.")} as metrics, t.seq, t.msg_type
+                             from timeseries.telemetry t
+                            where t.tenant_id = n.tenant_id and t.device_id = n.device_id
+                              and t.ts = n.ts
+                           offset 0) as t,
+                           lateral jsonb_each(t.metrics) as m) as s
             )
-            select g.number, g.tenant_id, g.device_id, array_agg(g.metric)
+            select g.number, g.tenant_id, g.device_id, array_agg(a.metric)
               from given g
-              left join stored s using (tenant_id, device_id, ts, metric)
-             where s.value is distinct from g.value
+              join stored s using (tenant_id, device_id, ts),
+                   lateral unnest(g.metrics) as a (metric)
+             where s.metrics -> a.metric is distinct from g.state -> a.metric
              group by 1, 2, 3;
         end
     """,

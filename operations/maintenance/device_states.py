@@ -47,8 +47,15 @@ _UNFOUNDED = f"""
                AND NOT EXISTS (SELECT FROM messages t WHERE t.ts = s.last_telemetry_at))
 """
 _LEFT_OF = sa.text("SELECT DISTINCT of_tenant FROM public.device_state_backlog ORDER BY 1")
-_LEFT_OF_ONE = sa.text("SELECT count(*) FROM public.device_state_backlog WHERE of_tenant = :tenant")
-_LEFT = sa.text("SELECT count(DISTINCT (of_tenant, device_id)) FROM public.device_state_backlog")
+_LEFT_OF_ONE = sa.text("""
+    SELECT count(*) FROM public.device_state_backlog
+     WHERE of_tenant = :tenant AND created_at <= :begun
+""")
+_LEFT = sa.text("""
+    SELECT count(DISTINCT (of_tenant, device_id)) FROM public.device_state_backlog
+     WHERE created_at <= :begun
+""")
+_NOW = sa.text("SELECT clock_timestamp()")
 _TAKE_IN = sa.text("SELECT public.take_in_device_states(ARRAY[CAST(:tenant AS uuid)])")
 _READ_ANEW = f"""
     WITH {_MESSAGES}, touched AS (
@@ -150,36 +157,38 @@ def take_in_backlog(engine: Engine) -> tuple[int, list[str]]:
     As fleet_ingest, in transactions of one tenant each, as short as those of batches.
 
     Returns:
-        How many devices are held still, so that theirs stays in ``device_state_backlog``; and for
-        each tenant whose lock another session held, who it is and what the server said.
+        How many devices were held all the time, so that theirs stays in ``device_state_backlog``;
+        and for each tenant whose lock another session held, who it is and what the server said.
     """
     refused = []
     with acting_as(engine, INGEST) as connection:
+        begun: datetime.datetime = connection.execute(_NOW).scalar_one()
         tenants = list(connection.scalars(_LEFT_OF))
     for tenant_id in tenants:
         before = sys.maxsize
         try:
-            # What is still held is noted anew, and then there is not less.
-            while 0 < (left := _take_in(engine, tenant_id)) < before:
+            # What batches note meanwhile is not waited for, nor what is noted anew as it is held.
+            while 0 < (left := _take_in(engine, tenant_id, begun)) < before:
                 before = left
         except DBAPIError as error:
             if not is_busy(error):
                 raise
             refused.append(f"tenant {tenant_id}: {server_message(error)}")
     with acting_as(engine, INGEST) as connection:
-        devices: int = connection.execute(_LEFT).scalar_one()
+        devices: int = connection.execute(_LEFT, {"begun": begun}).scalar_one()
     return devices, refused
 
 
-def _take_in(engine: Engine, tenant_id: str) -> int:
+def _take_in(engine: Engine, tenant_id: str, begun: datetime.datetime) -> int:
     """Take in some of what is left of a tenant, in the time that a batch would take for it.
 
     Returns:
-        How many rows of the backlog it has then.
+        How many rows of the backlog it has then that were there when it began.
     """
     with acting_as(engine, INGEST) as connection:
         connection.execute(_TAKE_IN, {"tenant": tenant_id})
-        left: int = connection.execute(_LEFT_OF_ONE, {"tenant": tenant_id}).scalar_one()
+        values = {"tenant": tenant_id, "begun": begun}
+        left: int = connection.execute(_LEFT_OF_ONE, values).scalar_one()
     return left
 
 

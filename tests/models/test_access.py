@@ -219,7 +219,8 @@ def test_the_context_is_read_in_one_place() -> None:
         state.title()
         for state in DECLARED.of(FunctionState).values()
         if re.search(
-            r"current_setting\((?!'(fleetschema\.|lock_timeout'|is_superuser'))", state.body
+            r"current_setting\((?!'(fleetschema\.|(lock|statement)_timeout'|is_superuser'))",
+            state.body,
         )
         and state.name
         not in {"current_tenant", "verified_tenant", "called_by_another", "keep_history"}

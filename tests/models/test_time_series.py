@@ -181,6 +181,11 @@ def test_views_are_for_reading_and_appending_only() -> None:
             stored = DECLARED.of(ViewState)[("public", f"{name}_to_store")]
             if not (appended and stored.security_barrier and stored.check_option == "cascaded"):
                 findings.append(f"{name}: {stored}")
+            kept = DECLARED.of(RetentionPolicyState)[TIMESERIES, name].drop_after
+            if f">= now() - make_interval(secs => extract(epoch FROM interval '{kept}'))" not in (
+                stored.definition
+            ):
+                findings.append(f"{name}: a tenant makes chunks as old as it likes")
         elif appended:
             findings.append(f"{name}: nothing stores its rows")
         listed = view.definition.split("\n")[0].removeprefix("SELECT ").split(", ")

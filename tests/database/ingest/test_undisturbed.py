@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from database.engine import make_engine
-from database.ingest import IngestError, ingest, states
+from database.ingest import Ingested, IngestError, ingest, states
 from database.tenancy import tenant_transaction
 from operations.maintenance.device_states import take_in_backlog
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
-from tests.support.telemetry import NOW, ONE, TWO, message, newest, rows
+from tests.support.telemetry import NOW, ONE, TWO, message, newest, quarantine, rows
+from tests.support.time_series import execute
 
 SECOND = datetime.timedelta(seconds=1)
 LEFT = "SELECT device_id FROM device_state_backlog ORDER BY 1, id"
@@ -109,7 +113,7 @@ def test_devices_whose_lock_another_batch_holds(either: Engine) -> None:
         assert ingest(engine, [later]).stored == ingest(engine, [earlier]).stored == 1
     engine.dispose()
     assert left(either) == ["d1"]
-    assert take_in_backlog(either) == 0
+    assert take_in_backlog(either) == (0, [])
     assert newest(either) == {
         ("d1", "t"): (2, NOW + SECOND),
         ("d1", "new"): (3, NOW + SECOND),
@@ -118,8 +122,7 @@ def test_devices_whose_lock_another_batch_holds(either: Engine) -> None:
 
 
 def test_very_many_new_metrics(shared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("TOGETHER", 0.2), ("BY_TENANT", 0.4), ("OF_ONE", 0.2)):
-        monkeypatch.setattr(states, name, seconds)
+    monkeypatch.setattr(states, "RECORDING", states.Seconds(0.2, 0.4, 0.2))
     metrics = dict.fromkeys((f"metric {number}" for number in range(1500)), 1)
     sent = [message(number, ts=NOW, metrics=metrics) for number in range(10)]
     sent.append(message(1, tenant_id=TWO, ts=NOW))
@@ -130,12 +133,63 @@ def test_very_many_new_metrics(shared: Engine, monkeypatch: pytest.MonkeyPatch) 
     # A batch does not wait until all of it is taken in.
     ingest(shared, [message(1, tenant_id=TWO, ts=NOW + SECOND)])
     assert len(left(shared)) == 10
-    assert take_in_backlog(shared) == 0
+    assert take_in_backlog(shared) == (0, [])
     expected = {(f"d{device}", name): (1, NOW) for device in range(10) for name in metrics}
     assert newest(shared) == expected
     with tenant_transaction(shared, ONE) as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM device_sensors")) == 15_000
         connection.exec_driver_sql("DELETE FROM device_sensors")
+
+
+def test_values_of_one_moment_that_take_long_to_compare(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "RECORDING", states.Seconds(0.3, 0.6, 0.3))
+    monkeypatch.setattr(states, "ASKING", states.Seconds(0.3, 0.9, 0.3, 0.3))
+    assert ingest(engine, [message(1, ts=NOW)]).stored == 1
+    [(compare,)] = rows(
+        engine,
+        "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'metrics_stored_otherwise'",
+    )
+    assert compare.count("begin\n") == 1
+    slow = "if 'd1' = any (devices) then perform pg_sleep(60); end if;"
+    execute(engine, compare.replace("begin\n", f"begin\n {slow}\n"))
+    for seq in (1, 2):
+        sent = [
+            message(1, ts=NOW, seq=seq, metrics={"t": seq, f"new {seq}": 1}),
+            message(1, tenant_id=TWO, ts=NOW + seq * SECOND),
+        ]
+        assert ingest(engine, sent).stored == 2
+        assert newest(engine, TWO) == {("d1", "t"): (1.5, NOW + seq * SECOND)}
+    # Of the first, a duplicate now, nothing is believed; of others all is.
+    assert ingest(engine, [sent[0], message(2, ts=NOW)]).duplicates == 1
+    assert newest(engine) == {("d1", "t"): (1.5, NOW), ("d2", "t"): (2.5, NOW)}
+    execute(engine, compare)
+    assert take_in_backlog(engine) == (0, [])
+    assert newest(engine) == {
+        ("d1", "t"): (2, NOW),
+        ("d1", "new 1"): (1, NOW),
+        ("d1", "new 2"): (1, NOW),
+        ("d2", "t"): (2.5, NOW),
+    }
+
+
+def test_documents_that_are_nested_as_deep_as_may_be(shared: Engine) -> None:
+    def nested(levels: int) -> object:
+        return [nested(levels - 1)] if levels else 1
+
+    def deeper(calls: int) -> Ingested:
+        return deeper(calls - 1) if calls else ingest(shared, sent)
+
+    sent = [message(number, metrics={"t": nested(number)}) for number in (1, 253, 254, 700)]
+    sent.append(message(1, tenant_id=TWO))
+    done = deeper(0)
+    assert (done.stored, done.quarantined) == (3, 2)
+    assert {row.reason for row in quarantine(shared)} == {"bad_metrics"}
+    # A duplicate is compared with what is stored, and that is some calls further down.
+    for calls in (0, 1, 2, 50):
+        done = deeper(calls)
+        assert (done.duplicates, done.quarantined) == (3, 2)
 
 
 def test_nobody_waits_for_what_others_note(shared: Engine) -> None:
@@ -154,9 +208,9 @@ def test_nobody_waits_for_what_others_note(shared: Engine) -> None:
     with shared.begin() as third:
         third.exec_driver_sql("SELECT FROM device_state_backlog ORDER BY id LIMIT 1 FOR UPDATE")
         # What is held by one that notes is for the next time.
-        assert take_in_backlog(shared) == 1
+        assert take_in_backlog(shared) == (1, [])
         assert len(left(shared)) == 2
-    assert take_in_backlog(shared) == 0
+    assert take_in_backlog(shared) == (0, [])
     assert newest(shared) == {("d1", "t"): (3, NOW + 2 * SECOND), ("d1", "u"): (1, NOW)}
 
 
@@ -182,3 +236,52 @@ def test_what_no_tenant_brings_about_is_an_error(engine: Engine) -> None:
     with pytest.raises(IngestError, match="permission denied"):
         ingest(engine, [message(1)])
     assert rows(engine, LEFT) == []
+
+
+@contextmanager
+def meanwhile(engine: Engine, statement: str) -> Iterator[None]:
+    """The tenant's transaction with a statement ends when the batch waits for it."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as pool, tenant_transaction(engine, ONE) as connection:
+        connection.exec_driver_sql(statement)
+
+        def end() -> None:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+                while not done.is_set() and not other.scalar(sa.text(waits)):
+                    time.sleep(0.002)
+            connection.commit()
+
+        ended = pool.submit(end)
+        try:
+            yield
+        finally:
+            done.set()
+            ended.result()
+
+
+def test_a_sensor_that_is_deleted_meanwhile_comes_back_whole(shared: Engine) -> None:
+    ingest(shared, [message(1, ts=NOW, metrics={"k": 1})])
+    ts = NOW + SECOND
+    with meanwhile(shared, "DELETE FROM device_sensors WHERE metric_key = 'k'"):
+        ingest(shared, [message(1, ts=ts, metrics={"k": 2, "new": 1})])
+    take_in_backlog(shared)
+    assert newest(shared) == {("d1", "k"): (2, ts), ("d1", "new"): (1, ts)}
+    with tenant_transaction(shared, ONE) as connection:
+        keys = connection.exec_driver_sql("SELECT metric_key FROM device_sensors ORDER BY 1")
+        assert keys.scalars().all() == ["k", "new"]
+        connection.exec_driver_sql("DELETE FROM device_sensors")
+
+
+def test_a_state_that_its_tenant_makes_meanwhile(shared: Engine) -> None:
+    make = """
+        INSERT INTO device_state (tenant_id, device_id, desired_state)
+        VALUES (current_tenant(), 'd1', '{"fan": 1}')
+    """
+    with meanwhile(shared, make):
+        ingest(shared, [message(1, ts=NOW)])
+    take_in_backlog(shared)
+    assert newest(shared) == {("d1", "t"): (1.5, NOW)}
+    with tenant_transaction(shared, ONE) as connection:
+        state = connection.exec_driver_sql("SELECT status, desired_state FROM device_state").one()
+        assert tuple(state) == ("online", {"fan": 1})

@@ -159,7 +159,8 @@ def _in_time(
 
 def _attempt(step: Step, before: str, seconds: float) -> Generator[Step, Any, Any]:
     """The answer of a step, or None where it fails or takes longer, and has changed nothing."""
-    yield Step(_BEGIN.format(seconds=round(seconds, 3)))
+    # 0 milliseconds would be no limit.
+    yield Step(_BEGIN.format(seconds=max(round(seconds, 3), 0.001)))
     try:
         answer = yield step
     except _PROVOKED:

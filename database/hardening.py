@@ -139,7 +139,7 @@ UNION ALL
 _UNDONE = f"""{_ROUTINES}
 SELECT 'GRANT UPDATE ON {_SETTINGS} TO PUBLIC' AS statement WHERE NOT {_SETTINGS_CHANGEABLE}
 UNION ALL
-SELECT {literal(refused_ddl.REMOVAL)} WHERE {refused_ddl.PRESENT}
+SELECT {literal(refused_ddl.REMOVAL)} WHERE {refused_ddl.LEFT}
 UNION ALL
 SELECT DISTINCT format('REVOKE EXECUTE ON ROUTINE %s FROM %I', r.name, k.rolname)
   FROM routines r JOIN pg_roles k ON k.rolname = ANY (r.keepers)
@@ -147,6 +147,10 @@ SELECT DISTINCT format('REVOKE EXECUTE ON ROUTINE %s FROM %I', r.name, k.rolname
 UNION ALL
 SELECT DISTINCT format('GRANT EXECUTE ON ROUTINE %s TO PUBLIC', name) FROM routines
  WHERE NOT EXISTS (SELECT FROM aclexplode(acl) a WHERE a.grantee = 0)"""
+
+_PIPE = "psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL"
+COMMAND = f"python -m operations hardening | {_PIPE}"
+UNDO_COMMAND = f"python -m operations hardening --undo | {_PIPE}"
 
 _LOOP = """FOR one IN{query} LOOP
         EXECUTE one.statement;
@@ -162,13 +166,17 @@ KEPT = " OR ".join(
 """A condition: role ``b`` of ours is granted the function called ``c.name`` here."""
 
 
-def script() -> str:
-    """What a superuser runs in the database, as often as he likes; it changes what is missing."""
+def script(*, undo: bool = False) -> str:
+    """What a superuser runs in the database, as often as he likes; it changes what is missing.
+
+    Args:
+        undo: give back instead what CREATE DATABASE gives, for a database that the project leaves.
+    """
     return _block(
         f"""IF NOT {_IS_SUPERUSER} THEN
         RAISE EXCEPTION 'expected a superuser, found %', current_user;
     END IF;
-    {_LOOP.format(query=_MISSING)}"""
+    {_LOOP.format(query=_UNDONE if undo else _MISSING)}"""
     )
 
 
@@ -183,9 +191,16 @@ def where_superuser() -> str:
 
 
 def removal() -> str:
-    """Back to what CREATE DATABASE gives, where a superuser takes the project away."""
+    """Back to what CREATE DATABASE gives, where a superuser takes the project away.
+
+    Any other role is told how a superuser does it: its privileges also keep roles of ours.
+    """
     return _block(
         f"""IF NOT {_IS_SUPERUSER} THEN
+        IF EXISTS ({_UNDONE}) THEN
+            RAISE WARNING 'what only a superuser did to database % stays, run: %',
+                current_database(), {literal(UNDO_COMMAND)};
+        END IF;
         RETURN;
     END IF;
     {_LOOP.format(query=_UNDONE)}"""
@@ -200,9 +215,6 @@ BEGIN
     {body}
 END
 $hardening$"""
-
-
-COMMAND = "python -m operations hardening | psql -1 -v ON_ERROR_STOP=1 SUPERUSER_URL"
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,13 @@ def application() -> str:
 
 
 def removal() -> str:
-    """Back to what CREATE DATABASE gives; the last step of ``downgrade base``."""
+    """Back to what CREATE DATABASE gives; the last step of ``downgrade base``.
+
+    Roles may be gone by then, if it is run again.
+    """
     lines = [
-        f"EXECUTE format('REVOKE ALL ON DATABASE %I FROM {name}', current_database());"
+        f"IF to_regrole('{name}') IS NOT NULL THEN"
+        f" EXECUTE format('REVOKE ALL ON DATABASE %I FROM {name}', current_database()); END IF;"
         for name in ROLE_NAMES
     ]
     lines.append(

@@ -82,7 +82,9 @@ REVOKE ALL ON FUNCTION {_FUNCTION} FROM PUBLIC;
 CREATE EVENT TRIGGER {NAME} ON ddl_command_start EXECUTE FUNCTION {_FUNCTION};
 ALTER EVENT TRIGGER {NAME} ENABLE ALWAYS"""
 
-PRESENT = f"EXISTS (SELECT FROM pg_event_trigger WHERE evtname = '{NAME}')"
+LEFT = f"""(EXISTS (SELECT FROM pg_event_trigger WHERE evtname = '{NAME}')
+        OR EXISTS (SELECT FROM pg_namespace WHERE nspname = '{SCHEMA}'))"""
+"""Whether there is anything to remove: a restore by another role has the schema alone."""
 
 _ENABLED = f"ALTER EVENT TRIGGER {NAME} ENABLE ALWAYS"
 

@@ -195,22 +195,30 @@ def has_bridge(connection: Connection) -> bool:
 def removal() -> str:
     """Drop the roles that nothing uses any more: no object, no grant, no login, no database.
 
-    A role that is still used stays, with a warning; so does one that this user may not drop.
+    A role that is still used stays, with a warning that says by what; so does one that this user
+    may not drop.
     """
     names = ", ".join(literal(role.name) for role in (BRIDGE, *ROLES))
     return f"""DO $roles$
 DECLARE
     found record;
+    users text;
 BEGIN
     FOR found IN SELECT r.oid, r.rolname FROM pg_roles r WHERE r.rolname IN ({names})
                   ORDER BY r.rolname <> {literal(BRIDGE.name)} LOOP
-        IF EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass
-                      AND d.refobjid = found.oid AND d.classid <> 'pg_auth_members'::regclass)
-           OR EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member
-                       WHERE m.roleid = found.oid AND u.rolname <> current_user
-                         AND u.rolcanlogin)
-        THEN
-            RAISE WARNING 'role % stays: something still uses it', found.rolname;
+        SELECT string_agg(DISTINCT u.name, ', ' ORDER BY u.name) INTO users FROM (
+            SELECT coalesce('database ' || b.datname, 'the cluster') AS name
+              FROM pg_shdepend d LEFT JOIN pg_database b
+                ON b.oid = CASE WHEN d.classid = 'pg_database'::regclass THEN d.objid
+                                ELSE d.dbid END
+             WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = found.oid
+               AND d.classid <> 'pg_auth_members'::regclass
+            UNION
+            SELECT 'login ' || m.member::regrole FROM pg_auth_members m
+              JOIN pg_roles r ON r.oid = m.member
+             WHERE m.roleid = found.oid AND r.rolname <> current_user AND r.rolcanlogin) AS u;
+        IF users IS NOT NULL THEN
+            RAISE WARNING 'role % stays, used by %', found.rolname, users;
             CONTINUE;
         END IF;
         BEGIN

@@ -14,14 +14,20 @@ from tests.support.engines import engine_of, execute
 from tests.support.servers import embedded_programs, machine_programs
 
 
-def copy_by_dump(source: str, target: str, folder: Path) -> None:
+def copy_by_dump(source: str, target: str, folder: Path, *, dumped_as: str | None = None) -> None:
     """Dump the database at ``source`` and restore it into the empty one at ``target``.
 
     Skips where there is no pg_dump of the server's version.
+
+    Args:
+        source: a superuser's URL.
+        target: a superuser's URL.
+        folder: for the dump.
+        dumped_as: the URL of another login for the dump.
     """
     file = folder / "dump"
     programs = _programs(source)
-    _run(programs / "pg_dump", "-Fc", "-f", file, "-d", _libpq(source))
+    _run(programs / "pg_dump", "-Fc", "-f", file, "-d", _libpq(dumped_as or source))
     with engine_of(source) as engine, engine.connect() as connection:
         version = connection.scalar(
             sa.text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")

@@ -35,6 +35,8 @@ _SETTINGS = f"""
            set_config('{JUDGED}', 'on', true),
            set_config('lock_timeout', CASE current_setting('lock_timeout') WHEN '0' THEN '5s'
                                       ELSE current_setting('lock_timeout') END, true),
+           -- Compiling a statement takes up to a second, all of what a device may take.
+           set_config('jit', 'off', true),
            -- Without it every look-up would fail, instead of finding what policies show.
            set_config('row_security', 'on', true)
 """

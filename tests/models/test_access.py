@@ -265,6 +265,18 @@ def test_functions_with_the_rights_of_their_owner_have_one_user_each() -> None:
     assert not any(held(table.key, "fleet_auth", one) for table in TABLES for one in COMMANDS)
 
 
+def test_functions_that_limit_the_planner_are_not_compiled() -> None:
+    """By the planner's reckoning a statement without its usual way is worth a second of that."""
+    assert_none(
+        [
+            state.name
+            for state in DECLARED.of(FunctionState).values()
+            if any(one.startswith("enable_") and one.endswith("=off") for one in state.settings)
+            and "jit=off" not in state.settings
+        ]
+    )
+
+
 def test_functions_build_no_statement_from_their_arguments() -> None:
     """With the rights of an owner, an argument that becomes SQL would be anything at all."""
     assert_none(

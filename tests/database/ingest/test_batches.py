@@ -31,6 +31,7 @@ from tests.support.telemetry import (
     message,
     rows,
 )
+from tests.support.time_series import execute
 
 
 def test_a_batch_is_stored_as_it_came(engine: Engine) -> None:
@@ -168,3 +169,18 @@ def test_json_stays_readable() -> None:
     batch.answers([(str(ONE), None, "d1", None)])
     line = b"".join(batch.encoded())
     assert json.loads(line[line.index(b"{") :]) == {"ü": "\\"}
+
+
+def test_no_statement_of_a_batch_is_compiled(engine: Engine) -> None:
+    """That takes up to a second, whatever the statement is, and states have less time."""
+    execute(
+        engine,
+        """
+        CREATE TABLE seen (jit text);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+            'BEGIN INSERT INTO public.seen VALUES (current_setting(''jit'')); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT OR UPDATE ON device_state EXECUTE FUNCTION see()
+        """,
+    )
+    assert ingest(engine, [message(1)]).stored == 1
+    assert {jit for (jit,) in rows(engine, "SELECT jit FROM seen")} == {"off"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -54,6 +55,7 @@ _LEFT_OF_ONE = sa.text("""
 _LEFT = sa.text("""
     SELECT count(DISTINCT (of_tenant, device_id)) FROM public.device_state_backlog
      WHERE created_at <= :begun
+       AND of_tenant = coalesce(CAST(:tenant AS uuid), of_tenant)
 """)
 _NOW = sa.text("SELECT clock_timestamp()")
 _TAKE_IN = sa.text("SELECT public.take_in_device_states(ARRAY[CAST(:tenant AS uuid)])")
@@ -151,32 +153,61 @@ def read_anew(
         connection.execute(_over_messages(_READ_ANEW), values | known)
 
 
-def take_in_backlog(engine: Engine) -> tuple[int, list[str]]:
-    """Take in what batches could not write into states, since a transaction held them.
+@dataclass(frozen=True)
+class Left:
+    """What stays in ``device_state_backlog``."""
 
-    As fleet_ingest, in transactions of one tenant each, as short as those of batches.
+    devices: int
+    """Those that it had when it began, and still has."""
+    out_of_time: bool
+    """Whether more could have been taken in with more time."""
+    refused: list[str]
+    """For each tenant whose lock another session held, who it is and what the server said."""
 
-    Returns:
-        How many devices were held all the time, so that theirs stays in ``device_state_backlog``;
-        and for each tenant whose lock another session held, who it is and what the server said.
+
+LONGEST = 600
+"""Seconds for what is left of all tenants, so that none keeps maintenance from the others."""
+
+
+def take_in_backlog(
+    engine: Engine, *, tenant_id: str | None = None, seconds: float = LONGEST
+) -> Left:
+    """Take in what batches could not write into states, since it was held or took too long.
+
+    As fleet_ingest, in transactions of one tenant each, as short as those of batches, and in rounds
+    of all tenants. After ``seconds`` no other one begins.
+
+    Args:
+        tenant_id: the only one; None: all.
     """
-    refused = []
+    ends = time.monotonic() + seconds
     with acting_as(engine, INGEST) as connection:
         begun: datetime.datetime = connection.execute(_NOW).scalar_one()
-        tenants = list(connection.scalars(_LEFT_OF))
-    for tenant_id in tenants:
-        before = sys.maxsize
-        try:
-            # What batches note meanwhile is not waited for, nor what is noted anew as it is held.
-            while 0 < (left := _take_in(engine, tenant_id, begun)) < before:
-                before = left
-        except DBAPIError as error:
-            if not is_busy(error):
-                raise
-            refused.append(f"tenant {tenant_id}: {server_message(error)}")
+        tenants = [tenant_id] if tenant_id else list(connection.scalars(_LEFT_OF))
+    before = dict.fromkeys(tenants, sys.maxsize)
+    refused = []
+    while before and time.monotonic() < ends:
+        for one in list(before):
+            try:
+                left = _take_in(engine, one, begun)
+            except DBAPIError as error:
+                if not is_busy(error):
+                    raise
+                refused.append(f"tenant {one}: {server_message(error)}")
+                del before[one]
+            else:
+                # What batches note meanwhile is not waited for, nor what is noted anew, since it is
+                # held.
+                if 0 < left < before[one]:
+                    before[one] = left
+                else:
+                    del before[one]
+            if time.monotonic() > ends:
+                break
     with acting_as(engine, INGEST) as connection:
-        devices: int = connection.execute(_LEFT, {"begun": begun}).scalar_one()
-    return devices, refused
+        values = {"begun": begun, "tenant": tenant_id}
+        devices: int = connection.execute(_LEFT, values).scalar_one()
+    return Left(devices, bool(before), refused)
 
 
 def _take_in(engine: Engine, tenant_id: str, begun: datetime.datetime) -> int:

@@ -40,6 +40,7 @@ from operations.maintenance import (
 from operations.maintenance.late_data import Progress, Refreshed, RefreshError
 from operations.maintenance.time_series import TimeSeries
 from operations.owner import acting_as
+from operations.text import count
 
 LOCK_TIMEOUT = "5s"
 """How long to wait for a chunk that another session locks; then it is left for the next run."""
@@ -112,10 +113,11 @@ def maintain(
             run = _Run(engine, connection, Report(detect(connection), dry_run), on_removal)
             run.inspect()
         run.take_in_late_data(on_progress)
-        run.take_in_states()
         run.retain_for_all()
         run.retain_for_tenants()
         run.purge()
+        # As long as what tenants left there takes, so after all else.
+        run.take_in_states()
         run.log()
         return run.report
 
@@ -200,13 +202,18 @@ class _Run:
         if self.report.dry_run:
             return
         with self._kept_on_error("device_state"):
-            left, refused = device_states.take_in_backlog(self.engine)
-            self.report.problems += [f"device_state: {text}" for text in refused]
-            if left:
+            left = device_states.take_in_backlog(self.engine)
+            self.report.problems += [f"device_state: {text}" for text in left.refused]
+            if left.devices:
+                stay = (
+                    f"newest values of {count(left.devices, 'device')} stay in device_state_backlog"
+                )
                 self.report.problems.append(
-                    f"device_state: transactions hold the rows of {left:,} devices, whose newest "
-                    "values stay in device_state_backlog: end those transactions "
-                    "(pg_stat_activity), and run it again"
+                    f"device_state: {stay}, which takes more than {device_states.LONGEST // 60} "
+                    "minutes: run it again"
+                    if left.out_of_time
+                    else f"device_state: {stay}, since transactions hold their rows: end those "
+                    "transactions (pg_stat_activity), and run it again"
                 )
 
     # --- for all tenants ---

@@ -223,7 +223,7 @@ def _carry_out(
             pass
         try:
             if samples.series == MESSAGES:
-                take_in_backlog(engine)
+                take_in_backlog(engine, tenant_id=chosen.tenant_id)
             with connection.begin():
                 # Of a compressed batch all rows may have to be rewritten.
                 connection.execute(_UNLIMITED)

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from database.engine import make_engine
 from database.ingest import Ingested, IngestError, ingest, states
 from database.tenancy import tenant_transaction
-from operations.maintenance.device_states import take_in_backlog
+from operations.maintenance.device_states import Left, take_in_backlog
 from tests.support.databases import MakeDatabase
 from tests.support.engines import engine_of
 from tests.support.servers import DatabaseServer
@@ -113,7 +113,7 @@ def test_devices_whose_lock_another_batch_holds(either: Engine) -> None:
         assert ingest(engine, [later]).stored == ingest(engine, [earlier]).stored == 1
     engine.dispose()
     assert left(either) == ["d1"]
-    assert take_in_backlog(either) == (0, [])
+    assert take_in_backlog(either) == Left(0, False, [])
     assert newest(either) == {
         ("d1", "t"): (2, NOW + SECOND),
         ("d1", "new"): (3, NOW + SECOND),
@@ -133,7 +133,7 @@ def test_very_many_new_metrics(shared: Engine, monkeypatch: pytest.MonkeyPatch) 
     # A batch does not wait until all of it is taken in.
     ingest(shared, [message(1, tenant_id=TWO, ts=NOW + SECOND)])
     assert len(left(shared)) == 10
-    assert take_in_backlog(shared) == (0, [])
+    assert take_in_backlog(shared) == Left(0, False, [])
     expected = {(f"d{device}", name): (1, NOW) for device in range(10) for name in metrics}
     assert newest(shared) == expected
     with tenant_transaction(shared, ONE) as connection:
@@ -165,7 +165,7 @@ def test_values_of_one_moment_that_take_long_to_compare(
     assert ingest(engine, [sent[0], message(2, ts=NOW)]).duplicates == 1
     assert newest(engine) == {("d1", "t"): (1.5, NOW), ("d2", "t"): (2.5, NOW)}
     execute(engine, compare)
-    assert take_in_backlog(engine) == (0, [])
+    assert take_in_backlog(engine) == Left(0, False, [])
     assert newest(engine) == {
         ("d1", "t"): (2, NOW),
         ("d1", "new 1"): (1, NOW),
@@ -208,9 +208,9 @@ def test_nobody_waits_for_what_others_note(shared: Engine) -> None:
     with shared.begin() as third:
         third.exec_driver_sql("SELECT FROM device_state_backlog ORDER BY id LIMIT 1 FOR UPDATE")
         # What is held by one that notes is for the next time.
-        assert take_in_backlog(shared) == (1, [])
+        assert take_in_backlog(shared) == Left(1, False, [])
         assert len(left(shared)) == 2
-    assert take_in_backlog(shared) == (0, [])
+    assert take_in_backlog(shared) == Left(0, False, [])
     assert newest(shared) == {("d1", "t"): (3, NOW + 2 * SECOND), ("d1", "u"): (1, NOW)}
 
 
@@ -285,3 +285,18 @@ def test_a_state_that_its_tenant_makes_meanwhile(shared: Engine) -> None:
     with tenant_transaction(shared, ONE) as connection:
         state = connection.exec_driver_sql("SELECT status, desired_state FROM device_state").one()
         assert tuple(state) == ("online", {"fan": 1})
+
+
+def test_what_takes_long_is_taken_in_by_turns(shared: Engine) -> None:
+    """So a tenant that has left more than can be taken in keeps it from no other."""
+    with shared.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE fleet_ingest")
+        for tenant in (ONE, TWO):
+            values = {"tenant": tenant, "device": "d1", "ts": NOW}
+            for value in range(3):
+                connection.execute(sa.text(NOTE), values | {"state": f'{{"t": {value}}}'})
+    assert len(left(shared)) == 6
+    assert take_in_backlog(shared, seconds=0) == Left(2, True, [])
+    assert take_in_backlog(shared, tenant_id=ONE) == Left(0, False, [])
+    assert take_in_backlog(shared, seconds=0) == Left(1, True, [])
+    assert take_in_backlog(shared) == Left(0, False, [])

@@ -20,7 +20,7 @@ def test_states_that_were_held_are_taken_in(engine: Engine) -> None:
         sent = [message(1, ts=NOW, seq=1, metrics={"t": 2, "new": 3}), message(3, tenant_id=TWO)]
         assert ingest(engine, sent).stored == 2
         (problem,) = maintain(engine).problems
-        assert "transactions hold the rows of 1 devices" in problem
+        assert "values of 1 device stay in device_state_backlog, since transactions" in problem
         assert maintain(engine, dry_run=True).problems == []
     assert newest(engine) == {("d1", "t"): (1.5, NOW)}
     assert maintain(engine).problems == []
@@ -54,5 +54,5 @@ def test_a_tenant_whose_lock_is_held_stops_no_other(
     assert refused.startswith(
         f"device_state: tenant {ONE}: canceling statement due to lock timeout"
     )
-    assert "hold the rows of 1 devices" in left
+    assert "1 device stay in device_state_backlog, since transactions hold" in left
     assert newest(engine, TWO)["d2", "t"] == (7, NOW)

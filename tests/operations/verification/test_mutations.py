@@ -184,5 +184,12 @@ def test_changes_of_hypertables_are_named_and_mended(compressed: Engine) -> None
     walk(compressed, mutations.HYPERTABLES)
 
 
+@pytest.mark.timescaledb
+@pytest.mark.skipif(not LONG, reason="the long form; the short one makes them together")
+@pytest.mark.parametrize("change", mutations.HYPERTABLES)
+def test_each_change_of_hypertables_alone(change: str, compressed: Engine) -> None:
+    walk(compressed, {change: mutations.HYPERTABLES[change]})
+
+
 def test_there_are_enough() -> None:
     assert len(mutations.HYPERTABLES) + sum(map(len, GROUPS.values())) >= 80

@@ -24,7 +24,7 @@ def copied(
 ) -> Iterator[Answer]:
     """Try to COPY each relation as the role of the connection, which has no transaction yet."""
     driver: Any = connection.connection.driver_connection
-    driver.execute(CONTEXTS["own"])
+    driver.execute(CONTEXTS["own"]())
     driver.execute("SET LOCAL fleetschema.judged = 'on'; SAVEPOINT copy")
     for relation in relations:
         prober = Prober(page, filled, relation, role)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ddl.sql import ident, literal
 from tests.isolation.proof.page import Page
 from tests.isolation.proof.relations import Relation
 from tests.isolation.proof.tenants import ONE, TWO, Filled, Rows, condition
+from tests.support.context import KEY, SIGNED
 from tests.support.generated_rows import Owner, Row, insertion
 
 MODES = (
@@ -249,14 +250,20 @@ _SEQUENCE: Mapping[str, str] = {
     "pg_sequence_last_value": "SELECT CASE WHEN pg_sequence_last_value({text}) > 0 THEN 'rest' END",
 }
 
-CONTEXTS: Mapping[str, str] = {
-    "own": f"SET LOCAL app.tenant_id = '{ONE.tenant}'",
-    "none": "SELECT",
-    "empty": "SET LOCAL app.tenant_id = ''",
-    "unknown": f"SET LOCAL app.tenant_id = '{uuid.UUID(int=0xDEAD)}'",
-    "malformed": "SET LOCAL app.tenant_id = 'zebra or 1=1'",
-    "left over": (
-        f"BEGIN; SET LOCAL app.tenant_id = '{TWO.tenant}'; SELECT current_tenant(); COMMIT; BEGIN"
-    ),
+
+def bound(owner: Owner) -> str:
+    """Bind the transaction to a tenant, in a plain database and in a signed one."""
+    tenant = owner.tenant
+    chosen = f"SET LOCAL app.tenant_id = '{tenant}'"
+    return f"{chosen}; SET LOCAL app.tenant_token = '{KEY.token(tenant)}'" if SIGNED else chosen
+
+
+CONTEXTS: Mapping[str, Callable[[], str]] = {
+    "own": lambda: bound(ONE),
+    "none": lambda: "SELECT",
+    "empty": lambda: "SET LOCAL app.tenant_id = ''",
+    "unknown": lambda: f"SET LOCAL app.tenant_id = '{uuid.UUID(int=0xDEAD)}'",
+    "malformed": lambda: "SET LOCAL app.tenant_id = 'zebra or 1=1'",
+    "left over": lambda: f"BEGIN; {bound(TWO)}; SELECT current_tenant(); COMMIT; BEGIN",
 }
-"""How a transaction begins."""
+"""How a transaction begins; a token holds for minutes, so it is made then."""

@@ -99,7 +99,7 @@ class Proof:
         named = [one for one in there.values() if one.name.split(".")[1].strip('"') in change]
         proof = Proof(self.engine, self.filled, self.logins, there, self.version)
         connection.exec_driver_sql(f"SET LOCAL SESSION AUTHORIZATION {self.logins[role]}")
-        connection.exec_driver_sql(CONTEXTS["own"])
+        connection.exec_driver_sql(CONTEXTS["own"]())
         asked = [probe for one in named for probe in proof.prober(one, role).probes()]
         answers = ask(connection, asked, True, Tally())
         return found + compare(pages.read(), there, role, answers, self.version)

@@ -126,7 +126,7 @@ def effects(
     And those of an extension that wrote. What ours write is subject to the policies.
     """
     for statement, ours in called:
-        driver.execute(f"BEGIN; {CONTEXTS['own']}; SET LOCAL statement_timeout = 2000")
+        driver.execute(f"BEGIN; {CONTEXTS['own']()}; SET LOCAL statement_timeout = 2000")
         try:
             result = driver.execute(statement.encode())
             said = str(result.fetchall()) if result.description else ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import TIMESTAMP, MetaData, String, Table
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import SchemaItem
 
@@ -46,6 +47,9 @@ the CASE the server would take the two for independent, and expect too few rows.
 docs/decisions/order-of-conditions.md.
 """
 
+
+MAX_ROW = 524_288
+"""Bytes of text and JSON in a row that a tenant stores by itself."""
 
 BY_FUNCTION = "(SELECT called_by_another())"
 """The condition of the policy of `for_functions`."""
@@ -208,7 +212,8 @@ def _view_to_store(table: Table, time_column: str, columns: Sequence[str], privi
 
     It can read one relation only, so nothing but a barrier puts its condition first. What retention
     would delete is refused, too: each such day would make a chunk, which every tenant's questions
-    have to look at.
+    have to look at. So are large rows: the columnstore takes up to a thousand rows of a tenant at
+    once, and cannot take a chunk, with the rows of all, where that makes more than 1 GB.
     """
     kept = Declared.on(table.metadata).of(RetentionPolicyState).get((TIMESERIES, table.name))
     not_expired = ""
@@ -219,7 +224,8 @@ def _view_to_store(table: Table, time_column: str, columns: Sequence[str], privi
     return View(
         to_store(table.name),
         f"SELECT {', '.join(map(sql.ident, columns))}\n"
-        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n WHERE {not_expired}{OF_TENANT}",
+        f"  FROM {TIMESERIES}.{sql.ident(table.name)}\n"
+        f" WHERE {not_expired}{_not_large(table)}{OF_TENANT}",
         security_invoker=False,
         reason="Tenants have no grant on hypertables; the check option refuses rows of others.",
         security_barrier=True,
@@ -227,6 +233,19 @@ def _view_to_store(table: Table, time_column: str, columns: Sequence[str], privi
         grants={"fleet_app": privileges},
         comment=f"{table.comment} To append many rows; {table.name} is faster to read.",
     )
+
+
+def _not_large(table: Table) -> str:
+    """That the columns of any length have `MAX_ROW` bytes at most, however they are compressed."""
+    sizes = []
+    for column in table.columns:
+        name = sql.ident(column.name)
+        if isinstance(column.type, JSONB):
+            # Of the column alone it would be the size as stored, which compression makes small.
+            sizes.append(f"coalesce(pg_column_size({name} || '{{}}'), 0)")
+        elif isinstance(column.type, String) and not column.primary_key:
+            sizes.append(f"coalesce(octet_length({name}), 0)")
+    return f"{' + '.join(sizes)} <= {MAX_ROW}\n   AND " if sizes else ""
 
 
 def _append(table: Table, guarded: set[str]) -> Function:

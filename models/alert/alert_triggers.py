@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ddl import Function
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS, QUEUE_IS_FULL
 
 ANNOUNCED = ("status", "severity", "escalation_level", "silenced_until")
 """Listeners are notified when one of these changes, but not when an alert is raised again."""
@@ -187,7 +187,9 @@ _REJECT_MANUAL = """
 _COLUMNS = ", ".join("{0}." + name for name in ANNOUNCED)
 _ANNOUNCE = f"""
     begin
-      if tg_op = 'INSERT' then
+      if {QUEUE_IS_FULL} then
+        return null;
+      elsif tg_op = 'INSERT' then
         perform pg_notify('fleet_alert', public.tenant_pseudonym(n.tenant_id))
            from (select distinct tenant_id from new_rows) as n;
       else

@@ -27,11 +27,13 @@ from models.shared.base import (
     readable_json,
     tenant_reference,
 )
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS, QUEUE_IS_FULL
 
-_ANNOUNCE = """
+_ANNOUNCE = f"""
     begin
-      if tg_op = 'INSERT' then
+      if {QUEUE_IS_FULL} then
+        return null;
+      elsif tg_op = 'INSERT' then
         perform pg_notify('notification_jobs', public.tenant_pseudonym(n.tenant_id))
            from (select distinct tenant_id from new_rows where status = 'pending') as n;
       else

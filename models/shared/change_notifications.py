@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddl import Function, Trigger, sql
 from models.shared.base import Base
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS, QUEUE_IS_FULL
 
 MAX_NOTIFIED_TENANTS = 200
 """For more tenants than this, one notification with the payload ``*`` is sent."""
@@ -21,6 +21,9 @@ Function(
           changed text := 'select distinct tenant_id from new_rows';
           changed_tenants uuid[];
         begin
+          if {QUEUE_IS_FULL} then
+            return null;
+          end if;
           if tg_op = 'DELETE' then
             changed := 'select distinct tenant_id from old_rows';
           elsif tg_op = 'UPDATE' then

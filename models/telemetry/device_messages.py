@@ -24,7 +24,7 @@ from models.shared.base import (
 )
 from models.shared.judgement import Expected
 from models.shared.metrics import merged
-from models.shared.plpgsql import PLPGSQL_SETTINGS
+from models.shared.plpgsql import PLPGSQL_SETTINGS, QUEUE_IS_FULL
 from models.shared.rollups import tenant_rollup
 from models.telemetry.metric_columns import all_metrics, insert_of_metrics, numeric_metrics
 from models.telemetry.metrics import METRICS
@@ -54,7 +54,9 @@ Function(
             select distinct t from unnest(tenants) t where t is not null
              limit {MOST_NOTIFIED_TENANTS + 1});
         begin
-          if cardinality(named) > {MOST_NOTIFIED_TENANTS} then
+          if {QUEUE_IS_FULL} then
+            return;
+          elsif cardinality(named) > {MOST_NOTIFIED_TENANTS} then
             perform pg_notify('telemetry', '*');
           else
             perform pg_notify('telemetry', public.tenant_pseudonym(t)) from unnest(named) t;
@@ -72,9 +74,9 @@ Function(
     returns="trigger",
     language="plpgsql",
     settings=PLPGSQL_SETTINGS,
-    body="""
+    body=f"""
         begin
-          if public.current_tenant() is not null then
+          if public.current_tenant() is not null and not {QUEUE_IS_FULL} then
             perform pg_notify('telemetry', public.tenant_pseudonym(public.current_tenant()));
           end if;
           return null;

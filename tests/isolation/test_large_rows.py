@@ -11,6 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from database.tenancy import tenant_transaction
 from models.shared.access import MAX_ROW
+from models.shared.ingest_views import MAX_PAYLOAD
 from tests.database.ingest.conftest import with_devices
 from tests.support.databases import LONG, MakeDatabase, named_server, servers
 from tests.support.engines import engine_of
@@ -84,6 +85,13 @@ def test_no_column_of_any_length_is_left_out(engine: Engine) -> None:
         assert connection.exec_driver_sql(UNBOUNDED, execution_options=RAW_SQL).all() == []
         bounded = UNBOUNDED.replace("!~", "~")
         assert len(connection.exec_driver_sql(bounded, execution_options=RAW_SQL).all()) > 20
+
+
+def test_nor_do_payloads_in_quarantine(engine: Engine) -> None:
+    """Of all documents of this size an array of digits is the largest as jsonb."""
+    digits = "SELECT pg_column_size(('[1' || repeat(',1', {} / 2 - 2) || ']')::jsonb)"
+    size = scalar(engine, digits.format(MAX_PAYLOAD))
+    assert 1000 * (size + MAX_PAYLOAD) < 2**30
 
 
 @pytest.mark.timescaledb

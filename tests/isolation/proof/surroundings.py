@@ -13,7 +13,7 @@ from ddl.sql import ident
 from tests.isolation.proof.page import LETTERS, Page
 from tests.isolation.proof.probes import CONTEXTS
 from tests.isolation.proof.relations import NOBODY, Relation
-from tests.isolation.proof.tenants import TWO
+from tests.isolation.proof.tenants import ONE, TWO
 
 _COLUMNS = sa.text("""
 SELECT format('%I.%I', n.nspname, c.relname) AS name, a.attname AS column, p.privilege
@@ -138,6 +138,37 @@ def effects(
             yield f"{statement}: wrote"
         if TWO.mark in said and not sees:
             yield f"{statement}: {said[:200]}"
+
+
+def changed(connection: Connection, login: str, called: Iterable[str]) -> list[str]:
+    """Tables of which calls by a login, as the first tenant, changed rows of others.
+
+    All of it is in one transaction of a superuser, which is rolled back.
+    """
+    tables = connection.execute(sa.text(_OF_TENANTS)).scalars().all()
+    sums = "SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} t WHERE tenant_id <> '{}'"
+    asked = [sums.format(table, ONE.tenant) for table in tables]
+    before = [connection.exec_driver_sql(one).one() for one in asked]
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"SET LOCAL SESSION AUTHORIZATION {login}; {CONTEXTS['own']()}")
+    for statement in called:
+        driver.execute("SAVEPOINT called; SET LOCAL statement_timeout = 2000")
+        try:
+            driver.execute(statement.encode())
+        except psycopg.Error:
+            driver.execute("ROLLBACK TO SAVEPOINT called")
+        driver.execute("RELEASE SAVEPOINT called")
+    driver.execute("RESET SESSION AUTHORIZATION; SET LOCAL statement_timeout = 0")
+    after = [connection.exec_driver_sql(one).one() for one in asked]
+    connection.rollback()
+    return [table for table, old, new in zip(tables, before, after, strict=True) if old != new]
+
+
+_OF_TENANTS = """
+    SELECT a.attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+     WHERE a.attname = 'tenant_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+       AND c.relnamespace IN ('public'::regnamespace, 'timeseries'::regnamespace) ORDER BY 1
+"""
 
 
 def attempts(role: str, others: Iterable[str]) -> dict[str, str]:

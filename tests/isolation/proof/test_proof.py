@@ -23,7 +23,14 @@ from tests.isolation.proof.asking import RAW
 from tests.isolation.proof.probes import CONTEXTS
 from tests.isolation.proof.proving import ROLES, Proof, proving
 from tests.isolation.proof.relations import NOBODY
-from tests.isolation.proof.surroundings import attempts, calls, effects, functions, privileges
+from tests.isolation.proof.surroundings import (
+    attempts,
+    calls,
+    changed,
+    effects,
+    functions,
+    privileges,
+)
 from tests.isolation.proof.tenants import ONE, TWO
 from tests.support.context import SIGNED
 from tests.support.databases import LONG, MakeDatabase, named_server, servers
@@ -158,6 +165,22 @@ def test_no_function_tells_of_the_other_or_changes_what_is_behind(proof: Proof, 
         driver.autocommit = False
     proof.tally.statements += len(called)
     assert found == set()
+
+
+def test_no_function_changes_rows_of_the_other(proof: Proof) -> None:
+    with proof.engine.connect() as connection:
+        login = proof.logins["fleet_app"]
+        called = [one for one, ours in calls(connection, login, "timeseries.telemetry") if ours]
+        connection.rollback()
+        assert len(called) > 50
+        assert changed(connection, login, called) == []
+        leaking = (
+            "CREATE FUNCTION public.leaking() RETURNS void SECURITY DEFINER"
+            " BEGIN ATOMIC DELETE FROM public.device_tags; END"
+        )
+        connection.exec_driver_sql(leaking)
+        assert changed(connection, login, ["SELECT leaking()"]) == ["device_tags"]
+    proof.tally.statements += len(called)
 
 
 @pytest.mark.parametrize("role", ROLE_NAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from database.ingest import binary
@@ -100,7 +101,8 @@ def _integer(bits: int) -> Callable[[object], int | None]:
 
     def fitting(value: object) -> int | None:
         if isinstance(value, float) and value.is_integer():
-            value = int(value)
+            # As it is written in JSON: beyond 2^53 a double has more digits than are sent.
+            value = int(Decimal(float.__repr__(value)))
         if value.__class__ is int and lowest <= value <= highest:
             return value
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from database.ingest.metrics import FITTING
 from database.tenancy import tenant_transaction
 from ddl import sql
 from ddl.edition import COMMUNITY, detect
@@ -282,3 +284,9 @@ def last(engine: Engine) -> str:
     """The newest moment of the messages, as an expression of Python."""
     (found,) = rows(engine, "SELECT max(ts) FROM timeseries.telemetry WHERE device_id = 'd1'")[0]
     return f"datetime.datetime.fromisoformat({found.isoformat()!r}).astimezone(datetime.UTC)"
+
+
+def test_a_large_float_is_the_number_that_json_has() -> None:
+    """Beyond 2^53 a double has more digits than its text: the column had others than the state."""
+    assert FITTING["bigint"](2.0**60) == json.loads(repr(2.0**60), parse_float=Decimal)
+    assert FITTING["bigint"](2.0**64) is None

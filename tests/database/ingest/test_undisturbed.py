@@ -300,3 +300,24 @@ def test_what_takes_long_is_taken_in_by_turns(shared: Engine) -> None:
     assert take_in_backlog(shared, tenant_id=ONE) == Left(0, False, [])
     assert take_in_backlog(shared, seconds=0) == Left(1, True, [])
     assert take_in_backlog(shared) == Left(0, False, [])
+
+
+def test_many_values_are_noted_as_they_were_sent(shared: Engine) -> None:
+    many = {f"metric {number}": number for number in range(400)}
+    sent = [
+        message(1, ts=NOW, metrics={**many, "t": 1}),
+        message(1, ts=NOW + 2 * SECOND, metrics={"t": 3}),
+        message(1, ts=NOW + SECOND, metrics={**many, "t": 2, "u": 2}),
+        message(1, ts=NOW + 3 * SECOND, metrics={"v": 4}),
+    ]
+    with holding_devices_of(shared, ONE):
+        for one in sent:
+            assert ingest(shared, [one]).stored == 1
+    # What is small is together, and what is large is not touched again.
+    assert left(shared) == ["d1", "d1"]
+    assert take_in_backlog(shared) == Left(0, False, [])
+    found = newest(shared)
+    assert found["d1", "t"] == (3, NOW + 2 * SECOND)
+    assert found["d1", "v"] == (4, NOW + 3 * SECOND)
+    assert found["d1", "u"] == (2, NOW + SECOND)
+    assert {ts for (_, name), (_, ts) in found.items() if name in many} == {NOW + SECOND}

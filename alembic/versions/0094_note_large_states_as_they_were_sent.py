@@ -15,6 +15,11 @@ down_revision = "0093"
 
 def upgrade() -> None:
     op.remove_index("ix_device_state_backlog_of_tenant_device_id", "device_state_backlog")
+    op.add_column(
+        "device_state_backlog",
+        sa.Column("state_bytes", sa.Integer(), nullable=True,
+            comment="Of state, before it is compressed; NULL: not known, and nothing is merged with it."),
+    )
     op.create_index(
         op.f("ix_device_state_backlog_of_tenant_device_id_id"), "device_state_backlog",
         ["of_tenant", "device_id", "id"], unique=False,
@@ -46,7 +51,7 @@ def upgrade() -> None:
             "             from public.device_state_backlog o\n"
             "            where o.of_tenant = n.tenant_id\n"
             "              and o.device_id between n.device_id and n.device_id\n"
-            "              and pg_column_size(o.state) <= 4096\n"
+            "              and o.state_bytes <= 4096\n"
             "            order by o.device_id, o.id limit 1 for update skip locked) as s on true\n"
             "     where pg_column_size(n.state) <= 4096\n"
             "  ), told as materialized (\n"
@@ -78,13 +83,15 @@ def upgrade() -> None:
             "            then b.last_seen_as_sent end, b.last_seen_at, '-infinity') then n.sent\n"
             "                               else b.last_seen_as_sent end,\n"
             "           last_telemetry_at = greatest(b.last_telemetry_at, n.newest),\n"
-            "           state = b.state || n.state, state_times = n.known_times || n.times\n"
+            "           state = b.state || n.state, state_times = n.known_times || n.times,\n"
+            "           state_bytes = pg_column_size(b.state || n.state)\n"
             "      from told n where b.id = n.id and n.asked is null)\n"
             "  insert into public.device_state_backlog\n"
             "         (of_tenant, device_id, status, last_seen_at, last_seen_as_sent,\n"
-            "          last_telemetry_at, state, state_times)\n"
+            "          last_telemetry_at, state, state_times, state_bytes)\n"
             "  select n.tenant_id, n.device_id, n.status, coalesce(n.seen, n.newest), n.sent, n.newest, n.state,"
-            " n.times\n"
+            " n.times,\n"
+            "         pg_column_size(n.state)\n"
             "    from told n where n.id is null or n.asked is not null;\n"
             "  insert into public.device_state_backlog\n"
             "         (of_tenant, device_id, status, last_seen_at, last_seen_as_sent,\n"
@@ -171,6 +178,7 @@ def downgrade() -> None:
             " known), newest value of each metric and its time in seconds since 1970 (what is not there: newest).",
     )
     op.drop_index(op.f("ix_device_state_backlog_of_tenant_device_id_id"), table_name="device_state_backlog")
+    op.drop_column("device_state_backlog", "state_bytes")
     op.add_index(
         "CREATE INDEX ix_device_state_backlog_of_tenant_device_id ON public.device_state_backlog USING btree"
             " (of_tenant, device_id)",

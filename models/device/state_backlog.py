@@ -57,6 +57,10 @@ class DeviceStateBacklog(Private, Identified, Timestamped, Base):
         server_default=EMPTY_OBJECT, comment="When each value in state was measured."
     )
 
+    state_bytes: Mapped[int | None] = mapped_column(
+        comment="Of state, before it is compressed; NULL: not known, and nothing is merged with it."
+    )
+
     __table_args__ = (
         not_empty("device_id"),
         one_of("status", STATUSES),
@@ -106,19 +110,21 @@ Function(
                      from public.device_state_backlog o
                     where o.of_tenant = n.tenant_id
                       and o.device_id between n.device_id and n.device_id
-                      and pg_column_size(o.state) <= {SMALL}
+                      and o.state_bytes <= {SMALL}
                     order by o.device_id, o.id limit 1 for update skip locked) as s on true
              where pg_column_size(n.state) <= {SMALL}
           ), {TOLD}, known as (
             update public.device_state_backlog b
                set {seen_of("b")},
                    last_telemetry_at = greatest(b.last_telemetry_at, n.newest),
-                   state = b.state || n.state, state_times = n.known_times || n.times
+                   state = b.state || n.state, state_times = n.known_times || n.times,
+                   state_bytes = pg_column_size(b.state || n.state)
               from told n where b.id = n.id and n.asked is null)
           insert into public.device_state_backlog
                  (of_tenant, device_id, status, last_seen_at, last_seen_as_sent,
-                  last_telemetry_at, state, state_times)
-          select n.tenant_id, n.device_id, n.status, {SEEN}, n.sent, n.newest, n.state, n.times
+                  last_telemetry_at, state, state_times, state_bytes)
+          select n.tenant_id, n.device_id, n.status, {SEEN}, n.sent, n.newest, n.state, n.times,
+                 pg_column_size(n.state)
             from told n where n.id is null or n.asked is not null;
           insert into public.device_state_backlog
                  (of_tenant, device_id, status, last_seen_at, last_seen_as_sent,

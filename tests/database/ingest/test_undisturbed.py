@@ -314,10 +314,22 @@ def test_many_values_are_noted_as_they_were_sent(shared: Engine) -> None:
         for one in sent:
             assert ingest(shared, [one]).stored == 1
     # What is small is together, and what is large is not touched again.
-    assert left(shared) == ["d1", "d1"]
+    assert left(shared) == ["d1", "d1", "d1"]
     assert take_in_backlog(shared) == Left(0, False, [])
     found = newest(shared)
     assert found["d1", "t"] == (3, NOW + 2 * SECOND)
     assert found["d1", "v"] == (4, NOW + 3 * SECOND)
     assert found["d1", "u"] == (2, NOW + SECOND)
     assert {ts for (_, name), (_, ts) in found.items() if name in many} == {NOW + SECOND}
+
+
+def test_what_compresses_well_is_large(shared: Engine) -> None:
+    """Sixty kilobytes are stored in two, and to merge one value with them takes its time."""
+    many = {f"{number:03d}{'x' * 240}": 1 for number in range(240)}
+    with holding_devices_of(shared, ONE):
+        for number, metrics in enumerate([many, {"t": 1}, {"t": 2}], start=1):
+            assert ingest(shared, [message(1, ts=NOW + number * SECOND, metrics=metrics)]).stored
+    assert rows(shared, "SELECT count(*), count(state_bytes) FROM device_state_backlog") == [(2, 1)]
+    assert take_in_backlog(shared) == Left(0, False, [])
+    assert newest(shared)["d1", "t"] == (2, NOW + 3 * SECOND)
+    assert len(newest(shared)) == 241

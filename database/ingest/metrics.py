@@ -12,7 +12,8 @@ from typing import Any
 
 from database.ingest import binary
 from database.ingest.refusal import MalformedError
-from database.ingest.values import expected, is_text, json_bytes
+from database.ingest.values import expected, is_text, is_written_out, json_bytes
+from models.shared.constraints import MAX_ROW
 from models.shared.judgement import MAX_DOCUMENT, bad
 from models.shared.metrics import Metric
 from models.telemetry.device_messages import TOO_LARGE
@@ -79,6 +80,9 @@ def _json(value: object, size: int = 0) -> bytes:
         raise MalformedError(bad("metrics"), f"{expected(what, value)} ({error})") from None
     if len(data) + size > MAX_DOCUMENT and (size := len(data.decode()) + size) > MAX_DOCUMENT:
         found = f"expected at most {MAX_DOCUMENT:,} characters of JSON, found {size:,}"
+        raise MalformedError(TOO_LARGE, found)
+    if not is_written_out(data):
+        found = f"expected at most {MAX_ROW:,} bytes of JSON as the server writes it, found more"
         raise MalformedError(TOO_LARGE, found)
     return binary.jsonb(data)
 

@@ -15,7 +15,7 @@ from database.ingest.batch import RecordBatch
 from database.ingest.messages import MAX_AHEAD, Batch, Message, Rejected
 from database.ingest.records import Record
 from database.ingest.series import column_types, retention
-from database.ingest.values import in_utc, is_text, json_text
+from database.ingest.values import in_utc, is_text, is_written_out, json_text
 from models.shared.base import PLATFORM_TENANT_ID
 from models.shared.ingest_views import MAX_NAMED, MAX_PAYLOAD
 from models.telemetry.quarantine import QuarantineEvent
@@ -123,8 +123,9 @@ def _as_json(value: object) -> tuple[str | None, bytes | None]:
         text = json_text(value)
     except (ValueError, TypeError, RecursionError):
         return None, _written(value).encode()
-    fits = len(text) <= MAX_PAYLOAD and text != "null" and not _is_deep(value)
-    return (text, None) if fits else (None, text.encode())
+    data = text.encode()
+    fits = len(text) <= MAX_PAYLOAD and is_written_out(data)
+    return (text, None) if fits and text != "null" and not _is_deep(value) else (None, data)
 
 
 def _written(value: object) -> str:

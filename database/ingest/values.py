@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+
+from models.shared.constraints import MAX_ROW
 
 try:
     import orjson
@@ -17,6 +19,10 @@ except ImportError:  # There are Pythons that it has no wheel for.
     orjson = None  # type: ignore[assignment]
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_DIGITS = re.compile(r"\d{309}")
+_EXPONENT = re.compile(rb'"(?:[^"\\]|\\.)*"|(\d[eE][+-]?\d+)')
+_MOST_DIGITS = 330
+"""Of a double that is written without an exponent."""
 
 
 def _plain(value: object) -> Any:
@@ -100,6 +106,8 @@ def _checked(value: object) -> str:
     text = _documented(value)
     if text.count("[") + text.count("{") > MOST_NESTED and _nested(value) > MOST_NESTED:
         raise ValueError(f"there are at most {MOST_NESTED} levels")
+    if _DIGITS.search(text) and _is_beyond(value):
+        raise ValueError("numbers are those of double precision")
     if "\\u0000" in text and _NUL.search(text):
         raise ValueError("jsonb has no NUL character")
     if not text.isascii():
@@ -107,13 +115,41 @@ def _checked(value: object) -> str:
     return text
 
 
+def _levels(value: object) -> Iterator[list[object]]:
+    """The value, what is in it, what is in that, and so on."""
+    inner = [value]
+    while inner:
+        yield inner
+        nested = [one for one in inner if isinstance(one, dict | list | tuple)]
+        inner = [one for of in nested for one in (of.values() if isinstance(of, dict) else of)]
+
+
 def _nested(value: object) -> int:
     """How many levels of lists and objects there are."""
-    level, inner = 0, [value]
-    while inner := [one for one in inner if isinstance(one, dict | list | tuple)]:
-        level += 1
-        inner = [item for one in inner for item in (one.values() if isinstance(one, dict) else one)]
-    return level
+    return sum(
+        any(isinstance(one, dict | list | tuple) for one in level) for level in _levels(value)
+    )
+
+
+def _is_beyond(value: object) -> bool:
+    """Whether there is an integer beyond double precision, as in `DOUBLES` of the models."""
+    try:
+        for level in _levels(value):
+            for one in level:
+                if isinstance(one, int):
+                    float(one)
+    except OverflowError:
+        return True
+    return False
+
+
+def is_written_out(data: bytes) -> bool:
+    """Whether the server writes this JSON within `MAX_ROW` bytes: spaced, and without exponents."""
+    size = 2 * len(data)
+    # Numbers are looked for only if there is room for enough of them.
+    if size + len(data) // 4 * _MOST_DIGITS > MAX_ROW and b"e" in data.lower():
+        size += _MOST_DIGITS * sum(map(bool, _EXPONENT.findall(data)))
+    return size <= MAX_ROW
 
 
 def _fast() -> Callable[[object], bytes]:

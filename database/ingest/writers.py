@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from database.ingest.metrics import WRITERS, escaped
-from database.ingest.values import is_text, json_text
+from database.ingest.values import is_text, is_written_out, json_text
 from models.shared.constraints import MAX_NAME
 from models.shared.judgement import MAX_DOCUMENT
 from models.telemetry.device_connections import EVENTS
@@ -89,4 +89,5 @@ def json_value(value: object) -> str | None:
         text = json_text(value)
     except (ValueError, TypeError, RecursionError):
         return None
-    return escaped(text) if len(text) <= MAX_DOCUMENT else None
+    fits = len(text) <= MAX_DOCUMENT and is_written_out(text.encode())
+    return escaped(text) if fits else None

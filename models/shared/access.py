@@ -14,7 +14,7 @@ from ddl import Declared, Function, Grant, HiddenFrom, Policy, RowLevelSecurity,
 from ddl.kinds.policy import OWNER
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.column_statistics import unknown_to_the_planner
-from models.shared.constraints import happened, not_ahead, short
+from models.shared.constraints import DOUBLES, MAX_ROW, SHORTEST, happened, not_ahead, short
 from models.shared.ingest_views import defaults, ingest_access, is_clock
 from models.shared.metrics import Metric, as_stored, merged, to_store
 from models.shared.plpgsql import OWN_ROW_ONLY, PLPGSQL_SETTINGS
@@ -47,9 +47,6 @@ the CASE the server would take the two for independent, and expect too few rows.
 docs/decisions/order-of-conditions.md.
 """
 
-
-MAX_ROW = 524_288
-"""Bytes of text and JSON in a row that a tenant stores by itself."""
 
 BY_FUNCTION = "(SELECT called_by_another())"
 """The condition of the policy of `for_functions`."""
@@ -236,16 +233,29 @@ def _view_to_store(table: Table, time_column: str, columns: Sequence[str], privi
 
 
 def _not_large(table: Table) -> str:
-    """That the columns of any length have `MAX_ROW` bytes at most, however they are compressed."""
-    sizes = []
+    """That the columns of any length have `MAX_ROW` bytes at most, compressed or written out.
+
+    Of JSON, which has numbers of double precision only, either can be several times the other.
+    """
+    written, sizes, numbers = [], [], []
     for column in table.columns:
         name = sql.ident(column.name)
         if isinstance(column.type, JSONB):
+            text = f"octet_length(CAST({name} AS text))"
+            written.append(f"coalesce({text}, 0)")
             # Of the column alone it would be the size as stored, which compression makes small.
-            sizes.append(f"coalesce(pg_column_size({name} || '{{}}'), 0)")
+            stored = f"pg_column_size({name} || '{{}}')"
+            sizes.append(f"coalesce(greatest({stored}, {text}), 0)")
+            numbers.append(f"coalesce({sql.escaped(DOUBLES.format(name))}, true)")
         elif isinstance(column.type, String) and not column.primary_key:
             sizes.append(f"coalesce(octet_length({name}), 0)")
-    return f"{' + '.join(sizes)} <= {MAX_ROW}\n   AND " if sizes else ""
+            written.append(sizes[-1])
+    if not sizes:
+        return ""
+    bounded = " AND ".join([*numbers, f"{' + '.join(sizes)} <= {MAX_ROW}"])
+    if numbers:  # which cost more than all else of a short row
+        bounded = f"({' + '.join(written)} <= {SHORTEST} OR {bounded})"
+    return f"{bounded}\n   AND "
 
 
 def _append(table: Table, guarded: set[str]) -> Function:

@@ -60,6 +60,7 @@ from models.shared.constraints import (
     json_value,
     not_ahead,
     not_empty,
+    of_json,
     one_of,
     readable,
     readable_json,
@@ -147,7 +148,7 @@ class Base(DeclarativeBase):
             raise ArgumentError(
                 f"{cls.__name__} has no scope: add TenantScoped, Catalogue or Private before Base"
             )
-        items: list[SchemaItem] = []
+        items: list[SchemaItem] = [*of_json(table, series=table.schema == TIMESERIES)]
         if issubclass(cls, Timestamped):
             name = "set_updated_at"
             when = "new.updated_at IS DISTINCT FROM now()" if cls.__unless_now__ else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Table
+from sqlalchemy.dialects.postgresql import JSONB
 
 from ddl import sql
 
@@ -142,21 +143,73 @@ def readable(column: str) -> CheckConstraint:
     )
 
 
+DOUBLES = (
+    "NOT jsonb_path_exists({0}, "
+    "'strict $.** ? (@.type() == \"number\" && (exists(@.double())) is unknown)')"
+)
+"""That JSON has no number beyond double precision, of which the server writes up to 131,072 digits.
+
+It stores them in a few bytes.
+"""
+
+MAX_TEXT = 16_777_216
+"""Bytes of JSON that a column has, written out. A row with 1 GB cannot be dumped."""
+
+MAX_ROW = 524_288
+"""Bytes of text and JSON in a row of a series: the columnstore takes a thousand rows at once."""
+
+SHORTEST = 308
+"""Bytes of JSON without room for a number beyond double precision."""
+
+
 def readable_json(column: str, most: int = 65_536) -> CheckConstraint:
     """A CHECK that rejects JSON at which a client or the server fails: see `readable`.
 
-    Numbers beyond double precision (of a few bytes the server writes 131,072 digits, and Python
-    reads integers of up to 4,300), more than 100 levels, or more than ``most`` characters.
+    Numbers beyond double precision (Python reads integers of up to 4,300 digits), more than 100
+    levels, or more than ``most`` characters.
     """
     name = sql.ident(column)
     return _check(
-        f'NOT jsonb_path_exists({name}, \'strict $.** ? (@.type() == "number"'
-        " && (exists(@.double())) is unknown)')"
+        f"{DOUBLES.format(name)}"
         f" AND NOT jsonb_path_exists({name}, 'strict $.**{{101 to last}}')"
         f" AND length(CAST({name} AS text)) <= {most}",
         f"{column}_readable",
         later=True,
+        bounds=column,
     )
+
+
+def written_out(column: str) -> CheckConstraint:
+    """A CHECK that rejects JSON which the server can store, but not write out: no dump has its row.
+
+    Every column of JSON has it, unless the model gives it `readable_json`.
+    """
+    name = sql.ident(column)
+    return _check(
+        f"{DOUBLES.format(name)} AND octet_length(CAST({name} AS text)) <= {MAX_TEXT}",
+        f"{column}_written_out",
+        later=True,
+    )
+
+
+def written_in_series(column: str) -> CheckConstraint:
+    """The same for a hypertable, each row of which it may cost little.
+
+    What judges rows before has the numbers; less than `MAX_ROW` bytes are dumped whatever they are.
+    """
+    size = f"octet_length(CAST({sql.ident(column)} AS text))"
+    return _check(f"{size} <= {MAX_ROW}", f"{column}_written_out", later=True)
+
+
+def of_json(table: Table, *, series: bool) -> list[CheckConstraint]:
+    """The CHECKs of the columns of JSON that have none yet which bounds what is written out."""
+    bound = {one.info.get("bounds") for one in table.constraints}
+    check = written_in_series if series else written_out
+    return [
+        check(column.name)
+        for column in table.columns
+        if isinstance(column.type, JSONB) and column.name not in bound
+    ]
 
 
 def bounded(column: str, most: int = 65_536) -> CheckConstraint:
@@ -164,5 +217,8 @@ def bounded(column: str, most: int = 65_536) -> CheckConstraint:
     return _check(f"length({sql.ident(column)}) <= {most}", f"{column}_bounded", later=True)
 
 
-def _check(condition: str, name: str, *, later: bool = False) -> CheckConstraint:
-    return CheckConstraint(sql.escaped(condition), name=name, postgresql_not_valid=later)
+def _check(
+    condition: str, name: str, *, later: bool = False, bounds: str | None = None
+) -> CheckConstraint:
+    info = {} if bounds is None else {"bounds": bounds}
+    return CheckConstraint(sql.escaped(condition), name=name, postgresql_not_valid=later, info=info)

@@ -19,6 +19,7 @@ from ddl import Declared, Function, Grant, Trigger, View, sql
 from ddl.kinds.grant import GrantState
 from ddl.kinds.retention_policy import RetentionPolicyState
 from models.shared.columns import PLATFORM_TENANT_ID
+from models.shared.constraints import DOUBLES
 from models.shared.judgement import (
     BAD_TIME,
     EXPIRED,
@@ -80,8 +81,14 @@ def declare_functions(metadata: MetaData) -> None:
         settings=PLPGSQL_SETTINGS,
         body=f"""
         declare
-          whole constant boolean := octet_length(sent::text) <= {MAX_PAYLOAD};
+          whole boolean;
         begin
+          -- What the server cannot write out it could neither keep nor look at.
+          select jsonb_object_agg(one.key, case when {DOUBLES.format("one.value")} then one.value
+                   else to_jsonb('number beyond double precision, hash '
+                                 || jsonb_hash_extended(one.value, 0)) end)
+            into sent from jsonb_each(sent) as one;
+          whole := octet_length(sent::text) <= {MAX_PAYLOAD};
           insert into timeseries.quarantine_events
                  (tenant_id, ts, id, reason, detail, topic, claimed_tenant, device_id, site_id,
                   msg_type, event_ts, payload, payload_raw)

@@ -15,7 +15,14 @@ from sqlalchemy.dialects import postgresql
 
 from ddl import Declared, sql
 from ddl.kinds.function import FunctionState
-from models.shared.constraints import MAX_NAME, json_object, not_ahead, not_empty
+from models.shared.constraints import (
+    DOUBLES,
+    MAX_NAME,
+    json_object,
+    not_ahead,
+    not_empty,
+    written_in_series,
+)
 
 UNKNOWN_TENANT = "unknown_tenant"
 BAD_TIME = "bad_ts"
@@ -155,6 +162,7 @@ def _beyond(
     """Those `checks` that say more than what is judged of all fields anyway."""
     known = [not_ahead(time_column), *(not_empty(one.column) for one in registered)]
     known += [json_object(name) for name in _objects(table, time_column, expected)]
+    known += [written_in_series(one.name) for one in table.columns if _is_json(one)]
     implied = {str(one.sqltext) for one in known}
     return {
         name: check for name, check in checks(table, expected).items() if check[0] not in implied
@@ -262,6 +270,7 @@ def _unfit(column: Column[object], what: Expected) -> Iterator[tuple[str, str]]:
     if _is_text(column):
         yield f"length({name}) > {longest(column, what)}", what.too_large or against
     if _is_json(column):
+        yield f"not ({DOUBLES.format(name)})", against
         if not what.columns:
             yield f"jsonb_typeof({name}) <> 'object'", against
         if what.named:

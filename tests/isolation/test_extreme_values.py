@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from alembic import command
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
 from database.tenancy import OPERATOR, take_role
 from tests.models.conftest import with_acme_and_globex
@@ -151,7 +152,21 @@ OLD = (
     ),
     f"UPDATE endpoints SET options = {_DEEP}, created_at = 'infinity' WHERE name = 'e'",
     "UPDATE endpoints SET url = repeat('x', 1200000), updated_at = 'infinity' WHERE name = 'f'",
+    f"UPDATE fleet_alert SET details = {_HUGE}",
+    f"UPDATE device_state SET reported_state = {_HUGE}",
+    f"UPDATE device_registry SET metadata = {_HUGE}",
 )
+# What no worker changes stays, for whoever needs it, and the upgrade names it.
+_STAYS = "ck_device_registry_metadata_written_out"
+
+
+def _validated(connection: Connection, statement: str) -> bool:
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(statement)
+    except IntegrityError:
+        return False
+    return True
 
 
 def test_an_upgrade_mends_what_is_there(make_database: MakeDatabase) -> None:
@@ -172,5 +187,5 @@ def test_an_upgrade_mends_what_is_there(make_database: MakeDatabase) -> None:
                 " AND connamespace = 'public'::regnamespace",
                 execution_options=RAW_SQL,
             ).scalars()
-            for statement in later.all():
-                connection.exec_driver_sql(statement)
+            stay = [one for one in later.all() if not _validated(connection, one)]
+            assert [one.rpartition(" ")[2] for one in stay] == [_STAYS]

@@ -57,4 +57,5 @@ def test_constraints_say_the_reasons() -> None:
         "ck_tag_values_one_value": "bad_value",
         "ck_tag_values_ts_not_ahead": "bad_ts",
         "ck_tag_values_v_json_value": "bad_value",
+        "ck_tag_values_v_json_written_out": "bad_value",
     }

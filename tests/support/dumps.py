@@ -40,6 +40,12 @@ def copy_by_dump(source: str, target: str, folder: Path, *, dumped_as: str | Non
         execute(target, "SELECT timescaledb_post_restore()")
 
 
+def dump(source: str) -> None:
+    """Dump the database at ``source``, a superuser's URL, and keep nothing of it."""
+    program = _programs(source) / "pg_dump"
+    _run(program, "--no-sync", "-f", "/dev/null", "-d", _libpq(source))
+
+
 def _libpq(url: str) -> str:
     return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 

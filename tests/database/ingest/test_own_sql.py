@@ -192,6 +192,26 @@ def test_a_row_that_is_too_long_for_quarantine_is_kept_in_part(
     assert "(SHA-256 " in found.detail
 
 
+def test_numbers_that_are_no_double_go_to_quarantine_by_their_hash(
+    either: tuple[Engine, Engine],
+) -> None:
+    """Of few bytes the server would write 131,072 digits each."""
+    engine, own = either
+    series = {"telemetry": "metrics", "device_health_telemetry": "extra", "tag_values": "v_json"}
+    with own.begin() as connection:
+        for one, column in series.items():
+            row = {**ROWS[one], column: "{}"} | ({"v_num": None} if one == "tag_values" else {})
+            places = ["%s"] * len(row)
+            places[list(row).index(column)] = (
+                "%s || jsonb_build_object('a', ARRAY['1e131071'::jsonb, '-1e131071'])"
+            )
+            insert = f"INSERT INTO ingest.{one} ({', '.join(row)}) VALUES ({', '.join(places)})"
+            assert connection.exec_driver_sql(insert, tuple(row.values())).rowcount == 0
+    found = rows(engine, "SELECT reason, payload::text FROM timeseries.quarantine_events")
+    assert sorted(one.reason for one in found) == ["bad_extra", "bad_metrics", "bad_value"]
+    assert all("number beyond double precision, hash " in one.payload for one in found)
+
+
 @pytest.mark.parametrize("series", NAMES)
 def test_row_security_may_be_off(either: tuple[Engine, Engine], series: str) -> None:
     """As pg_dump and pg_restore switch it off, and with it what policies show."""

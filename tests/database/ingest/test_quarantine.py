@@ -66,6 +66,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "name no text": ({"metrics": {1: 1}}, "bad_metrics"),
     "no JSON": ({"metrics": {"t": object()}}, "bad_metrics"),
     "endless number": ({"metrics": {"t": 10**5000}}, "bad_metrics"),
+    "no double": ({"metrics": {"a": [10**400]}}, "bad_metrics"),
+    "too large written out": ({"metrics": {"a": [1e308] * 9000}}, "metrics_too_large"),
     "too large": ({"metrics": {"t": "x" * 70_000}}, "metrics_too_large"),
 }
 

@@ -62,6 +62,7 @@ def values(engine: Engine) -> dict[tuple[int, Any], Any]:
         (2**53 + 1, "v_json"),
         (-(2**63), "v_json"),
         (10**30, "v_json"),
+        (10**308, "v_json"),
         ("", "v_text"),
         ("a\t\\N\nü", "v_text"),
         (True, "v_bool"),
@@ -114,6 +115,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "NaN in JSON": ({"value": [float("nan")]}, "bad_value"),
     "name no text": ({"value": {1: 2}}, "bad_value"),
     "endless number": ({"value": 10**5000}, "bad_value"),
+    "no double": ({"value": -(10**309)}, "bad_value"),
+    "too long written out": ({"value": [1e308] * 9000}, "bad_value"),
     "too long": ({"value": "x" * 70_000}, "bad_value"),
     "an object": ({"value": object()}, "bad_value"),
 }

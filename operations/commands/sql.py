@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Annotated
 
 import typer
-from sqlalchemy import URL, Engine
+from sqlalchemy import Engine
 
-from database.errors import FleetSchemaError
-from database.libpq import variables
-from database.settings import Settings, embedded_server
 from database.tenancy import APP, operator_transaction
+from operations import programs
 from operations.access.accounts import operator_name
 from operations.owner import maintained_database
 from operations.tenants.tenant import Tenant, TenantError, find_tenant
@@ -41,7 +38,7 @@ def sql(
     The connection is the owner's, which SET ROLE NONE leads back to: it keeps mistakes apart, no
     stranger. What follows `--` goes to psql.
     """
-    program = _psql()
+    program = programs.psql()
     with maintained_database() as engine:
         tenant = find_tenant(engine, slug)
         if tenant is None:
@@ -56,41 +53,14 @@ def sql(
             resource_id=slug,
         ):
             environment = _environment(engine, tenant, valid_for * 3600)
-        address = _address(engine.url)
+        address = programs.address(engine.url)
     os.execvpe(program, [program, address, *arguments.args], environment)  # noqa: S606 (as meant)
-
-
-def _psql() -> str:
-    """The machine's, or the one that comes with the embedded server."""
-    found = shutil.which("psql")
-    if found is None:
-        settings = Settings()
-        if settings.database_url is None and settings.migration_database_url is None:
-            found = shutil.which("psql", path=embedded_server(settings).bin_dir)
-    if found is None:
-        raise FleetSchemaError(
-            "psql is not on the PATH: install PostgreSQL's client programs "
-            "(postgresql-client, libpq)"
-        )
-    return found
 
 
 def _environment(engine: Engine, tenant: Tenant, lifetime: float) -> dict[str, str]:
     """For psql: neither password nor token is an argument, which others of the machine can see."""
     token = engine.get_execution_options()["context_key"].token(tenant.tenant_id, lifetime)
     settings = {"role": APP, "app.tenant_id": tenant.tenant_id, "app.tenant_token": token}
-    found = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in variables() or name.startswith(("PGPASS", "PGSSL"))
-    }
+    found = programs.environment(engine.url)
     found["PGOPTIONS"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    if engine.url.password is not None:
-        found["PGPASSWORD"] = str(engine.url.password)
     return found
-
-
-def _address(url: URL) -> str:
-    """For psql, without the password."""
-    address = url.set(drivername="postgresql", password=None)
-    return address.render_as_string(hide_password=False).replace(" ", "%20")

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy demo maintain check verify revision upgrade downgrade release rebase docs test evolution late lint format bench
+.PHONY: help up down destroy demo maintain backup drill restore check verify revision upgrade downgrade release rebase docs test evolution late lint format bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ demo: $(INSTALLED) ## Two tenants with devices and a week of telemetry, and what
 
 maintain: $(INSTALLED) ## Take in late data, delete rows older than their retention, and purge
 	@$(BIN)/python -m operations maintain
+
+backup: $(INSTALLED) ## Back the database up into BACKUP_DIRECTORY, and delete old backups
+	@$(BIN)/python -m operations backup
+
+drill: $(INSTALLED) ## Restore the newest backup beside the database, compare it, verify it, drop it
+	@$(BIN)/python -m operations drill
+
+restore: $(INSTALLED) ## Restore a backup under another name: make restore as=look [backup=NAME]
+	@$(BIN)/python -m operations restore $(backup) $(if $(as),--as '$(as)')
 
 check: $(INSTALLED) ## Compare the models with the database
 	@$(BIN)/alembic check

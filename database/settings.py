@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
 from database.embedded import EmbeddedServer
-from database.embedded.project import OWNER, SERVICE
+from database.embedded.project import OWNER, SERVICE, SUPERUSER
 from database.urls import ConfigurationError, is_local, parse_url
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ConfigurationError",
     "Settings",
     "application_url",
+    "backup_url",
     "embedded_server",
     "migration_url",
     "parse_url",
@@ -60,6 +61,22 @@ class Settings(BaseSettings):
         repr=False,
         description="The same database, reached directly, as its owner; "
         "DATABASE_URL where it is not given.",
+    )
+    backup_database_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="The same database, reached directly, as a superuser or, for backups alone, "
+        "a role that sees all rows (BYPASSRLS, pg_read_all_data); MIGRATION_DATABASE_URL where it "
+        "is not given.",
+    )
+    backup_directory: Path = Field(
+        default=PROJECT_ROOT / "backups",
+        description="Where backups are, best on a disk of another machine.",
+    )
+    backup_encryption: str | None = Field(
+        default=None,
+        pattern="^(age|gpg):.+$",
+        description="For whom backups are encrypted: age:RECIPIENT or gpg:KEY.",
     )
     database_sslmode: SslMode | None = Field(
         default=None, description="libpq's sslmode, where the URL does not say."
@@ -149,6 +166,20 @@ def migration_url(settings: Settings | None = None) -> URL:
     if settings.database_url is None:
         return parse_url(embedded_server(settings).open(OWNER))
     return application_url(settings)
+
+
+def backup_url(settings: Settings | None = None) -> URL:
+    """The URL that backups are made and restored through.
+
+    It is BACKUP_DATABASE_URL, or else the migration URL; without any of them that of the
+    superuser of the embedded server.
+    """
+    settings = settings or Settings()
+    if settings.backup_database_url is not None:
+        return _checked(settings, settings.backup_database_url, "BACKUP_DATABASE_URL")
+    if settings.database_url is None and settings.migration_database_url is None:
+        return parse_url(embedded_server(settings).open(SUPERUSER))
+    return migration_url(settings)
 
 
 def _checked(settings: Settings, text: str, name: str) -> URL:

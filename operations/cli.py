@@ -13,6 +13,7 @@ from database.console import visible_lines
 from database.errors import FleetSchemaError, server_message
 from operations.commands import (
     admin,
+    backup,
     context,
     convert,
     demo,
@@ -52,6 +53,8 @@ app.add_typer(refresh.app)
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(convert.app)
 app.add_typer(verify.app)
+app.add_typer(backup.app)
+app.add_typer(backup.backups, name="backups")
 app.add_typer(demo.app)
 app.add_typer(sql.app)
 app.add_typer(docs.app)

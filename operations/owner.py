@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from database.engine import make_engine
 from database.errors import FleetSchemaError
 from database.readiness import wait_until_ready
-from database.settings import Settings, migration_url
+from database.settings import Settings, backup_url, migration_url
 from database.tenancy import ANY_LOGIN
 from database.urls import describe
 from models.shared.base import TIMESERIES
@@ -25,8 +26,42 @@ def owner_engine() -> Iterator[Engine]:
 
     None of its statements waits for a lock without end: see `operations.lock_waits`.
     """
+    with _engine_on(migration_url()) as engine:
+        yield engine
+
+
+@contextmanager
+def backup_engine(database: str | None = None) -> Iterator[Engine]:
+    """The same on the URL of backups, of a superuser where there is one.
+
+    Args:
+        database: another one of that server.
+    """
+    url = backup_url()
+    with _engine_on(url if database is None else url.set(database=database)) as engine:
+        yield engine
+
+
+@contextmanager
+def on_database(name: str) -> Iterator[None]:
+    """Owner and revisions work on another database of the same server meanwhile."""
+    url = migration_url().set(database=name).render_as_string(hide_password=False)
+    before = os.environ.get(_OWNERS_URL)
+    os.environ[_OWNERS_URL] = url
+    try:
+        yield
+    finally:
+        os.environ.pop(_OWNERS_URL)
+        if before is not None:
+            os.environ[_OWNERS_URL] = before
+
+
+_OWNERS_URL = "MIGRATION_DATABASE_URL"
+
+
+@contextmanager
+def _engine_on(url: sa.URL) -> Iterator[Engine]:
     settings = Settings()
-    url = migration_url(settings)
     wait_until_ready(url, settings.database_wait_timeout)
     engine = make_engine(
         url,

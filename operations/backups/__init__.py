@@ -1,0 +1,1 @@
+"""Backups of a database: made, rotated, restored, and proved by a drill."""

@@ -59,7 +59,11 @@ Function(
                    updated_at = now(),  -- spares the trigger
                    state = s.state || n.state,
                    state_times = case
-                     when s.state || n.state = n.state then coalesce(n.times, '{{}}')
+                     -- What is left then are times of values that were deleted.
+                     when s.state || n.state = n.state
+                     then case s.state_times when '{{}}' then '{{}}' else
+                            s.state_times - array(select jsonb_object_keys(n.state)) end
+                          || coalesce(n.times, '{{}}')
                      else ({KNOWN_TIMES}) - array(select jsonb_object_keys(n.state))
                           || coalesce(n.times, '{{}}') end
               from {GIVEN}

@@ -111,6 +111,20 @@ def test_an_operator_keeps_what_a_tenant_says_of_a_sensor(shared: Engine) -> Non
     assert {metric for _, metric in newest(shared)} == {"t"}
 
 
+def test_a_deleted_sensor_does_not_come_back_with_an_older_value(shared: Engine) -> None:
+    """Whatever has come since."""
+    for ts, metrics in ((NOW - 3 * SECOND, {"x": 1}), (NOW - 2 * SECOND, {"y": 2})):
+        assert ingest(shared, [message(1, ts=ts, metrics=metrics)]).stored == 1
+    with tenant_transaction(shared, ONE) as connection:
+        connection.exec_driver_sql("DELETE FROM device_sensors WHERE metric_key = 'x'")
+    for ts, metrics in ((NOW - SECOND, {"y": 3}), (NOW - 30 * SECOND, {"x": 0})):
+        assert ingest(shared, [message(1, ts=ts, metrics=metrics)]).stored == 1
+    kept = {("d1", "y"): (3, NOW - SECOND)}
+    assert newest(shared) == kept
+    assert ingest(shared, [message(1, ts=NOW, metrics={"x": 5})]).stored == 1
+    assert newest(shared) == kept | {("d1", "x"): (5, NOW)}
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_deleted_sensor_comes_back_with_its_metric(shared: Engine, late: bool) -> None:
     ingest(shared, [message(1, ts=NOW, metrics={"t": 1, "u": 1}), message(2, ts=NOW)])

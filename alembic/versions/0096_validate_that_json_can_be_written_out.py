@@ -55,4 +55,20 @@ end $do$"""
 
 
 def downgrade() -> None:
-    """Nothing: what is validated may stay so."""
+    # Only a new constraint is not validated.
+    op.execute(
+        r"""DO $do$
+declare
+  one record;
+begin
+  for one in
+    select k.conrelid::regclass as relation, k.conname, pg_get_constraintdef(k.oid) as definition
+      from pg_constraint k
+     where k.conname like '%\_written\_out' and k.connamespace = 'public'::regnamespace and k.convalidated
+     order by 1, 2
+  loop
+    execute format('alter table %s drop constraint %I, add constraint %I %s not valid',
+                   one.relation, one.conname, one.conname, one.definition);
+  end loop;
+end $do$"""
+    )

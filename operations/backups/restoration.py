@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -188,8 +189,11 @@ def to_head(name: str, manifest: Manifest) -> bool:
     """Apply the revisions that came after the backup, as the owner; whether there were any."""
     if manifest.revision == project_revisions().head:
         return False
+    config = alembic_config()
+    # What a command prints is its result.
+    config.stdout = sys.stderr
     with on_database(name):
-        command.upgrade(alembic_config(), "head")
+        command.upgrade(config, "head")
     return True
 
 

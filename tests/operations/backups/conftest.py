@@ -56,7 +56,7 @@ class Place:
     folder: Path
 
     def run(
-        self, *arguments: str, url: str | None = None, **variables: str
+        self, *arguments: str, url: str | None = None, together: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """``python -m operations`` with these arguments, as a superuser."""
         environment = {
@@ -66,7 +66,7 @@ class Place:
             "BACKUP_DIRECTORY": str(self.folder),
             **variables,
         }
-        return commands.run("operations", *arguments, environment=environment, together=True)
+        return commands.run("operations", *arguments, environment=environment, together=together)
 
     def backup(self) -> Path:
         """A new one."""

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic import command
 
 from operations.backups.manifest import MANIFEST
+from operations.revisions.project import project_revisions
 from tests.operations.backups.conftest import Place
+from tests.support.alembic_project import config_for
 from tests.support.engines import engine_of, execute
 
 JOBS = "SELECT count(*) FROM timescaledb_information.jobs WHERE scheduled"
@@ -94,6 +97,16 @@ def test_a_drill_leaves_nothing_but_its_report(either: Place) -> None:
     assert either.databases() == {either.database}
     [report] = either.folder.glob("drill-*.json")
     assert json.loads(report.read_text())["compared_definitions"]
+
+
+def test_a_backup_of_an_earlier_revision(place: Place) -> None:
+    with engine_of(place.url) as engine:
+        command.downgrade(config_for(engine), "-1")
+    place.backup()
+    done = place.run("drill", "--json", together=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ok"]
+    assert place.ask("SELECT version_num FROM alembic_version") != project_revisions().head
 
 
 def test_what_a_killed_restore_left_is_removed(

@@ -111,7 +111,9 @@ def unfinished(folder: Path, database: str, made_at: datetime.datetime) -> Itera
         with _locked(folder):
             for left in folder.glob(f"{_PARTIAL}*"):
                 shutil.rmtree(left)
-            name = f"{database.replace('/', '_')}-{made_at:%Y%m%dT%H%M%SZ}"
+            # Two in a second are two.
+            moment = f"{made_at:%Y%m%dT%H%M%S}{made_at.microsecond // 1000:03d}Z"
+            name = f"{database.replace('/', '_')}-{moment}"
             target = folder / name
             if target.exists():
                 raise BackupError(f"backup {target} is there already: run the command again")

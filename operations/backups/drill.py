@@ -5,18 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from operations.backups import target
+from operations.backups.creation import OnProgress
 from operations.backups.folder import Backup
 from operations.backups.restoration import rebuilt, schedule_jobs, to_head
 from operations.owner import maintained_database, on_database
 from operations.verification import OF_THE_PRESENT, Finding, verify
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

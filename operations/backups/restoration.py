@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +18,13 @@ from sqlalchemy import Connection
 from ddl.sql import literal, send
 from operations import programs
 from operations.backups import cluster, encryption, inventory, target
+from operations.backups.creation import OnProgress
 from operations.backups.encryption import SUFFIX
 from operations.backups.folder import Backup
 from operations.backups.inventory import Deviation
 from operations.backups.manifest import CLUSTER, DUMP, BackupError, Manifest, verify_files
 from operations.owner import backup_engine, on_database
 from operations.revisions.project import alembic_config, project_revisions
-
-OnProgress = Callable[[str, int, int], None]
-"""Receives what is being done, how many relations are done, and of how many."""
 
 
 @dataclass
